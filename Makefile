@@ -1,0 +1,76 @@
+# Everything a newcomer needs: `make reproduce` and `make test`. `make help` lists the rest.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(abspath $(VENV))/bin
+# Hydra overrides, as in `make reproduce S="scale=smoke"`; params.yaml is composed anew from conf/ with them.
+S ?=
+OVERRIDES := $(foreach override,$(S),-S '$(override)')
+
+# Waiting OpenMP threads that spin make two busy neighbours many times slower.
+export OMP_WAIT_POLICY := PASSIVE
+# Nothing here calls home.
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export DO_NOT_TRACK := 1
+# dvc.yaml says `python`: the one of the environment.
+export PATH := $(BIN):$(PATH)
+
+.PHONY: help setup reproduce plan test unit lint types format params tables mlflow prefect clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@echo 'Variables: S="scale=smoke seed=7" (what reproduce, plan and params compose), PYTHON=python3.12, VENV=.venv'
+
+# The stamp is newer than what it was made from, so that nothing is installed twice.
+STAMP := $(VENV)/.installed
+setup: $(STAMP) ## build .venv from constraints.txt: the whole graph, its judges and the tests
+$(STAMP): constraints.txt pyproject.toml scripts/fit_torchaudio.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is older than Python 3.11; say make PYTHON=/path/to/a/newer/python" >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	# webrtcvad is built from source and imports pkg_resources when used: both want setuptools below 81.
+	$(BIN)/python -m pip install --quiet -c constraints.txt pip setuptools wheel
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[pipeline,dev]'
+	$(BIN)/python scripts/fit_torchaudio.py
+	@touch $@
+
+reproduce: setup ## run the graph, end with the measured table   (S="scale=smoke" for another size)
+	$(BIN)/python -m flows.reproduce $(OVERRIDES)
+
+plan: setup ## say what `make reproduce` would run
+	$(BIN)/python -m flows.reproduce --dry-run $(OVERRIDES)
+
+test: lint types unit ## lint, types, tests
+
+unit: setup ## the tests alone
+	$(BIN)/python -m pytest
+
+lint: setup ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## mypy
+	$(BIN)/mypy
+
+format: setup ## let ruff rewrite the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+params: setup ## compose params.yaml from conf/'s defaults, or with S="..."
+	$(BIN)/python -m flows.graph $(S)
+
+tables: ## print the measured tables
+	@cat tables/*/table.md 2>/dev/null || echo 'no tables yet: make reproduce'
+
+mlflow: setup ## every run, in a browser at http://127.0.0.1:5000
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlflow.db
+
+prefect: setup ## flow graphs and logs, in a browser at http://127.0.0.1:4200
+	PREFECT_SERVER_DATABASE_CONNECTION_URL=sqlite+aiosqlite:///$(CURDIR)/.prefect/prefect.db $(BIN)/prefect server start
+
+clean: ## remove what the graph made (outputs, scratch, runs); DVC's cache and the environment stay
+	rm -rf data encoder kmeans train_f0_vq systems synthesize evaluate tables .scratch .prefect mlflow.db mlartifacts

@@ -1,0 +1,125 @@
+"""``python -m flows.reproduce``: the whole graph, independent stages side by side, ending with the table.
+
+    python -m flows.reproduce                         bring everything up to date
+    python -m flows.reproduce -S scale=smoke          at another size (params.yaml is composed anew from conf/)
+    python -m flows.reproduce --target units@demo     this stage and what it needs
+    python -m flows.reproduce --dry-run               only say what would run
+
+Exits 0 when all is up to date, 1 when a stage failed, 2 for a user's error, 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from flows.graph import Graph, compose_params, read_graph
+from speech.errors import UserError
+
+# Prefect's server costs seconds to start; nothing of these is of use to one that lives for a single flow.
+IDLE_SERVICES = (
+    "SCHEDULER",
+    "LATE_RUNS",
+    "FOREMAN",
+    "PAUSE_EXPIRATIONS",
+    "REPOSSESSOR",
+    "TRIGGERS",
+    "CLEANUP_RECONCILER",
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Compose, plan, and run what is out of date; Prefect is not even imported when nothing is."""
+    options = parse(arguments)
+    try:
+        return _main(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.reproduce", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("-S", "--set-param", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
+    parser.add_argument("--target", action="append", default=[], metavar="STAGE", dest="targets")
+    parser.add_argument("--dry-run", action="store_true")
+    return parser.parse_args(arguments)
+
+
+def _main(options: argparse.Namespace) -> int:
+    root = Path.cwd()
+    if options.overrides:
+        compose_params(root, options.overrides)
+        print(f"params.yaml: composed from conf/ with {' '.join(options.overrides)}")
+    graph = read_graph(root, options.targets)
+    if options.dry_run:
+        print(describe(graph))
+        return 0
+    if not any(node.changed for node in graph.values()):
+        print(f"Nothing to do: all {len(graph)} stages are up to date.")
+        print(closing(root))
+        return 0
+    prepare_prefect(root)
+    from flows.flow import reproduce
+
+    # Composed above; the flow composes by itself where a deployment calls it.
+    state = reproduce(targets=options.targets, root=os.fspath(root), return_state=True)
+    print(closing(root) if state.is_completed() else "")
+    print(f"{state.name}: {state.message}")
+    return 0 if state.is_completed() else 130 if state.is_cancelled() else 1
+
+
+def describe(graph: Graph) -> str:
+    """The plan, a stage a line: what would run, what might, what it waits for."""
+    certain = {name for name, node in graph.items() if node.changed}
+    touched: set[str] = set()
+    lines = []
+    for name, node in graph.items():
+        if node.changed or touched.intersection(node.upstream):
+            touched.add(name)
+        word = "run" if name in certain else "if its inputs change" if name in touched else "unchanged"
+        lines.append(f"{name:<32} {word:<22}{' after ' + ', '.join(node.upstream) if node.upstream else ''}")
+    return "\n".join([*lines, f"{len(certain)} of {len(graph)} stages to run"])
+
+
+def closing(root: Path) -> str:
+    """The tables, and where to look next."""
+    tables = [path.read_text().rstrip() for path in sorted(root.glob("tables/*/table.md"))]
+    programs = Path(sys.executable).parent
+    programs = programs.relative_to(root) if programs.is_relative_to(root) else programs
+    look = [
+        "Where to look next:",
+        "  tables/            the same tables as Markdown, CSV, LaTeX and JSON",
+        "  systems/           the trained systems; try: respeak convert --help",
+        f"  {programs}/dvc dag, dvc params diff, dvc metrics show",
+        "  make mlflow        every run's parameters, series and pictures, in a browser",
+        "  make prefect       the flow graph and each stage's log, in a browser",
+    ]
+    return "\n\n".join(["", *tables, "\n".join(look)])
+
+
+def prepare_prefect(root: Path) -> None:
+    """Where the user has no Prefect server, a temporary one, quiet, that keeps its records in ``.prefect/``."""
+    state = root / ".prefect"
+    state.mkdir(exist_ok=True)
+    settings = {
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{state / 'prefect.db'}",
+        # Its default of 20 s does not last for the first start, which makes the database.
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_LOGGING_FORMATTERS_STANDARD_TASK_RUN_FMT": "%(asctime)s %(task_run_name)-28s %(message)s",
+        "PREFECT_LOGGING_FORMATTERS_STANDARD_FLOW_RUN_FMT": "%(asctime)s %(flow_name)-28s %(message)s",
+        **{f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in IDLE_SERVICES},
+    }
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

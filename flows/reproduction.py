@@ -1,0 +1,170 @@
+"""One reproduction: which stages run, with how many cores each, and what became of them. Knows DVC, not Prefect."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from flows.children import Children, Ending
+from flows.cores import Cores, available_cores
+from flows.graph import Graph, below
+from speech.errors import UserError
+from stages.runtime.params import load_params
+from stages.runtime.processes import process_key
+from stages.runtime.tracking import SESSION, Tracker, announce, flatten, is_number
+
+Outcome = Literal["unchanged", "restored", "ran", "failed", "crashed", "stopped"]
+DONE: tuple[Outcome, ...] = ("unchanged", "restored", "ran")
+# Stages whose threads are fixed by runtime.threads, because their numbers depend on it in the last bits. All others
+# divide their work by shards among processes, and take as many as there are cores to spare.
+THREADED = ("train_", "kmeans", "encoder")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a stage, in a word and in a sentence."""
+
+    outcome: Outcome
+    message: str
+
+
+@dataclass
+class Reproduction:
+    """The state that the tasks of one flow share."""
+
+    root: Path
+    graph: Graph
+    children: Children = field(default_factory=Children)
+    results: dict[str, Result] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        params = self.root / "params.yaml"
+        loaded = load_params(params) if params.is_file() else None
+        self.scale = loaded.scale if loaded else ""
+        self.threads = loaded.runtime.threads if loaded else 1
+        self.workers = loaded.runtime.workers if loaded else 1
+        self.cores = Cores(available_cores())
+        self.session = f"{process_key(os.getpid()) or os.getpid()}-{time.time_ns()}"
+        self._below = below(self.graph)
+        self._above = {name: {n for n in self.graph if name in self._below[n]} for name in self.graph}
+
+    def run(self, name: str, say: Callable[[str], None]) -> Result:
+        """Run one stage whose upstream stages are done; an unchanged one costs nothing."""
+        result = self._run(name, say)
+        self.results[name] = result
+        return result
+
+    def _run(self, name: str, say: Callable[[str], None]) -> Result:
+        node = self.graph[name]
+        if not node.changed and all(self.results[other].outcome == "unchanged" for other in node.upstream):
+            return Result("unchanged", "skipped (unchanged)")
+        cores = self.cores.acquire(name, lambda: self.share(name), len(self._below[name]), self.children.stopped)
+        if not cores:
+            return Result("stopped", "stopped before it began")
+        try:
+            command = [find_dvc_program(), "--wait-for-lock", "repro", "--single-item", name]
+            ending = self.children.run(command, self._environment(cores), say)
+        finally:
+            self.cores.release(cores)
+        return judge(ending, self.children.stopped)
+
+    def share(self, name: str) -> int:
+        """Cores for a stage: its fixed threads, or an even share among the stages that could run beside it."""
+        if name.startswith(THREADED):
+            return self.threads
+        related = self._below[name] | self._above[name] | {name}
+        beside = [n for n in self.graph if n not in related and n not in self.results]
+        return min(self.workers, max(1, self.cores.total // (1 + len(beside))))
+
+    def _environment(self, cores: int) -> dict[str, str]:
+        folder = os.fspath(Path(sys.executable).parent)
+        return os.environ | {
+            "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}",  # dvc.yaml says 'python': this one
+            "PYTHONUNBUFFERED": "1",
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "OMP_NUM_THREADS": str(cores),
+            "MKL_NUM_THREADS": str(cores),
+            "RESPEAK_WORKERS": str(cores),
+            "DVC_NO_ANALYTICS": "1",
+            SESSION: self.session,
+        }
+
+
+def judge(ending: Ending, stopped: threading.Event) -> Result:
+    """DVC's exit and its last lines, in our words."""
+    if ending.status == 0:
+        if ending.says("Stage '", "didn't change, skipping"):
+            return Result("unchanged", "skipped (unchanged)")
+        if ending.says("is cached - skipping run"):
+            return Result("restored", "restored from DVC's run cache")
+        return Result("ran", "ran")
+    if stopped.is_set():
+        return Result("stopped", f"stopped: {ending.meaning()}")
+    return Result("crashed" if ending.signal else "failed", ending.meaning())
+
+
+def find_dvc_program() -> str:
+    """The ``dvc`` of this environment, else of the PATH.
+
+    Raises:
+        UserError: there is none.
+    """
+    beside = Path(sys.executable).with_name("dvc")
+    found = os.fspath(beside) if beside.is_file() else shutil.which("dvc")
+    if not found:
+        raise UserError("dvc: not found beside this Python nor on the PATH; install the pipeline extra")
+    return found
+
+
+class Record:
+    """The reproduction's own MLflow run, parent of the runs of its stages; entered as a context."""
+
+    def __init__(self, work: Reproduction) -> None:
+        self.work = work
+        self.url = ""
+        self.tracker = Tracker.open_session("reproduce", work.scale, work.session)
+        self._collector = announce(work.root, work.session)
+        if (params := work.root / "params.yaml").is_file():
+            self.tracker.log_artifact(params)
+
+    def __enter__(self) -> Record:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        outcomes = {result.outcome for result in self.work.results.values()}
+        whole = kind is None and len(self.work.results) == len(self.work.graph) and outcomes <= set(DONE)
+        self.tracker.log_metrics(final_metrics(self.work.root))
+        for path in [self.work.root / "dvc.lock", *sorted(self.work.root.glob("tables"))]:
+            if path.exists():
+                self.tracker.log_artifact(path)
+        self.tracker.close("FINISHED" if whole else "KILLED" if self.work.children.stopped.is_set() else "FAILED")
+        self._await_collector()
+
+    def _await_collector(self) -> None:
+        """Let MLflow have the last lines before the table is printed; a slow server is not waited for."""
+        if self._collector is None:
+            return
+        deadline = time.monotonic() + 60.0
+        while self._collector.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        note = self.work.root / ".scratch" / "mlflow" / "sessions" / f"{self.work.session}.json"
+        if note.is_file() and (server := os.environ.get("MLFLOW_TRACKING_URI", "")).startswith("http"):
+            where = json.loads(note.read_text())
+            self.url = f"{server.rstrip('/')}/#/experiments/{where['experiment_id']}/runs/{where['run_id']}"
+
+
+def final_metrics(root: Path) -> Mapping[str, float]:
+    """What the evaluations measured, as ``<experiment>/<metric>``."""
+    found: dict[str, float] = {}
+    for path in sorted(root.glob("evaluate/*/metrics.json")):
+        values = flatten(json.loads(path.read_text()))
+        found |= {f"{path.parent.name}/{name}": value for name, value in values.items() if is_number(value)}
+    return found

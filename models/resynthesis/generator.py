@@ -1,0 +1,103 @@
+"""Unit vocoder (Polyak et al. 2021, section 2.2): units, F0 tokens and speaker to a waveform by HiFi-GAN."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.hifigan.generator import Generator
+from models.resynthesis.f0_vq import F0VQVAE
+
+
+class UnitGenerator(nn.Module):
+    """Embeds units, F0 tokens and the speaker, aligns their rates by repetition, and runs HiFi-GAN on them.
+
+    Args:
+        num_units: rows of the unit table (K of k-means).
+        num_speakers: rows of the speaker table; 0 for a model without speakers.
+        embedding_dim: width of each table; the generator sees their concatenation.
+        f0_quantizer: constructor arguments of :class:`F0VQVAE`, frozen inside; ``None`` for a model without F0.
+        initial_channels, upsample_rates, upsample_kernels, resblock_kernels, resblock_dilations: of the generator;
+            the product of the rates is the unit hop in samples (320).
+    """
+
+    def __init__(
+        self,
+        num_units: int,
+        num_speakers: int,
+        embedding_dim: int = 128,
+        f0_quantizer: Mapping[str, Any] | None = None,
+        initial_channels: int = 512,
+        upsample_rates: Sequence[int] = (5, 4, 4, 2, 2),
+        upsample_kernels: Sequence[int] = (11, 8, 8, 4, 4),
+        resblock_kernels: Sequence[int] = (3, 7, 11),
+        resblock_dilations: Sequence[Sequence[int]] = ((1, 3, 5), (1, 3, 5), (1, 3, 5)),
+    ) -> None:
+        super().__init__()
+        self.unit_embedding = nn.Embedding(num_units, embedding_dim)
+        self.speaker_embedding = nn.Embedding(num_speakers, embedding_dim) if num_speakers else None
+        self.quantizer: F0VQVAE | None = None
+        self.f0_embedding: nn.Embedding | None = None
+        if f0_quantizer is not None:
+            self.quantizer = F0VQVAE(**f0_quantizer).requires_grad_(False)
+            self.f0_embedding = nn.Embedding(len(self.quantizer.codebook.codes), embedding_dim)
+        streams = 1 + (self.f0_embedding is not None) + (self.speaker_embedding is not None)
+        self.vocoder = Generator(
+            embedding_dim * streams,
+            initial_channels,
+            upsample_rates,
+            upsample_kernels,
+            resblock_kernels,
+            resblock_dilations,
+        )
+
+    def train(self, mode: bool = True) -> UnitGenerator:
+        """Training mode for all but the frozen F0 quantiser."""
+        super().train(mode)
+        if self.quantizer is not None:
+            # A training forward would move the frozen codebook.
+            self.quantizer.eval()
+        return self
+
+    def forward(self, units: Tensor, f0: Tensor | None = None, speaker: Tensor | None = None) -> Tensor:
+        """Waveform ``(B, 1, L * unit hop)`` in [-1, 1].
+
+        Args:
+            units: ``(B, L)`` int64.
+            f0: ``(B, 1, T_f0)`` normalised F0, exactly 0 where unvoiced, covering the same time as the units.
+            speaker: ``(B,)`` int64 rows of the speaker table.
+
+        Raises:
+            ValueError: an input the model needs is missing, or one rate is no multiple of the other.
+        """
+        return self.vocoder(self.condition(units, f0, speaker))
+
+    def condition(self, units: Tensor, f0: Tensor | None = None, speaker: Tensor | None = None) -> Tensor:
+        """Input of the vocoder: ``(B, streams * embedding_dim, L)``; arguments as for the call."""
+        streams = [self.unit_embedding(units).transpose(1, 2)]
+        if self.quantizer is not None and self.f0_embedding is not None:
+            if f0 is None:
+                raise ValueError("this model was trained with F0: pass f0")
+            with torch.no_grad():
+                tokens = self.quantizer.encode(f0)
+            streams.append(self.f0_embedding(tokens).transpose(1, 2))
+        if self.speaker_embedding is not None:
+            if speaker is None:
+                raise ValueError("this model was trained with speakers: pass speaker")
+            streams.append(self.speaker_embedding(speaker.reshape(-1, 1)).transpose(1, 2))
+        length = max(stream.shape[2] for stream in streams)
+        return torch.cat([repeat_to(stream, length) for stream in streams], dim=1)
+
+
+def repeat_to(stream: Tensor, length: int) -> Tensor:
+    """Nearest alignment: every column of ``(B, C, L)`` repeated ``length // L`` times in a row.
+
+    Raises:
+        ValueError: ``length`` is no multiple of L.
+    """
+    if length % stream.shape[2]:
+        raise ValueError(f"cannot align {stream.shape[2]} frames to {length}: pad the audio to a multiple of 1280")
+    return stream.repeat_interleave(length // stream.shape[2], dim=2)

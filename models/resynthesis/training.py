@@ -1,0 +1,213 @@
+"""Training of the F0 quantiser and of the unit vocoder (Polyak et al. 2021, section 3.1) as Lightning modules.
+
+Both optimise by hand and count true training steps in ``step``; everything that varies with time, learning rate and
+random numbers alike, is a function of ``step`` and the seed, so that a resumed run equals an unbroken one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from models.hifigan import losses
+from models.hifigan.discriminators import Discriminators, Output
+from models.resynthesis.f0_vq import F0VQVAE
+from models.resynthesis.generator import UnitGenerator
+
+Batch = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """AdamW and its learning rate: ``learning_rate * decay ** (step // decay_steps)``."""
+
+    learning_rate: float = 2e-4
+    betas: tuple[float, float] = (0.8, 0.99)
+    weight_decay: float = 0.01
+    decay: float = 0.999
+    decay_steps: int = 700
+
+    def optimiser(self, parameters: Iterable[nn.Parameter]) -> torch.optim.AdamW:
+        """AdamW over the parameters that are not frozen."""
+        trained = [p for p in parameters if p.requires_grad]
+        return torch.optim.AdamW(trained, self.learning_rate, self.betas, weight_decay=self.weight_decay, fused=True)
+
+    def rate(self, step: int) -> float:
+        """Learning rate at a step."""
+        return self.learning_rate * self.decay ** (step // self.decay_steps)
+
+
+class TrainingModule(L.LightningModule):
+    """What both share: the step counter, seeds and learning rates by step, and metrics as a plain dictionary."""
+
+    monitored: str
+    """Name of the validation series that says how good the model is."""
+
+    def __init__(self, schedule: Schedule, seed: int) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.schedule = schedule
+        self.seed = seed
+        self.step = 0
+        self.metrics: dict[str, Tensor] = {}
+        self.validation: list[dict[str, Tensor]] = []
+
+    def begin(self) -> list[Any]:
+        """Optimisers with this step's learning rate; random numbers start where this step's begin."""
+        torch.manual_seed(self.seed * 1_000_003 + self.step)
+        optimisers = self.optimizers()
+        optimisers = optimisers if isinstance(optimisers, list) else [optimisers]
+        for optimiser in optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = self.schedule.rate(self.step)
+        return optimisers
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """Collect the batch's metrics; the keeper of the run takes their means."""
+        self.validation.append(self.judge(batch))
+
+    def judge(self, batch: Batch) -> dict[str, Tensor]:
+        """Validation metrics of one batch, under the names of their series."""
+        raise NotImplementedError
+
+
+class F0VQTraining(TrainingModule):
+    """Mean squared error of the reconstruction plus the weighted commitment loss."""
+
+    monitored = "valid/loss_f0"
+
+    def __init__(self, model: F0VQVAE, commit_weight: float, schedule: Schedule, seed: int) -> None:
+        super().__init__(schedule, seed)
+        self.model = model
+        self.commit_weight = commit_weight
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """One AdamW for the whole model."""
+        return [self.schedule.optimiser(self.model.parameters())]
+
+    def training_step(self, batch: Batch, index: int) -> None:
+        """One true step on normalised F0 ``(B, 1, T)``."""
+        (optimiser,) = self.begin()
+        f0_hat, quantised = self.model(batch["f0"])
+        loss = mse_loss(f0_hat, batch["f0"])
+        optimiser.zero_grad()
+        self.manual_backward(loss + self.commit_weight * quantised.commit_loss)
+        optimiser.step()
+        self.metrics = {
+            "train/loss_f0": loss.detach(),
+            "train/loss_commit": quantised.commit_loss.detach(),
+            "train/code_entropy": quantised.entropy.detach(),
+        }
+        self.step += 1
+
+    def judge(self, batch: Batch) -> dict[str, Tensor]:
+        """Reconstruction error, and its absolute value on voiced frames alone (in standard deviations)."""
+        f0_hat, _ = self.model(batch["f0"])
+        voiced = batch["f0"] != 0
+        voiced_error = ((f0_hat - batch["f0"]).abs() * voiced).sum() / voiced.sum().clamp(min=1)
+        return {"valid/loss_f0": mse_loss(f0_hat, batch["f0"]), "valid/l1_voiced": voiced_error}
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights beside the adversarial loss, which has weight 1; the STFT loss is not in the paper."""
+
+    mel: float = 45.0
+    feature: float = 2.0
+    stft: float = 0.0
+
+
+class ResynthesisTraining(TrainingModule):
+    """Mel (and STFT) loss alone until ``adversarial_from_step``, then one discriminator and one generator step each.
+
+    During the warm-up the discriminators are neither run nor stepped.
+    """
+
+    monitored = "valid/loss_mel"
+
+    def __init__(
+        self,
+        generator: UnitGenerator,
+        discriminators: Discriminators,
+        weights: LossWeights,
+        adversarial_from_step: int,
+        schedule: Schedule,
+        seed: int,
+    ) -> None:
+        super().__init__(schedule, seed)
+        self.generator = generator
+        self.discriminators = discriminators
+        self.weights = weights
+        self.adversarial_from_step = adversarial_from_step
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """AdamW of the generator, AdamW of the discriminators."""
+        modules = (self.generator, self.discriminators)
+        return [self.schedule.optimiser(module.parameters()) for module in modules]
+
+    def generate(self, batch: Batch) -> Tensor:
+        """Waveforms ``(B, 1, S)`` of a batch's units, F0 and speakers."""
+        return self.generator(batch["units"], batch.get("f0"), batch["speaker"])
+
+    def training_step(self, batch: Batch, index: int) -> None:
+        """One true step: discriminators first (after the warm-up), then the generator against the updated ones."""
+        optim_g, optim_d = self.begin()
+        real = batch["audio"]
+        fake = self.generate(batch)
+        adversarial = self.step >= self.adversarial_from_step
+        self.metrics = {}
+        if adversarial:
+            self._discriminator_step(optim_d, real, fake.detach())
+        loss = self._spectral(real, fake)
+        if adversarial:
+            self.discriminators.requires_grad_(False)
+            loss = loss + self._adversarial(real, fake)
+        optim_g.zero_grad()
+        self.manual_backward(loss)
+        self.discriminators.requires_grad_(True)
+        optim_g.step()
+        self.metrics["train/loss_generator"] = loss.detach()
+        self.step += 1
+
+    def _discriminator_step(self, optimiser: Any, real: Tensor, fake: Tensor) -> None:
+        both = self.discriminators(torch.cat([real, fake]))
+        loss = losses.discriminator_loss(*_halves(both, real.shape[0]))
+        optimiser.zero_grad()
+        self.manual_backward(loss)
+        optimiser.step()
+        self.metrics["train/loss_discriminator"] = loss.detach()
+
+    def _spectral(self, real: Tensor, fake: Tensor) -> Tensor:
+        mel = losses.mel_loss(real, fake)
+        self.metrics["train/loss_mel"] = mel.detach()
+        loss = self.weights.mel * mel
+        if self.weights.stft:
+            stft = losses.stft_loss(real, fake)
+            self.metrics["train/loss_stft"] = stft.detach()
+            loss = loss + self.weights.stft * stft
+        return loss
+
+    def _adversarial(self, real: Tensor, fake: Tensor) -> Tensor:
+        with torch.no_grad():
+            theirs = self.discriminators(real)
+        ours = self.discriminators(fake)
+        feature = losses.feature_loss(theirs, ours)
+        adversarial = losses.adversarial_loss(ours)
+        self.metrics |= {"train/loss_feature": feature.detach(), "train/loss_adversarial": adversarial.detach()}
+        return self.weights.feature * feature + adversarial
+
+    def judge(self, batch: Batch) -> dict[str, Tensor]:
+        """Mean absolute log-mel difference."""
+        return {"valid/loss_mel": losses.mel_loss(batch["audio"], self.generate(batch))}
+
+
+def _halves(outputs: Sequence[Output], batch: int) -> tuple[list[Output], list[Output]]:
+    """Outputs of a joint batch as those of its first ``batch`` waves and of the rest."""
+    first: list[Output] = [(score[:batch], []) for score, _ in outputs]
+    return first, [(score[batch:], []) for score, _ in outputs]

@@ -1,0 +1,293 @@
+"""System bundles: the one folder that synthesis, the command line and the hub read.
+
+    systems/<name>/config.yaml              what it is, rates, encoder, k-means, F0, audio, model, speakers, provenance
+                   model.safetensors        generator weights, the F0 quantiser under ``quantizer.``
+                   centroids.safetensors    k-means centres ``centroids`` (K, D) float32
+                   speakers.json            F0 statistics by speaker name
+                   vectors.safetensors      optional: mean d-vector (256,) float32 by speaker name
+                   frame_stats.safetensors  optional: mean and deviation (2, D) of encoder frames by speaker name
+                   encoder/                 the content encoder, held to ``config.encoder.hash``
+
+A bundle is built beside its place and renamed, so a reader never sees half of one. Everything is YAML, JSON or
+safetensors: loading one runs no code of its author.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+
+from respeak.encoders import read_config as read_encoder_config
+from speech.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from models.resynthesis import UnitGenerator
+
+FORMAT = 1
+SYSTEM = "resynthesis"
+CONFIG, MODEL, CENTROIDS = "config.yaml", "model.safetensors", "centroids.safetensors"
+SPEAKERS, VECTORS, FRAME_STATS = "speakers.json", "vectors.safetensors", "frame_stats.safetensors"
+ENCODER = "encoder"
+QUANTISER_PREFIX = "quantizer."
+
+_REQUIRED = {
+    "sample_rate": (int,),
+    "unit_hop": (int,),
+    "f0_hop": (int,),
+    "encoder.kind": (str,),
+    "encoder.dim": (int,),
+    "encoder.hash": (str,),
+    "kmeans.k": (int,),
+    "kmeans.normalise": (str,),
+    "f0.method": (str,),
+    "f0.floor_hz": (int, float),
+    "f0.ceil_hz": (int, float),
+    "f0.normalise": (str,),
+    "audio.trim_db": (int, float, type(None)),
+    "audio.normalise_peak": (int, float),
+    "audio.pad_multiple": (int,),
+    "model": (dict,),
+    "speakers": (list,),
+}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle.
+
+    Attributes:
+        path: its folder.
+        config: ``config.yaml`` as read.
+        speakers: F0 statistics (``{"hz": {"mean", "std"}, "log": {...}, "voiced_frames"}``) by name, in the order of
+            the speaker embedding's rows.
+        centroids: (K, D) float32.
+        vectors: mean d-vectors (256,) float32 by name; empty where the bundle has none.
+        frame_stats: mean and deviation (2, D) float32 of encoder frames by name; empty where the bundle has none.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    speakers: dict[str, dict[str, Any]]
+    centroids: np.ndarray
+    vectors: dict[str, np.ndarray]
+    frame_stats: dict[str, np.ndarray]
+
+    @classmethod
+    def load(cls, directory: Path | str) -> Bundle:
+        """Read and check every file; weights are compared by name and shape and read by `generator`.
+
+        Raises:
+            UserError: a file is missing or damaged, the format version or system is another one, the encoder is not
+                the one the bundle was trained with, or weights do not fit the configuration.
+        """
+        path = Path(directory)
+        if not path.is_dir():
+            raise UserError(f"{path}: no such system bundle; train one, or give the folder that holds {CONFIG}")
+        for name in (CONFIG, MODEL, CENTROIDS, SPEAKERS, f"{ENCODER}/{CONFIG}"):
+            if not (path / name).is_file():
+                raise UserError(f"{path}: not a complete system bundle: {name} is missing; make the bundle again")
+        config = read_config(path)
+        found, expected = read_encoder_config(path / ENCODER)["hash"], config["encoder"]["hash"]
+        if found != expected:
+            raise UserError(
+                f"{path / ENCODER}: is encoder {found[:12]}, but the system was trained with {expected[:12]}; "
+                "restore the encoder or make the bundle again"
+            )
+        speakers = _read_speakers(path / SPEAKERS, config)
+        centroids = _read_centroids(path / CENTROIDS, config)
+        optional = [_read_tensors(path / name) if (path / name).is_file() else {} for name in (VECTORS, FRAME_STATS)]
+        bundle = cls(path, config, speakers, centroids, *optional)
+        bundle._check_weights()
+        return bundle
+
+    def generator(self, untrained_seed: int | None = None) -> UnitGenerator:
+        """The generator with its weights, in eval mode on the CPU.
+
+        With ``untrained_seed`` the architecture is the same but all weights except the F0 quantiser's are drawn
+        afresh: the baseline that hears nothing of what training taught.
+        """
+        import torch
+
+        state = {name: torch.from_numpy(value) for name, value in _read_tensors(self.path / MODEL).items()}
+        if untrained_seed is None:
+            model = _build_model(self.config)
+        else:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(untrained_seed)
+                model = _build_model(self.config)
+            quantiser = {name: value for name, value in state.items() if name.startswith(QUANTISER_PREFIX)}
+            state = {**model.state_dict(), **quantiser}
+        model.load_state_dict(state)
+        return model.eval()
+
+    @property
+    def num_weights(self) -> int:
+        """Numbers in the generator's weights, the F0 quantiser's among them."""
+        return sum(math.prod(shape) for shape in _shapes(self.path / MODEL).values())
+
+    def _check_weights(self) -> None:
+        import torch
+
+        with torch.device("meta"):
+            expected = {name: list(value.shape) for name, value in _build_model(self.config).state_dict().items()}
+        found = _shapes(self.path / MODEL)
+        for name in [*expected, *sorted(found)]:
+            if expected.get(name) != found.get(name):
+                raise UserError(
+                    f"{self.path / MODEL}: not the architecture of {CONFIG}: tensor '{name}' is "
+                    f"{found.get(name, 'absent')}, expected {expected.get(name, 'none')}; make the bundle again"
+                )
+
+
+def save_bundle(
+    directory: Path | str,
+    config: Mapping[str, Any],
+    state: Mapping[str, torch.Tensor],
+    centroids: np.ndarray,
+    encoder_dir: Path | str,
+    speakers: Mapping[str, Mapping[str, Any]],
+    vectors: Mapping[str, np.ndarray] | None = None,
+    frame_stats: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Write a bundle whole or not at all, replacing one that is there.
+
+    Args:
+        directory: where; its parent is made if missing.
+        config: everything of ``config.yaml`` but ``format``, ``system``, ``encoder`` and ``speakers``, filled here.
+        state: the generator's state dict.
+        centroids: (K, D) float32.
+        encoder_dir: folder of the content encoder, copied.
+        speakers: F0 statistics by name, in the order of the speaker embedding's rows.
+        vectors: mean d-vector (256,) by speaker name, for finding the nearest known speaker.
+        frame_stats: (2, D) mean and deviation of encoder frames by speaker name, for ``kmeans.normalise: speaker``.
+
+    Raises:
+        UserError: what is given would not load again.
+    """
+    import torch
+    from safetensors.numpy import save_file as save_arrays
+    from safetensors.torch import save_file
+
+    directory = Path(directory)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    try:
+        shutil.copytree(encoder_dir, building / ENCODER)
+        tensors = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in state.items() if torch.is_tensor(v)}
+        save_file(tensors, building / MODEL)
+        save_arrays({"centroids": np.ascontiguousarray(centroids, dtype=np.float32)}, building / CENTROIDS)
+        for name, arrays in ((VECTORS, vectors), (FRAME_STATS, frame_stats)):
+            if arrays:
+                save_arrays({k: np.ascontiguousarray(v, dtype=np.float32) for k, v in arrays.items()}, building / name)
+        (building / SPEAKERS).write_text(json.dumps(dict(speakers), indent=1, ensure_ascii=False) + "\n")
+        encoder = read_encoder_config(building / ENCODER)
+        whole = {**config, "format": FORMAT, "system": SYSTEM, "encoder": encoder, "speakers": list(speakers)}
+        (building / CONFIG).write_text(yaml.safe_dump(whole, sort_keys=True, allow_unicode=True))
+        Bundle.load(building)
+        _publish(building, directory)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _publish(building: Path, directory: Path) -> None:
+    for path in [p for p in building.rglob("*") if p.is_file()]:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    building.chmod(0o755)  # mkdtemp makes it private
+    if not directory.exists():
+        building.rename(directory)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{directory.name}.old.", dir=directory.parent))
+    directory.rename(old / directory.name)
+    building.rename(directory)
+    shutil.rmtree(old)
+
+
+def _build_model(config: Mapping[str, Any]) -> UnitGenerator:
+    from models.resynthesis import UnitGenerator
+
+    try:
+        return UnitGenerator(**config["model"])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{CONFIG}: model: {' '.join(str(error).split())}; the bundle is of another version") from None
+
+
+def read_config(directory: Path | str) -> dict[str, Any]:
+    """A bundle's ``config.yaml``, its keys checked; light, the weights are not looked at.
+
+    Raises:
+        UserError: it is missing, or of another format or system.
+    """
+    path = Path(directory) / CONFIG
+    if not path.is_file():
+        raise UserError(f"{directory}: no system bundle there ({CONFIG} is missing); train one first")
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(config, dict) or "format" not in config:
+        raise UserError(f"{path}: not a system bundle's configuration: key 'format' is missing")
+    if config["format"] != FORMAT:
+        raise UserError(f"{path}: bundle format {config['format']}, this version reads {FORMAT}; make the bundle again")
+    if config.get("system") != SYSTEM:
+        raise UserError(f"{path}: holds a system '{config.get('system')}', expected '{SYSTEM}'; give another bundle")
+    for key, kinds in _REQUIRED.items():
+        value: Any = config
+        for part in key.split("."):
+            if not isinstance(value, dict) or part not in value:
+                raise UserError(f"{path}: key '{key}' is missing; make the bundle again")
+            value = value[part]
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise UserError(f"{path}: {key}: expected {kinds[0].__name__}, found {value!r}")
+    return config
+
+
+def _read_speakers(path: Path, config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    try:
+        stats = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid JSON: {error}") from None
+    if sorted(stats) != sorted(config["speakers"]):
+        raise UserError(f"{path}: speakers {', '.join(sorted(stats))} are not those of {CONFIG}; make the bundle again")
+    return {name: stats[name] for name in config["speakers"]}
+
+
+def _read_centroids(path: Path, config: Mapping[str, Any]) -> np.ndarray:
+    centroids = _read_tensors(path).get("centroids")
+    expected = (config["kmeans"]["k"], config["encoder"]["dim"])
+    if centroids is None or centroids.shape != expected:
+        found = "none" if centroids is None else list(centroids.shape)
+        raise UserError(f"{path}: centroids are {found}, expected {list(expected)} (kmeans.k, encoder.dim)")
+    return centroids
+
+
+def _read_tensors(path: Path) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise UserError(f"{path}: not a readable safetensors file ({error}); make the bundle again") from None
+
+
+def _shapes(path: Path) -> dict[str, list[int]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no iterator)
+    except SafetensorError as error:
+        raise UserError(f"{path}: not a readable safetensors file ({error}); make the bundle again") from None

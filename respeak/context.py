@@ -1,0 +1,69 @@
+"""How far a unit generator sees: the context with which a piece of a recording comes out as in the whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from models.resynthesis import UnitGenerator
+
+
+@dataclass(frozen=True)
+class Context:
+    """Units on either side that can change the output of a unit, and the unit grid that F0 tokens lie on.
+
+    Attributes:
+        vocoder: units that the waveform of one unit sees.
+        f0: units that one F0 token sees.
+        grid: units per F0 token; pieces that are quantised start on multiples of it.
+    """
+
+    vocoder: int
+    f0: int
+    grid: int
+
+    @classmethod
+    def of(cls, model: UnitGenerator, f0_per_unit: int) -> Context:
+        """Read off the convolutions of a model, an upper bound on each side."""
+        quantiser = model.quantizer
+        if quantiser is None:
+            return cls(_vocoder_reach(model.vocoder), 0, 1)
+        frames = _quantiser_reach(quantiser.encoder)
+        return cls(_vocoder_reach(model.vocoder), _ceil(frames, f0_per_unit), max(1, quantiser.hop // f0_per_unit))
+
+    def heard(self, start: int, stop: int, length: int) -> tuple[int, int]:
+        """Units whose embeddings the vocoder needs for ``start .. stop`` of ``length``."""
+        return max(start - self.vocoder, 0), min(stop + self.vocoder, length)
+
+    def quantised(self, start: int, stop: int, length: int) -> tuple[int, int]:
+        """Units whose F0 the tokens of ``start .. stop`` need, widened to the token grid."""
+        low = max(start - self.f0, 0) // self.grid * self.grid
+        return low, min(_ceil(stop + self.f0, self.grid) * self.grid, length)
+
+
+def _vocoder_reach(vocoder: Any) -> int:
+    reach = vocoder.conv_post.kernel_size[0] // 2
+    for stage in reversed(range(len(vocoder.ups))):
+        blocks = vocoder.resblocks[stage * vocoder.branches : (stage + 1) * vocoder.branches]
+        reach += max(_block_reach(block) for block in blocks)
+        up = vocoder.ups[stage]
+        reach = _ceil(reach + up.kernel_size[0], up.stride[0])
+    return reach + vocoder.conv_pre.kernel_size[0] // 2
+
+
+def _block_reach(block: Any) -> int:
+    return sum(conv.padding[0] for conv in [*block.convs1, *block.convs2])
+
+
+def _quantiser_reach(encoder: Any) -> int:
+    *stages, last = encoder
+    reach = last.padding[0]
+    for stage in reversed(stages):
+        reach += sum(block.dilated.padding[0] for block in stage.residual)
+        reach = reach * stage.conv.stride[0] + stage.conv.kernel_size[0]
+    return reach
+
+
+def _ceil(value: int, divisor: int) -> int:
+    return -(-value // divisor)

@@ -1,0 +1,188 @@
+"""espeak-ng through ctypes on the library inside the pip package ``espeakng_loader``: text to samples and phones.
+
+The library keeps hidden state from one utterance to the next (oscillator phases, random numbers seeded by the clock),
+so each utterance is spoken by a fork of a freshly initialised helper with fixed seeds: what an utterance sounds like
+depends on nothing but its own text and settings. Interface: espeak-ng's ``speak_lib.h``. GPL-3.0, used as a program.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speech.child import Answer, Child, ChildDiedError, serve
+from speech.corpora.corpus import Phone
+from speech.errors import UserError
+
+RATE = 22050
+
+_OUTPUT_SYNCHRONOUS = 2
+_PHONEME_EVENTS, _PHONEME_IPA, _DONT_EXIT = 1, 2, 0x8000
+_PARAMETERS = {"words_per_minute": 1, "volume": 2, "pitch": 3, "pitch_range": 4}
+_CHARS_UTF8 = 1
+_LIST_END, _PHONEME = 0, 7
+_STRESS = str.maketrans("", "", "ˈˌ")
+_SEED = 1
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """What to say and how: an espeak voice such as ``en-us+f5``; pitch, pitch_range and volume in espeak's 0-100."""
+
+    text: str
+    voice: str
+    words_per_minute: int = 165
+    pitch: int = 50
+    pitch_range: int = 50
+    volume: int = 70
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """``samples`` (T,) int16 at 22.05 kHz, and the phones in order; pauses are the gaps between them."""
+
+    samples: NDArray[np.int16]
+    phones: list[Phone]
+
+
+def speak(utterances: Iterable[Utterance]) -> Iterator[Spoken]:
+    """Speak utterances one after another, the same to the sample each time.
+
+    Raises:
+        UserError: espeak-ng is not installed, does not know a voice, or failed on a text.
+    """
+    with Child("speech.corpora.espeak", "main") as child:
+        for utterance in utterances:
+            try:
+                header, samples = child.ask(asdict(utterance))
+            except ChildDiedError as death:
+                raise UserError(f"espeak-ng {death.reason} on '{utterance.text}' in voice {utterance.voice}") from None
+            if "error" in header:
+                raise UserError(header["error"])
+            yield Spoken(np.frombuffer(samples, "<i2"), [Phone(*phone) for phone in header["phones"]])
+
+
+def main() -> None:
+    """The helper process."""
+    serve(_answer)
+
+
+class _Id(ctypes.Union):
+    _fields_ = (("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8))
+
+
+class _Event(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", _Id),
+    )
+
+
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    import espeakng_loader
+
+    library = ctypes.CDLL(espeakng_loader.get_library_path())
+    data = espeakng_loader.get_data_path().encode()
+    options = _PHONEME_EVENTS | _PHONEME_IPA | _DONT_EXIT
+    if library.espeak_Initialize(_OUTPUT_SYNCHRONOUS, 0, data, options) != RATE:
+        raise RuntimeError(f"espeak-ng could not be initialised with the data at {data.decode()}")
+    library.espeak_SetVoiceByName(b"en-us")  # reads the list of voices, once instead of in every fork
+    return library
+
+
+def _answer(request: dict[str, Any]) -> Answer:
+    try:
+        _library()
+    except ModuleNotFoundError:
+        return {"error": "espeak-ng is not installed; install the Python package espeakng-loader"}, b""
+    reader, writer = os.pipe()
+    fork = os.fork()
+    if fork == 0:
+        os.close(reader)
+        header, samples = _speak(Utterance(**request))
+        with os.fdopen(writer, "wb") as out:
+            out.write(json.dumps(header).encode() + b"\n" + samples)
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as answer:
+        line, samples = answer.readline(), answer.read()
+    _, status = os.waitpid(fork, 0)
+    if status:
+        return {"error": f"espeak-ng failed on '{request['text']}' in voice {request['voice']} (status {status})"}, b""
+    return json.loads(line), samples
+
+
+def _speak(utterance: Utterance) -> Answer:
+    library = _library()
+    chunks: list[bytes] = []
+    marks: list[tuple[int, str]] = []
+
+    def receive(samples: Any, count: int, events: Any) -> int:
+        if samples and count > 0:
+            chunks.append(ctypes.string_at(samples, 2 * count))
+        index = 0
+        while events[index].type != _LIST_END:
+            if events[index].type == _PHONEME:
+                label = bytes(events[index].id.string).split(b"\0")[0].decode("utf-8", "replace")
+                marks.append((events[index].sample, label.translate(_STRESS)))
+            index += 1
+        return 0
+
+    callback = _Callback(receive)
+    library.espeak_SetSynthCallback(callback)
+    if not _has_variant(utterance.voice) or library.espeak_SetVoiceByName(utterance.voice.encode()) != 0:
+        return {"error": f"espeak-ng has no voice '{utterance.voice}'"}, b""
+    for name, number in _PARAMETERS.items():
+        library.espeak_SetParameter(number, getattr(utterance, name), 0)
+    ctypes.CDLL(None).srand(_SEED)
+    library.espeak_ng_SetRandSeed(ctypes.c_long(_SEED))
+    text = utterance.text.encode() + b"\0"
+    if library.espeak_Synth(text, ctypes.c_size_t(len(text)), 0, 1, 0, _CHARS_UTF8, None, None) != 0:
+        return {"error": f"espeak-ng could not speak '{utterance.text}'"}, b""
+    samples = b"".join(chunks)
+    return {"phones": _phones(marks, len(samples) // 2)}, samples
+
+
+def _has_variant(voice: str) -> bool:
+    """Whether the variant exists: espeak-ng speaks an unknown one, ``en-us+nobody``, in the plain voice."""
+    import espeakng_loader
+
+    _, _, variant = voice.partition("+")
+    return not variant or (Path(espeakng_loader.get_data_path()) / "voices" / "!v" / variant).is_file()
+
+
+def _phones(marks: list[tuple[int, str]], num_samples: int) -> list[Phone]:
+    """Intervals from start marks; an empty label is a pause.
+
+    A consonant that espeak renders inside the vowel before it starts at the same sample as the phone that follows:
+    it has no interval of its own and joins that vowel's label.
+    """
+    phones: list[Phone] = []
+    ends = [sample for sample, _ in marks[1:]] + [num_samples]
+    for (start, label), end in zip(marks, ends, strict=True):
+        if not label.strip("_"):
+            continue
+        if end > start:
+            phones.append(Phone(label, start / RATE, end / RATE))
+        elif phones:
+            phones[-1] = phones[-1]._replace(phone=phones[-1].phone + label)
+    return phones

@@ -1,0 +1,12 @@
+"""The one error a user is meant to read; everything else is a bug and keeps its traceback."""
+
+
+class UserError(Exception):
+    """Bad file, bad parameter or missing program: one line saying what, where and what to do.
+
+    Entry points print it without a traceback and exit with status 2.
+    """
+
+
+class AudioError(UserError):
+    """A recording that cannot be used: unreadable, empty, silent, too short or non-finite."""

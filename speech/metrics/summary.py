@@ -1,0 +1,99 @@
+"""From counts per utterance and scores per trial to the metrics of one experiment, each with its 95 % interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from speech.metrics.bootstrap import Interval, ratio_interval
+from speech.metrics.speaker import eer_interval, nearest_speaker_hits
+
+_TEXT = ("word_errors", "words", "char_errors", "chars")
+_F0 = ("frames", "voicing_errors", "voiced_both", "gross_errors")
+
+# What is counted for each utterance; null where there is no text, or no F0 comparison.
+UTTERANCES = pa.schema(
+    [
+        ("id", pa.string()),
+        ("source_id", pa.string()),
+        ("source_speaker", pa.string()),
+        ("target_speaker", pa.string()),
+        ("seconds", pa.float64()),
+        ("reference", pa.string()),
+        ("hypothesis", pa.string()),
+        *((name, pa.int64()) for name in (*_TEXT, *_F0)),
+        ("squared_cents", pa.float64()),
+    ]
+)
+# One line per trial: a group of joined utterances against one enrolled speaker.
+TRIALS = pa.schema(
+    [
+        ("group", pa.string()),
+        ("utterances", pa.string()),
+        ("seconds", pa.float64()),
+        ("intended", pa.string()),
+        ("claimed", pa.string()),
+        ("score", pa.float64()),
+    ]
+)
+
+Metrics = dict[str, float]
+
+
+def word_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> Metrics:
+    """``wer`` and ``cer`` in percent, over the utterances that have text; nothing when none has."""
+    rows = [row for row in rows if row["words"]]
+    if not rows:
+        return {}
+    wer = ratio_interval(_column(rows, "word_errors"), _column(rows, "words"), resamples, seed)
+    cer = ratio_interval(_column(rows, "char_errors"), _column(rows, "chars"), resamples, seed)
+    return {**_named("wer", wer, 100.0), **_named("cer", cer, 100.0)}
+
+
+def f0_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> Metrics:
+    """``vde``, ``gpe``, ``ffe`` in percent and ``f0_rmse_cents``; what has no frames to be counted on is left out."""
+    rows = [row for row in rows if row["frames"]]
+    if not rows:
+        return {}
+    frames, both = _column(rows, "frames"), _column(rows, "voiced_both")
+    voicing, gross = _column(rows, "voicing_errors"), _column(rows, "gross_errors")
+    squared = ratio_interval(_column(rows, "squared_cents"), both, resamples, seed)
+    rmse = Interval(math.sqrt(squared.value), math.sqrt(squared.low), math.sqrt(squared.high))
+    return {
+        **_named("vde", ratio_interval(voicing, frames, resamples, seed), 100.0),
+        **_named("gpe", ratio_interval(gross, both, resamples, seed), 100.0),
+        **_named("ffe", ratio_interval(voicing + gross, frames, resamples, seed), 100.0),
+        **_named("f0_rmse_cents", rmse, 1.0),
+    }
+
+
+def speaker_metrics(scores: np.ndarray, intended: np.ndarray, resamples: int, seed: int) -> Metrics:
+    """``speaker_accuracy`` and ``eer`` in percent; nothing when fewer than two speakers leave nothing to tell apart.
+
+    Args:
+        scores: ``(G, S)`` of every group of joined utterances against every enrolled speaker.
+        intended: ``(G,)`` index of the speaker that each group is meant to be.
+        resamples: how many sets of groups are drawn for the intervals.
+        seed: of the draws.
+    """
+    if scores.shape[0] == 0 or scores.shape[1] < 2:
+        return {}
+    hits = nearest_speaker_hits(scores, intended)
+    accuracy = ratio_interval(hits, np.ones(len(hits)), resamples, seed)
+    return {
+        **_named("speaker_accuracy", accuracy, 100.0),
+        **_named("eer", eer_interval(scores, intended, resamples, seed), 1.0),
+    }
+
+
+def _named(name: str, interval: Interval, scale: float) -> Metrics:
+    bounds = {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+    return {key: scale * value for key, value in bounds.items() if math.isfinite(value)}
+
+
+def _column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    return np.array([row[name] for row in rows], np.float64)

@@ -1,0 +1,241 @@
+"""Parquet shards: ``part-00000.parquet ...`` of consecutive utterances, the form of every intermediate.
+
+Shard *i* of every stage of a corpus holds the same utterances in the same order, so stages join by zipping and work
+divides by shard. A shard is written whole or not at all, in row groups small enough to stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from speech.errors import UserError
+from speech.files import atomic_path
+
+SCHEMA_VERSION = "1"
+ROW_GROUP_ROWS = 64
+
+_PHONES = pa.list_(pa.struct([("phone", pa.string()), ("start", pa.float32()), ("end", pa.float32())]))
+
+MANIFEST = pa.schema(
+    [
+        ("id", pa.string()),
+        ("path", pa.string()),
+        ("speaker", pa.string()),
+        ("text", pa.string()),
+        ("language", pa.string()),
+        ("split", pa.string()),
+        ("sample_rate", pa.int32()),
+        ("num_samples", pa.int64()),
+        ("phones", _PHONES),
+    ]
+)
+REJECTS = pa.schema([("path", pa.string()), ("stage", pa.string()), ("reason", pa.string())])
+AUDIO = pa.schema(
+    [
+        ("id", pa.string()),
+        ("speaker", pa.string()),
+        ("text", pa.string()),
+        ("language", pa.string()),
+        ("split", pa.string()),
+        ("num_samples", pa.int64()),
+        ("num_speech", pa.int64()),
+        ("audio", pa.binary()),
+        ("phones", _PHONES),
+    ]
+)
+UNITS = pa.schema([("id", pa.string()), ("units", pa.list_(pa.uint16()))])
+F0 = pa.schema([("id", pa.string()), ("f0", pa.list_(pa.float32()))])
+SYNTHESIS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("source_id", pa.string()),
+        ("source_speaker", pa.string()),
+        ("target_speaker", pa.string()),
+        ("text", pa.string()),
+        ("num_samples", pa.int64()),
+        ("audio", pa.binary()),
+    ]
+)
+
+
+def features_schema(dim: int) -> pa.Schema:
+    """Schema of feature shards: per utterance ``(N, dim)`` float16 frames."""
+    frames = pa.list_(pa.list_(pa.float16(), dim))
+    return pa.schema([("id", pa.string()), ("speaker", pa.string()), ("num_frames", pa.int32()), ("features", frames)])
+
+
+def speakers_schema(dim: int) -> pa.Schema:
+    """Schema of d-vector shards: per utterance one ``(dim,)`` float32 speaker embedding."""
+    return pa.schema([("id", pa.string()), ("speaker", pa.string()), ("embedding", pa.list_(pa.float32(), dim))])
+
+
+def shard_name(index: int) -> str:
+    """File name of shard ``index``."""
+    return f"part-{index:05d}.parquet"
+
+
+def shard_paths(directory: Path | str) -> list[Path]:
+    """The shards of a directory in order.
+
+    Raises:
+        UserError: the directory is missing or holds no shard.
+    """
+    paths = sorted(Path(directory).glob("part-*.parquet"))
+    if not paths:
+        raise UserError(f"{directory}: no shards (part-*.parquet) found; run the stage that makes them first")
+    return paths
+
+
+def write_shard(
+    path: Path | str, rows: Iterable[Mapping[str, Any]], schema: pa.Schema, meta: Mapping[str, Any] | None = None
+) -> int:
+    """Write rows (mappings from column to value, numpy arrays for list columns) and return how many there were."""
+    text = {key: str(value) for key, value in {"schema_version": SCHEMA_VERSION, **(meta or {})}.items()}
+    schema = schema.with_metadata(text)
+    count = 0
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        for group in _groups(rows, ROW_GROUP_ROWS):
+            columns = [_column([row.get(name) for row in group], schema.field(name).type) for name in schema.names]
+            writer.write_table(pa.table(columns, schema=schema))
+            count += len(group)
+    return count
+
+
+def read_shard(path: Path | str, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Stream a shard's rows, one row group in memory at a time.
+
+    List columns come back as numpy arrays: ``(N,)``, or ``(N, D)`` for features.
+
+    Raises:
+        UserError: the shard is missing, damaged or lacks a column.
+    """
+    with _open(path) as file:
+        known = file.schema_arrow.names
+        if columns is not None and (lacking := [name for name in columns if name not in known]):
+            raise UserError(f"{path}: column '{lacking[0]}' is missing; the shard has {', '.join(known)}")
+        for group in range(file.num_row_groups):
+            values = _group_values(file, group, columns, path)
+            for index in range(file.metadata.row_group(group).num_rows):
+                yield {name: column[index] for name, column in values.items()}
+
+
+def read_group(path: Path | str, group: int, columns: Sequence[str] | None = None) -> dict[str, Sequence[Any]]:
+    """One row group of a shard as columns; for readers that visit groups in an order of their own.
+
+    Raises:
+        UserError: the shard is missing or damaged.
+    """
+    with _open(path) as file:
+        return _group_values(file, group, columns, path)
+
+
+def read_rows(directory: Path | str, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Stream the rows of all shards of a directory in order."""
+    for path in shard_paths(directory):
+        yield from read_shard(path, columns)
+
+
+def zip_shards(
+    *paths: Path | str, columns: Sequence[Sequence[str] | None] | None = None
+) -> Iterator[tuple[dict[str, Any], ...]]:
+    """Stream the rows of shards of the same index side by side.
+
+    Raises:
+        UserError: the shards differ in length or in the ids of a row.
+    """
+    chosen = columns or [None] * len(paths)
+    readers = [read_shard(path, names) for path, names in zip(paths, chosen, strict=True)]
+    try:
+        for rows in zip(*readers, strict=True):
+            if len({row["id"] for row in rows}) > 1:
+                found = " and ".join(f"'{row['id']}' in {path}" for row, path in zip(rows, paths, strict=True))
+                raise UserError(f"shards do not hold the same utterances: {found}; run 'dvc repro' again")
+            yield rows
+    except ValueError as error:
+        if "zip()" not in str(error):
+            raise
+        names = ", ".join(map(str, paths))
+        raise UserError(f"shards differ in their number of rows: {names}; run 'dvc repro' again") from None
+
+
+def shard_meta(path: Path | str) -> dict[str, str]:
+    """The shard's own metadata: schema version and what its writer stated (stage, rates, fingerprint)."""
+    with _open(path) as file:
+        raw = file.schema_arrow.metadata or {}
+    return {key.decode(): value.decode() for key, value in raw.items()}
+
+
+def _open(path: Path | str) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path, memory_map=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; run the stage that makes it first") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _damaged(path, error) from None
+
+
+def _group_values(
+    file: pq.ParquetFile, group: int, columns: Sequence[str] | None, path: Path | str
+) -> dict[str, Sequence[Any]]:
+    try:
+        table = file.read_row_group(group, columns=None if columns is None else list(columns))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _damaged(path, error) from None
+    return {name: _values(table.column(name)) for name in table.column_names}
+
+
+def _damaged(path: Path | str, error: Exception) -> UserError:
+    reason = str(error).splitlines()[0]
+    return UserError(f"{path}: damaged shard ({reason}); delete it and run 'dvc repro' to make it again")
+
+
+def _groups(rows: Iterable[Mapping[str, Any]], size: int) -> Iterator[list[Mapping[str, Any]]]:
+    group: list[Mapping[str, Any]] = []
+    for row in rows:
+        group.append(row)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Numbers go through one flat buffer: building Arrow lists element by element is a hundred times slower."""
+    if not pa.types.is_list(kind) or pa.types.is_struct(kind.value_type):
+        return pa.array([v.tolist() if isinstance(v, np.ndarray) else v for v in values], kind)
+    arrays = [np.asarray(value) for value in values]
+    offsets = pa.array(np.cumsum([0, *(len(a) for a in arrays)]), pa.int32())
+    inner = kind.value_type
+    if pa.types.is_fixed_size_list(inner):
+        dtype = inner.value_type.to_pandas_dtype()
+        flat = np.concatenate([a.reshape(-1) for a in arrays]) if arrays else np.zeros(0)
+        values_array = pa.FixedSizeListArray.from_arrays(pa.array(flat.astype(dtype)), type=inner)
+    else:
+        flat = np.concatenate(arrays) if arrays else np.zeros(0)
+        values_array = pa.array(flat.astype(inner.to_pandas_dtype()))
+    return pa.ListArray.from_arrays(offsets, values_array)
+
+
+def _values(column: pa.ChunkedArray) -> Sequence[Any]:
+    array = column.combine_chunks()
+    kind = array.type
+    if pa.types.is_fixed_size_list(kind):
+        return array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), kind.list_size)
+    if not pa.types.is_list(kind) or pa.types.is_struct(kind.value_type):
+        return array.to_pylist()
+    flat = array.flatten()
+    if pa.types.is_fixed_size_list(kind.value_type):
+        numbers = flat.flatten().to_numpy(zero_copy_only=False).reshape(len(flat), kind.value_type.list_size)
+    else:
+        numbers = flat.to_numpy(zero_copy_only=False)
+    offsets = array.offsets.to_numpy()
+    offsets = offsets - offsets[0]
+    return [numbers[a:b] for a, b in pairwise(offsets)]

@@ -1,0 +1,50 @@
+"""List a corpus, or make it: adapter and root in, ``manifest.parquet`` and ``rejects.parquet`` out.
+
+The variant is the corpus's name in params. Recordings stay where they are; only a corpus that is generated (the
+demo's) has its recordings in the output.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from speech.corpora import prepare
+from speech.errors import UserError
+from speech.manifest import check_rejects, manifest_rows, write_manifest
+from stages.runtime.stage import Stage, stage_main
+
+
+def run(stage: Stage) -> None:
+    """List or make one corpus."""
+    params = stage.params
+    name = stage.require_variant(list(params.corpora))
+    corpus = params.corpora[name]
+    output = Path("data") / name / "corpus"
+    root = Path(corpus.root)
+    if not root.exists():
+        raise UserError(f"{root}: corpus folder not found; set corpora.{name}.root to where the corpus lies")
+
+    # The recordings are no input of the fingerprint (they may be terabytes elsewhere): listing is quick, done anew.
+    job = stage.job([], output)
+    listing = prepare(corpus.adapter, root, job.parts, params.seed, corpus.options)
+    rows, rejects = manifest_rows(listing)
+    check_rejects(str(root), len(rows), rejects, params.runtime.max_reject_fraction)
+    generated = listing.base == job.parts
+    write_manifest(job.parts, output if generated else listing.base, rows, rejects)
+    job.publish()
+
+    splits = Counter(row["split"] for row in rows)
+    stage.tracker.log_metrics(
+        {
+            "corpus/hours": sum(row["num_samples"] / row["sample_rate"] for row in rows) / 3600,
+            "corpus/utterances": len(rows),
+            "corpus/speakers": len({row["speaker"] for row in rows}),
+            "corpus/rejects": len(rejects),
+            **{f"corpus/{split}": splits[split] for split in ("train", "valid", "test")},
+        }
+    )
+
+
+if __name__ == "__main__":
+    stage_main("corpus", run)

@@ -1,0 +1,170 @@
+"""Unit codebook: k-means over the encoder corpus's training frames, streamed.
+
+In: ``data/<corpus>/features`` and the splits in ``data/<corpus>/audio``. Out: ``kmeans/`` (centroids, configuration).
+Mini-batch k-means (Sculley 2010) from k-means++ centres (Arthur and Vassilvitskii 2007) of a random sample, as in
+GSLM's recipe (Lakhotia et al. 2021), except that no more than the sample and a buffer of frames is ever in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from speech.errors import UserError
+from speech.files import atomic_path, write_text
+from speech.shards import shard_paths, zip_shards
+from speech.units import FrameMoments, FrameNormalisation, FrameNormaliser, normaliser
+from stages.runtime.params import KMeans
+from stages.runtime.stage import Stage, stage_main
+
+OUTPUT = Path("kmeans")
+BUFFER_BATCHES = 4  # mini-batches mixed with each other, so that one is not all the voice of one speaker
+# Centres used less than this share of the busiest are placed anew (scikit-learn's default), but for the last pass.
+REVIVE_RATIO = 0.01
+RARE_SHARE = 0.1  # of the mean usage: below it a unit counts as rarely used
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The training frames of a corpus, normalised, read shard by shard."""
+
+    corpus: Path
+    mode: FrameNormalisation
+    speakers: dict[str, FrameNormaliser]
+
+    def utterances(self, order: np.ndarray | None = None) -> Iterator[np.ndarray]:
+        """Frames ``(N, D)`` float32 of each training utterance, shards in ``order``."""
+        shards = len(shard_paths(self.corpus / "features"))
+        for row in train_rows(self.corpus, np.arange(shards) if order is None else order):
+            if len(row["features"]):
+                transform = normaliser(self.mode, row["features"], self.speakers.get(row["speaker"]))
+                yield transform(row["features"])
+
+
+def run(stage: Stage) -> None:
+    """Fit the centroids and save them."""
+    from respeak.encoders import read_config
+
+    settings, seed = stage.params.kmeans, stage.params.seed
+    corpus = Path("data") / stage.params.roles.encoder
+    count, speakers = survey(corpus)
+    check_size(settings, count, corpus)
+    frames = Frames(corpus, settings.normalise, speakers if settings.normalise == "speaker" else {})
+    centroids = fit(frames, count, settings, seed, stage.tracker)
+    encoder = read_config("encoder")
+    config = {
+        "k": settings.k,
+        "dim": int(centroids.shape[1]),
+        "normalise": settings.normalise,
+        "encoder": encoder["hash"],
+        "seed": seed,
+        "frames": count,
+    }
+    save(OUTPUT, centroids, config)
+
+
+def train_rows(corpus: Path, order: np.ndarray) -> Iterator[dict[str, Any]]:
+    """Feature rows of the training split, shards in ``order``."""
+    features, audio = shard_paths(corpus / "features"), shard_paths(corpus / "audio")
+    if len(features) != len(audio):
+        raise UserError(f"{corpus}: {len(features)} shards of features but {len(audio)} of audio; run 'dvc repro'")
+    for index in order:
+        columns = (["id", "speaker", "features"], ["id", "split"])
+        for row, source in zip_shards(features[index], audio[index], columns=columns):
+            if source["split"] == "train":
+                yield row
+
+
+def survey(corpus: Path) -> tuple[int, dict[str, FrameNormaliser]]:
+    """Count the training frames and gather each speaker's mean and deviation over them."""
+    moments: dict[str, FrameMoments] = {}
+    for row in train_rows(corpus, np.arange(len(shard_paths(corpus / "features")))):
+        features = row["features"]
+        moments.setdefault(row["speaker"], FrameMoments.empty(features.shape[1])).add(features)
+    count = sum(sums.count for sums in moments.values())
+    return count, {speaker: sums.normaliser() for speaker, sums in moments.items()}
+
+
+def check_size(settings: KMeans, count: int, corpus: Path) -> None:
+    """Refuse more units than frames to fit them on."""
+    if settings.k > count:
+        raise UserError(
+            f"kmeans.k: {settings.k} units cannot be fitted on the {count} training frames of {corpus}; "
+            "lower kmeans.k or add recordings to split 'train'"
+        )
+    if settings.init_frames < settings.k:
+        raise UserError(f"kmeans.init_frames: {settings.init_frames} is below kmeans.k ({settings.k}); raise it")
+
+
+def fit(frames: Frames, count: int, settings: KMeans, seed: int, tracker: Any) -> np.ndarray:
+    """Mini-batch k-means: ``(K, D)`` float32. Logs inertia per frame and unused and rarely used centres per pass."""
+    from sklearn.cluster import MiniBatchKMeans, kmeans_plusplus
+
+    rng = np.random.default_rng(seed)
+    start, _ = kmeans_plusplus(sample(frames, count, settings.init_frames, rng), settings.k, random_state=seed)
+    model = MiniBatchKMeans(settings.k, init=start, n_init=1, reassignment_ratio=REVIVE_RATIO, random_state=seed)
+    shards = len(shard_paths(frames.corpus / "features"))
+    for number in range(1, settings.passes + 1):
+        if number == settings.passes:
+            model.set_params(reassignment_ratio=0.0)
+        inertia, usage = 0.0, np.zeros(settings.k, dtype=np.int64)
+        for batch in mini_batches(frames.utterances(rng.permutation(shards)), settings.batch_frames, rng):
+            model.partial_fit(batch)
+            inertia += float(model.inertia_)
+            usage += np.bincount(model.labels_, minlength=settings.k)
+        report = {
+            "kmeans/inertia": inertia / count,
+            "kmeans/dead_centres": float((usage == 0).sum()),
+            "kmeans/rare_centres": float((usage < RARE_SHARE * count / settings.k).sum()),
+        }
+        tracker.log_metrics(report, step=number)
+    return model.cluster_centers_.astype(np.float32)
+
+
+def sample(frames: Frames, count: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """``min(size, count)`` frames drawn evenly without replacement, gathered in one pass: ``(size, D)`` float32."""
+    chosen = np.sort(rng.choice(count, size=min(size, count), replace=False))
+    picked, seen = [], 0
+    for utterance in frames.utterances():
+        low, high = np.searchsorted(chosen, [seen, seen + len(utterance)])
+        picked.append(utterance[chosen[low:high] - seen])
+        seen += len(utterance)
+    return np.concatenate(picked)
+
+
+def mini_batches(utterances: Iterator[np.ndarray], size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Every frame once, mixed within a buffer of a few batches: ``(<= size, D)``."""
+    held: list[np.ndarray] = []
+    for utterance in utterances:
+        held.append(utterance)
+        if sum(map(len, held)) >= BUFFER_BATCHES * size:
+            yield from _mixed(held, size, rng)
+            held = []
+    if held:
+        yield from _mixed(held, size, rng)
+
+
+def _mixed(held: list[np.ndarray], size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    buffer = np.concatenate(held)
+    order = rng.permutation(len(buffer))
+    for start in range(0, len(buffer), size):
+        yield buffer[order[start : start + size]]
+
+
+def save(directory: Path, centroids: np.ndarray, config: dict[str, Any]) -> None:
+    """Write ``centroids.safetensors`` (tensor ``centroids``, ``(K, D)`` float32) and ``config.yaml``."""
+    from safetensors.numpy import save_file
+
+    directory.mkdir(parents=True, exist_ok=True)
+    with atomic_path(directory / "centroids.safetensors") as temporary:
+        save_file({"centroids": np.ascontiguousarray(centroids)}, temporary)
+    write_text(directory / "config.yaml", yaml.safe_dump(config, sort_keys=True))
+
+
+if __name__ == "__main__":
+    stage_main("kmeans", run)

@@ -1,0 +1,107 @@
+"""What a stage's work depends on, as one hash: its inputs' content, its parameters and its code.
+
+Work in progress is kept under this hash, so that a killed stage finds its finished files and a changed input never
+meets an old one.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOMS = ("flows", "stages", "respeak", "models", "speech")
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def fingerprint(inputs: Iterable[Path], params: Any, module: str) -> str:
+    """Hash the inputs' content, the parameters and the first-party code that ``module`` reaches."""
+    digest = hashlib.sha256()
+    for path in inputs:
+        digest.update(f"{path}={_content(path)}\n".encode())
+    digest.update(json.dumps(_plain(params), sort_keys=True).encode())
+    for source in code_of(module):
+        digest.update((PROJECT / source).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def code_of(module: str) -> list[str]:
+    """Paths, relative to the project, of every first-party module that ``module`` imports, directly or not.
+
+    Imports inside functions count: they are lazy for speed, not optional.
+    """
+    found: set[str] = set()
+    queue = [module]
+    while queue:
+        path = _source(queue.pop())
+        if path is None or path in found:
+            continue
+        found.add(path)
+        queue.extend(_imports(path))
+    return sorted(found)
+
+
+@cache
+def _imports(path: str) -> tuple[str, ...]:
+    names: list[str] = []
+    for node in ast.walk(ast.parse((PROJECT / path).read_text())):
+        if isinstance(node, ast.Import):
+            names.extend(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.append(node.module)
+            names.extend(f"{node.module}.{alias.name}" for alias in node.names)
+    own = [name for name in names if name.split(".")[0] in ROOMS]
+    parents = {".".join(name.split(".")[:depth]) for name in own for depth in range(1, name.count(".") + 1)}
+    return tuple(sorted({*own, *parents}))
+
+
+def _source(module: str) -> str | None:
+    base = Path(*module.split("."))
+    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
+        if (PROJECT / candidate).is_file():
+            # An empty __init__.py holds nothing to depend on.
+            return candidate.as_posix() if (PROJECT / candidate).stat().st_size else None
+    return None
+
+
+def _content(path: Path) -> str:
+    """DVC's own md5 when DVC runs the stage (it has just checked it), else a hash of the bytes."""
+    if os.environ.get("DVC_STAGE") and (known := _recorded().get(Path(path).as_posix())):
+        return known
+    if path.is_file():
+        return _md5(path)
+    digest = hashlib.md5(usedforsecurity=False)
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        digest.update(f"{file.relative_to(path).as_posix()} {_md5(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+@cache
+def _recorded() -> dict[str, str]:
+    lock = Path("dvc.lock")
+    if not lock.is_file():
+        return {}
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    stages = (yaml.load(lock.read_text(), Loader=loader) or {}).get("stages", {})  # noqa: S506 (a safe loader)
+    return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", []) if "md5" in out}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,118 @@
+"""A stage's work, file by file: finished files survive a kill, outputs appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from speech.errors import UserError
+from speech.files import write_json
+from stages.runtime.engine import open_executor
+from stages.runtime.params import Runtime
+
+Report = dict[str, Any]
+Work = Callable[[Any, Path], Report]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Work under ``.scratch/<stage>/<fingerprint>``, published to ``output`` when all of it is done."""
+
+    output: Path
+    scratch: Path
+    fingerprint: str
+    runtime: Runtime
+
+    @property
+    def parts(self) -> Path:
+        """Where finished files wait to be published."""
+        return self.scratch / "parts"
+
+    def run(self, tasks: Mapping[str, Any], work: Work, title: str | None = None) -> dict[str, Report]:
+        """Run ``work(payload, path)`` for each task, in worker processes, and return the reports by file name.
+
+        ``work`` writes ``path`` atomically. A task whose file and report are there already is not run again.
+
+        Raises:
+            UserError: as raised by the work, or a worker died (out of memory, a crash in a native library).
+        """
+        reports_dir = self.scratch / "reports"
+        reports = {name: json.loads(_report(reports_dir, name).read_text()) for name in tasks if self._done(name)}
+        todo = {name: payload for name, payload in tasks.items() if name not in reports}
+        progress = _Progress(title or self.output.name, len(tasks), len(reports))
+        with open_executor(self.runtime) as pool:
+            pending = {pool.submit(work, payload, self.parts / name): name for name, payload in todo.items()}
+            try:
+                while pending:
+                    for future in wait(pending, timeout=1.0, return_when="FIRST_COMPLETED").done:
+                        name = pending.pop(future)
+                        reports[name] = _result(future, name)
+                        write_json(_report(reports_dir, name), reports[name])
+                        progress.step()
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+        return {name: reports[name] for name in tasks}
+
+    def publish(self) -> None:
+        """Give the finished files their place in ``output``, by hard link where the disk allows, and tidy up."""
+        staged = self.output.with_name(f".{self.output.name}.{os.getpid()}.tmp")
+        shutil.rmtree(staged, ignore_errors=True)
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        # A kill can leave an unfinished temporary file (a dot file) beside the finished ones.
+        shutil.copytree(self.parts, staged, copy_function=_link, ignore=shutil.ignore_patterns(".*"))
+        shutil.rmtree(self.output, ignore_errors=True)
+        staged.rename(self.output)
+        shutil.rmtree(self.scratch.parent, ignore_errors=True)
+
+    def _done(self, name: str) -> bool:
+        return (self.parts / name).is_file() and _report(self.scratch / "reports", name).is_file()
+
+
+def _report(directory: Path, name: str) -> Path:
+    return directory / f"{name}.json"
+
+
+def _result(future: Future[Report], name: str) -> Report:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        raise UserError(
+            f"{name}: the worker process died (out of memory or a crash in a native library); "
+            "finished shards are kept: lower runtime.workers and run again"
+        ) from None
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+class _Progress:
+    """One line per second at most, on stderr: what is done, how fast, how long still."""
+
+    def __init__(self, title: str, total: int, done: int) -> None:
+        self.title, self.total, self.done, self.first = title, total, done, done
+        self.start = self.shown = time.monotonic()
+        if done:
+            print(f"{title}: {done} of {total} shards were finished before", file=sys.stderr, flush=True)
+
+    def step(self) -> None:
+        self.done += 1
+        now = time.monotonic()
+        if now - self.shown < 1.0 and self.done < self.total:
+            return
+        self.shown = now
+        left = (now - self.start) / (self.done - self.first) * (self.total - self.done)
+        print(f"{self.title}: {self.done}/{self.total} shards, {left:.0f} s left", file=sys.stderr, flush=True)

@@ -1,0 +1,87 @@
+"""Plain data to dataclasses, strictly: an unknown, missing or ill-typed key is one line that names it."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from typing import Any, Literal
+
+from speech.errors import UserError
+
+
+def read_section(kind: Any, value: Any, where: str) -> Any:
+    """Read ``value`` as ``kind``: a dataclass, ``list``, ``dict``, ``Literal``, optional or scalar type.
+
+    Integers pass for floats; nothing else is converted. A ``ValueError`` from a dataclass's own checks becomes a
+    ``UserError`` too.
+
+    Raises:
+        UserError: naming the key by its path from ``where``.
+    """
+    if dataclasses.is_dataclass(kind):
+        return _read_dataclass(typing.cast(type, kind), value, where)
+    reader = _READERS.get(typing.get_origin(kind))
+    if reader is not None:
+        return reader(typing.get_args(kind), value, where)
+    if kind is Any:
+        return value
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise UserError(f"{where}: expected {kind.__name__}, found {value!r}")
+    return value
+
+
+def _read_literal(choices: tuple[Any, ...], value: Any, where: str) -> Any:
+    if value not in choices:
+        raise UserError(f"{where}: {value!r} is not one of {', '.join(map(str, choices))}")
+    return value
+
+
+def _read_optional(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
+    if value is None and type(None) in kinds:
+        return None
+    return read_section(next(kind for kind in kinds if kind is not type(None)), value, where)
+
+
+def _read_list(kinds: tuple[Any, ...], value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise UserError(f"{where}: expected a list, found {value!r}")
+    return [read_section(kinds[0], item, f"{where}[{index}]") for index, item in enumerate(value)]
+
+
+def _read_dict(kinds: tuple[Any, ...], value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: expected a mapping, found {value!r}")
+    return {key: read_section(kinds[1], item, f"{where}.{key}") for key, item in value.items()}
+
+
+_READERS: dict[Any, Any] = {
+    Literal: _read_literal,
+    types.UnionType: _read_optional,
+    list: _read_list,
+    dict: _read_dict,
+}
+
+
+def _read_dataclass(kind: type, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: expected a mapping, found {value!r}")
+    hints = typing.get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    unknown = [key for key in value if key not in fields]
+    if unknown:
+        raise UserError(f"{where}: unknown key '{unknown[0]}'; known are {', '.join(fields)}")
+    missing = [name for name, field in fields.items() if name not in value and _is_required(field)]
+    if missing:
+        raise UserError(f"{where}: key '{missing[0]}' is missing")
+    read = {key: read_section(hints[key], item, f"{where}.{key}") for key, item in value.items()}
+    try:
+        return kind(**read)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING

@@ -1,0 +1,100 @@
+"""What every stage shares: arguments, parameters, threads, tracking, signals and honest exits."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from speech.errors import UserError
+from stages.runtime.engine import limit_threads
+from stages.runtime.fingerprint import fingerprint
+from stages.runtime.jobs import Job
+from stages.runtime.params import Params, load_params
+from stages.runtime.tracking import Tracker
+
+SCRATCH = Path(".scratch")
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One run of one stage: its parameters, its variant (corpus, experiment or table) and its tracked run."""
+
+    name: str
+    variant: str | None
+    params: Params
+    tracker: Tracker
+
+    def job(self, inputs: Sequence[Path], output: Path) -> Job:
+        """Resumable work from ``inputs`` to the directory ``output``."""
+        # Every parameter but those of how the work is run: a second try with fewer workers must find the first one's.
+        settings = dataclasses.asdict(self.params)
+        settings["runtime"] = {"shard_minutes": self.params.runtime.shard_minutes}
+        key = fingerprint(inputs, {**settings, "variant": self.variant}, f"stages.{self.name}")
+        label = f"{self.name}@{self.variant}" if self.variant else self.name
+        scratch = SCRATCH / label / key
+        (scratch / "parts").mkdir(parents=True, exist_ok=True)
+        return Job(output, scratch, key, self.params.runtime)
+
+    def require_variant(self, known: Sequence[str]) -> str:
+        """The variant this run was asked for.
+
+        Raises:
+            UserError: none was given, or it is not one of ``known``.
+        """
+        if self.variant not in known:
+            raise UserError(f"--variant {self.variant}: not in params.yaml; known are {', '.join(known)}")
+        return str(self.variant)
+
+
+def stage_main(name: str, run: Callable[[Stage], None]) -> NoReturn:
+    """Run ``python -m stages.<name> [--variant X]``: exits 0, 2 (the user's error) or 128 + signal."""
+    parser = argparse.ArgumentParser(prog=f"python -m stages.{name}")
+    parser.add_argument("--variant", help="the corpus, experiment or table to work on")
+    arguments = parser.parse_args()
+    # Python ignores SIGTERM's cleanup otherwise; as an exception it unwinds through every 'with'.
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(_guarded(name, arguments.variant, run))
+
+
+def _guarded(name: str, variant: str | None, run: Callable[[Stage], None]) -> int:
+    try:
+        params = load_params()
+        limit_threads(params.runtime.threads)
+        tracker = Tracker.open(name, variant, section(params, name), params.scale)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    try:
+        run(Stage(name, variant, params, tracker))
+    except UserError as error:
+        tracker.close("FAILED")
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        tracker.close("KILLED")
+        return 130
+    except SystemExit:
+        tracker.close("KILLED")
+        raise
+    except BaseException:
+        tracker.close("FAILED")
+        raise
+    tracker.close("FINISHED")
+    return 0
+
+
+def section(params: Params, name: str) -> dict[str, Any]:
+    """The stage's own section as plain data; empty for a stage without one."""
+    value = getattr(params, name, None)
+    if value is None:
+        return {}
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else {}
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)

@@ -1,0 +1,231 @@
+"""What a stage reports of its run: parameters, metrics, pictures, how it ended.
+
+A stage only writes a journal, ``.scratch/runs/<run>.jsonl``, one event a line. Another process, the collector
+(``stages.runtime.collector``), replays journals into MLflow while the stages run. Importing MLflow costs seconds of
+processor time, more than many a stage; its sqlite file has one writer this way; and where MLflow is not installed or
+does not answer, the journal keeps everything until a later collector reaches it.
+
+Runs nest: every stage of one *session* (one ``dvc repro``, one reproduction) is a child of the session's run. The
+session is named by ``RESPEAK_SESSION``, or else is the ``dvc`` process that runs the stage; ``RESPEAK_PARENT_RUN``
+names an MLflow run of the caller's own as parent instead; a stage run by hand has no parent. (An exported
+``MLFLOW_RUN_ID`` would make every child overwrite its parent, so it is dropped.)
+
+``RESPEAK_TRACKING=local`` keeps journals and starts no collector.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stages.runtime.processes import find_dvc, process_key
+
+SESSION, PARENT, MODE = "RESPEAK_SESSION", "RESPEAK_PARENT_RUN", "RESPEAK_TRACKING"
+RUNS = Path(".scratch") / "runs"
+
+
+class Tracker:
+    """The journal of one run. No method raises: a run is worth more than its record."""
+
+    def __init__(self, journal: Path, header: Mapping[str, Any]) -> None:
+        self.path = journal
+        self.files = journal.with_suffix(".files")
+        self._lock = threading.Lock()
+        self._closed = self._broken = False
+        self._write(event="open", **header)
+
+    @classmethod
+    def open(
+        cls, stage: str, variant: str | None = None, params: Mapping[str, Any] | None = None, scale: str = ""
+    ) -> Tracker:
+        """Start the run of a stage, from the project's root; warns once, in one line, when MLflow is out of reach."""
+        os.environ.pop("MLFLOW_RUN_ID", None)
+        root, own = main_root(), process_key(os.getpid()) or str(os.getpid())
+        session = os.environ.get(SESSION) or find_dvc()
+        name = f"{stage}@{variant}" if variant else stage
+        journal = root / RUNS / f"{time.time_ns()}-{name}-{os.getpid()}.jsonl"
+        tags = {**run_tags(scale), "stage": stage, "variant": variant or ""}
+        parent = os.environ.get(PARENT)
+        tracker = cls(journal, _header(name, tags, session=session, parent=parent, process=own))
+        tracker.log_params(params or {})
+        if SESSION not in os.environ:
+            announce(root, session or own)
+        return tracker
+
+    @classmethod
+    def open_session(cls, name: str, scale: str, session: str) -> Tracker:
+        """Start the run that is the parent of every stage with ``RESPEAK_SESSION=session``."""
+        journal = main_root() / RUNS / f"{time.time_ns()}-{name}-{os.getpid()}.jsonl"
+        own = process_key(os.getpid()) or str(os.getpid())
+        return cls(journal, _header(name, run_tags(scale), session=session, process=own, is_parent=True))
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Numbers of this moment; with ``step``, points of a series."""
+        values = {name: float(value) for name, value in metrics.items() if value is not None}
+        self._write(event="metrics", step=step, values=values)
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Parameters; nested mappings become ``outer.inner`` names."""
+        self._write(event="params", values={name: str(value) for name, value in flatten(params).items()})
+
+    def log_figure(self, name: str, fig: Any) -> None:
+        """A matplotlib figure, as the artifact ``name`` (``….png``)."""
+        if target := self._place(name):
+            fig.savefig(target, bbox_inches="tight")
+            self._write(event="artifact", name=name)
+
+    def log_text(self, name: str, text: str) -> None:
+        """A text, as the artifact ``name``."""
+        if target := self._place(name):
+            target.write_text(text, encoding="utf-8")
+            self._write(event="artifact", name=name)
+
+    def log_artifact(self, path: Path | str) -> None:
+        """A finished file or folder, under its own name: linked, so that it costs no room and outlives the original."""
+        path = Path(path)
+        target = self._place(path.name)
+        if target is None or target.exists():
+            return
+        try:
+            if path.is_dir():
+                shutil.copytree(path, target, copy_function=_link)
+            else:
+                _link(str(path), str(target))
+        except OSError as error:
+            self._give_up(error)
+            return
+        self._write(event="artifact", name=path.name)
+
+    def close(self, status: str = "FINISHED") -> None:
+        """End the run as ``FINISHED``, ``FAILED`` or ``KILLED``; the first call counts."""
+        if not self._closed:
+            self._closed = True
+            self._write(event="close", status=status)
+
+    def _place(self, name: str) -> Path | None:
+        target = self.files / name
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            self._give_up(error)
+            return None
+        return target
+
+    def _write(self, **event: Any) -> None:
+        line = json.dumps({**event, "time": int(time.time() * 1000)}) + "\n"
+        with self._lock:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                with self.path.open("a", encoding="utf-8") as handle:
+                    handle.write(line)
+            except OSError as error:
+                self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        if not self._broken:
+            self._broken = True
+            print(f"tracking: {self.path}: {error.strerror}; this run's metrics are not all kept", file=sys.stderr)
+
+
+def announce(root: Path, session: str) -> subprocess.Popen[bytes] | None:
+    """See that a collector follows ``session``, or say in one line why none does."""
+    if os.environ.get(MODE) == "local":
+        return None
+    if reason := out_of_reach():
+        print(f"MLflow: {reason}; the run goes on, its metrics are kept in {root / RUNS}", file=sys.stderr, flush=True)
+        return None
+    log = root / ".scratch" / "mlflow" / "collector.log"
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as handle:
+            return subprocess.Popen(
+                [sys.executable, "-m", "stages.runtime.collector", "--root", str(root), "--follow", session],
+                cwd=Path(__file__).resolve().parents[2],
+                stdin=subprocess.DEVNULL,
+                stdout=handle,
+                stderr=handle,
+                start_new_session=True,  # Ctrl-C ends the stage; the collector still has its last lines to bring home
+            )
+    except OSError as error:
+        print(f"MLflow: no collector ({error.strerror}); metrics are kept in {root / RUNS}", file=sys.stderr)
+        return None
+
+
+def out_of_reach() -> str:
+    """Why MLflow cannot be used, as far as a second and no import can tell; empty when nothing speaks against it."""
+    if importlib.util.find_spec("mlflow") is None:
+        return "not installed"
+    address = urllib.parse.urlsplit(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    host = address.hostname or "localhost"
+    proxied = address.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host)
+    if address.scheme not in ("http", "https") or proxied:
+        return ""
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        socket.create_connection((host, port), timeout=2.0).close()
+    except OSError as error:
+        return f"{address.geturl()} does not answer ({error.strerror or error})"
+    return ""
+
+
+def main_root(here: Path | None = None) -> Path:
+    """The project's root; for a temporary copy that DVC makes of it for an experiment, the root it was copied from."""
+    here = (here or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if folder.name == ".dvc" and "exps" in here.relative_to(folder).parts[:2]:
+            return folder.parent
+    return here
+
+
+def run_tags(scale: str) -> dict[str, str]:
+    """What tells runs apart later: scale, commit, DVC's names for stage and experiment, the tree they ran in."""
+    names = ("DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV")
+    tags = {name: os.environ[name] for name in names if name in os.environ}
+    return {**tags, "scale": scale, "commit": git_commit(), "tree": str(Path.cwd())}
+
+
+def git_commit() -> str:
+    """The commit the working tree stands on, empty outside git or before the first commit."""
+    try:
+        command = ["git", "rev-parse", "--verify", "--quiet", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=10).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one level of ``outer.inner`` names."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        flat.update(flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value})
+    return flat
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value can be a metric: a finite number, and no truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _header(name: str, tags: Mapping[str, str], **fields: Any) -> dict[str, Any]:
+    return {"name": name, "tags": dict(tags), "host": socket.gethostname(), **fields}
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

@@ -1,0 +1,154 @@
+"""Units, quantised F0 and speakers to a trained vocoder: the bundle ``systems/resynthesis/``.
+
+In: ``audio``, ``units``, ``f0`` and ``f0_stats.json`` of the corpora in roles ``train`` and ``target``, and the outputs
+of ``encoder``, ``kmeans`` and ``train_f0_vq``. Out: the bundle and its ``history.csv``.
+Source: Polyak et al. 2021, sections 2.2 and 3.1. Runs with only torch, lightning, pyarrow and safetensors installed
+(audio as wav).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from models.hifigan import Discriminators
+from models.resynthesis import UnitGenerator
+from models.resynthesis.training import LossWeights, ResynthesisTraining
+from respeak.bundle import save_bundle
+from speech.errors import UserError
+from speech.mel import log_mel
+from stages.runtime.dataset import F0_HOP, UNIT_HOP, Corpus, Segment, Segments, Stream, build_index, loader
+from stages.runtime.params import Params
+from stages.runtime.stage import Stage, stage_main
+from stages.runtime.training import fit, resume_point, schedule, validation_batches, write_history
+from stages.runtime.voices import read_voices
+
+OUTPUT = Path("systems/resynthesis")
+ENCODER = Path("encoder")
+KMEANS = Path("kmeans")
+F0_VQ = Path("train_f0_vq")
+STREAMS: tuple[Stream, ...] = ("audio", "units", "f0")
+
+
+def run(stage: Stage) -> None:
+    """Train the vocoder and bundle it."""
+    params, spec = stage.params, stage.params.train_resynthesis
+    names = list(dict.fromkeys([params.roles.train, params.roles.target]))
+    corpora = [Corpus(Path("data") / name, STREAMS if spec.use_f0 else STREAMS[:2]) for name in names]
+    train = build_index(corpora, "train")
+    speakers = train.speakers
+    valid = build_index(corpora, "valid", speakers)
+    centroids = _centroids()
+
+    torch.manual_seed(params.seed)
+    arguments = _model_arguments(params, len(centroids), len(speakers))
+    generator = UnitGenerator(**arguments)
+    if generator.quantizer is not None:
+        generator.quantizer.load_state_dict(load_file(F0_VQ / "model.safetensors"))
+    module = ResynthesisTraining(
+        generator,
+        Discriminators(**dataclasses.asdict(spec.discriminator)),
+        LossWeights(**dataclasses.asdict(spec.loss)),
+        spec.adversarial_from_step,
+        schedule(spec.optimiser),
+        params.seed,
+    )
+
+    inputs = [Path("data") / name / part for name in names for part in (*STREAMS, "speakers", "f0_stats.json")]
+    job = stage.job([*inputs, ENCODER, KMEANS, F0_VQ], OUTPUT)
+    resumed = resume_point(job.scratch)
+    segment = Segment(spec.loop.segment_samples, params.train_f0_vq.normalise)
+    batches = Segments(train, segment, speakers, spec.loop.batch_size, params.seed, spec.loop.steps, resumed.step)
+    checks = Segments(valid, segment, speakers, spec.loop.batch_size, params.seed, validation_batches(valid, spec.loop))
+    history = fit(
+        module,
+        loader(batches, spec.loop.workers),
+        loader(checks, 0),
+        spec.loop,
+        params.runtime,
+        stage.tracker,
+        job.scratch,
+        resumed,
+    )
+    _picture(stage, module, checks)
+    voices = read_voices([Path("data") / name for name in names], speakers)
+    config = _bundle_config(params, arguments, job.fingerprint, len(centroids))
+    save_bundle(job.parts, config, generator.state_dict(), centroids, ENCODER, voices.f0, voices.vectors, voices.frames)
+    write_history(job.parts / "history.csv", history)
+    job.publish()
+
+
+def _model_arguments(params: Params, num_units: int, num_speakers: int) -> dict[str, Any]:
+    spec = params.train_resynthesis
+    f0_vq = yaml.safe_load((F0_VQ / "config.yaml").read_text())
+    return {
+        "num_units": num_units,
+        "num_speakers": num_speakers,
+        "f0_quantizer": f0_vq["model"] if spec.use_f0 else None,
+        **dataclasses.asdict(spec.generator),
+    }
+
+
+def _centroids() -> np.ndarray:
+    path = KMEANS / "centroids.safetensors"
+    if not path.is_file():
+        raise UserError(f"{path}: not found; run the stage kmeans first")
+    with safe_open(path, framework="numpy") as file:
+        return file.get_tensor("centroids")
+
+
+def _bundle_config(params: Params, arguments: dict[str, Any], fingerprint: str, num_units: int) -> dict[str, Any]:
+    encoder = yaml.safe_load((ENCODER / "config.yaml").read_text())
+    kmeans = yaml.safe_load((KMEANS / "config.yaml").read_text())
+    return {
+        "scale": params.scale,
+        "sample_rate": 16000,
+        "unit_hop": UNIT_HOP,
+        "f0_hop": F0_HOP,
+        "encoder": encoder,
+        "kmeans": {"k": num_units, "normalise": kmeans["normalise"]},
+        "f0": {**dataclasses.asdict(params.f0), "normalise": params.train_f0_vq.normalise},
+        "audio": {
+            "trim_db": params.audio.trim_db,
+            "normalise_peak": params.audio.normalise_peak,
+            "pad_multiple": params.audio.pad_multiple,
+        },
+        "model": arguments,
+        "provenance": {
+            "stage": "train_resynthesis",
+            "fingerprint": fingerprint,
+            "steps": params.train_resynthesis.loop.steps,
+            "corpora": list(dict.fromkeys([params.roles.train, params.roles.target])),
+            "seed": params.seed,
+        },
+        "licence": "that of the corpora it was trained on",
+    }
+
+
+def _picture(stage: Stage, module: ResynthesisTraining, checks: Segments) -> None:
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError:
+        return
+    batch = {name: values[:2] for name, values in checks.batch(0).items()}
+    module.cpu().eval()
+    with torch.no_grad():
+        made = module.generate(batch)
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    axes = figure.subplots(len(made), 2, squeeze=False)
+    for row, waves in zip(axes, zip(batch["audio"], made, strict=True), strict=True):
+        for axis, wave, title in zip(row, waves, ("recording", "generated"), strict=True):
+            axis.imshow(log_mel(wave)[0], origin="lower", aspect="auto", vmin=-11.5, vmax=1.5)
+            axis.set(title=title, xlabel="frame of 16 ms", ylabel="mel band")
+    stage.tracker.log_figure("mel_target_and_generated.png", figure)
+
+
+if __name__ == "__main__":
+    stage_main("train_resynthesis", run)

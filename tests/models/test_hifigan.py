@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from models.hifigan import Discriminators, Generator, losses
+from models.hifigan.discriminators import SpectralNorm
+
+
+def test_generator_length_is_frames_times_hop() -> None:
+    wave = Generator(8, 32, [5, 4, 4, 2, 2], [11, 8, 8, 4, 4], [3], [[1, 3]])(torch.randn(2, 8, 7))
+    assert wave.shape == (2, 1, 7 * 320)
+    assert wave.abs().max() <= 1
+
+
+def test_folding_weight_norm_keeps_the_output() -> None:
+    torch.manual_seed(0)
+    generator = Generator(8, 32, [5, 4], [11, 8], [3, 7], [[1, 3], [1, 3]]).eval()
+    features = torch.randn(1, 8, 10)
+    with torch.no_grad():
+        before = generator(features)
+        generator.remove_weight_norm()
+        torch.testing.assert_close(generator(features), before)
+    assert not any("parametrizations" in key for key in generator.state_dict())
+
+
+def test_published_sizes() -> None:
+    counted = Discriminators()
+    periods = sum(p.numel() for p in counted.mpd[0].parameters())
+    scales = sum(p.numel() for p in counted.msd[1].parameters())
+    assert periods == pytest.approx(8.22e6, rel=2e-3)
+    assert scales == pytest.approx(9.87e6, rel=2e-3)
+
+
+@pytest.mark.parametrize("width", [0.0625, 0.125, 0.25])
+def test_narrow_discriminators_run(width: float) -> None:
+    discriminators = Discriminators(width, [2, 3], 2)
+    outputs = discriminators(torch.randn(2, 1, 2000))
+    assert len(outputs) == 4
+    assert all(score.shape[0] == 2 for score, _ in outputs)
+
+
+def test_spectral_norm_agrees_with_the_largest_singular_value() -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(12, 5, 3)
+    norm = SpectralNorm(weight).train()
+    for _ in range(200):
+        normed = norm(weight)
+    largest = torch.linalg.svdvals(weight.flatten(1))[0]
+    torch.testing.assert_close(normed, weight / largest, rtol=1e-4, atol=1e-5)
+
+
+def test_joint_forward_equals_separate_ones() -> None:
+    torch.manual_seed(0)
+    discriminators = Discriminators(0.0625, [2, 3], 2).eval()
+    real, fake = torch.randn(2, 1, 1600), torch.randn(2, 1, 1600)
+    for (joint, _), (a, _), (b, _) in zip(
+        discriminators(torch.cat([real, fake])), discriminators(real), discriminators(fake), strict=True
+    ):
+        torch.testing.assert_close(joint, torch.cat([a, b]))
+
+
+def test_losses_vanish_where_they_should() -> None:
+    wave = torch.randn(1, 1, 4000)
+    perfect = [(torch.ones(1, 3), [wave])]
+    fooled = [(torch.zeros(1, 3), [wave])]
+    assert losses.discriminator_loss(perfect, fooled) == 0
+    assert losses.adversarial_loss(perfect) == 0
+    assert losses.feature_loss(perfect, fooled) == 0
+    assert losses.mel_loss(wave, wave) == 0
+    assert losses.stft_loss(wave, wave) == 0
+    assert losses.stft_loss(wave, wave * 0.5) == pytest.approx(0.5 + 0.6931, rel=0.02)
+
+
+def test_one_period_is_a_two_dimensional_convolution() -> None:
+    torch.manual_seed(0)
+    period: Any = Discriminators(0.0625, [3], 0).mpd[0]
+    wave = torch.randn(2, 1, 3 * 50)
+    first = period.convs[0]
+    _, maps = period(wave)
+    published = nn.functional.conv2d(
+        wave.view(2, 1, 50, 3), first.weight.unsqueeze(3), first.bias, stride=(3, 1), padding=(2, 0)
+    )
+    ours = maps[0].view(2, 3, -1, maps[0].shape[2]).permute(0, 2, 3, 1)
+    torch.testing.assert_close(ours, nn.functional.leaky_relu(published, 0.1))

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from respeak import cli
+from respeak.cli import pair_files
+from speech.errors import UserError
+
+Respeak = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture()
+def respeak(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Respeak:
+    """Run the command in this process: exit status, stdout, stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["respeak", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        output = capsys.readouterr()
+        return int(caught.value.code or 0), output.out, output.err
+
+    return run
+
+
+@pytest.fixture()
+def recordings(tmp_path: Path, shared: Path) -> Path:
+    """Two real digits in a folder with a sub-folder, at 8 kHz."""
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
+    source = shared / "data/free-spoken-digit-dataset/recordings"
+    shutil.copy(source / "3_theo_0.wav", folder / "three.wav")
+    wave, rate = soundfile.read(source / "7_jackson_0.wav")
+    soundfile.write(folder / "sub/seven.flac", wave, rate)
+    return folder
+
+
+def test_one_file(respeak: Respeak, bundle_dir: Path, recordings: Path, tmp_path: Path) -> None:
+    output = tmp_path / "made/three.wav"
+    options = ("--system", bundle_dir, "--device", "cpu")
+    status, out, _ = respeak("resynthesize", recordings / "three.wav", output, "--speaker", "theo", *options)
+    assert status == 0
+    info = soundfile.info(output)
+    assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16")
+    assert f"1 of 1 recordings written to {output}: {info.duration:.1f} s of audio in" in out
+    assert re.search(r"real-time factor \d+\.\d{3}", out)
+    made = soundfile.read(output)[0]
+    assert respeak("convert", recordings / "three.wav", tmp_path, "--target", "nicolas", *options)[0] == 0
+    converted = soundfile.read(tmp_path / "three.wav")[0]
+    assert len(converted) == len(made)
+    assert np.abs(converted - made).max() > 0.05
+
+
+def test_a_bad_recording_of_a_folder_is_skipped(
+    respeak: Respeak, bundle_dir: Path, recordings: Path, tmp_path: Path
+) -> None:
+    (recordings / "broken.wav").write_bytes(b"RIFF")
+    soundfile.write(recordings / "sub/silent.wav", np.zeros(8000), 8000)
+    soundfile.write(recordings / "eight.wav", np.random.default_rng(0).normal(scale=0.1, size=(9600, 8)), 96000)
+    status, out, err = respeak("convert", recordings, tmp_path / "out", "--target", "theo", "--system", bundle_dir)
+    assert status == 1
+    made = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.*"))
+    assert made == ["eight.wav", "sub/seven.wav", "three.wav"]
+    assert "3 of 5 recordings written" in out
+    skipped = [line for line in err.splitlines() if line.startswith("skipped: ")]
+    assert len(skipped) == 2
+    assert "broken.wav" in skipped[0]
+    assert "sub/silent.wav: is silent" in skipped[1]
+
+
+def test_a_bad_recording_alone_is_an_error(respeak: Respeak, bundle_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "one.wav").write_bytes(b"")
+    arguments = ("convert", tmp_path / "one.wav", tmp_path / "out.wav", "--target", "theo", "--system", bundle_dir)
+    status, _, err = respeak(*arguments)
+    assert status == 2
+    assert err == f"error: {tmp_path / 'one.wav'}: file is empty (0 bytes)\n"
+    assert not (tmp_path / "out.wav").exists()
+
+
+def test_unknown_target_stops_before_any_work(
+    respeak: Respeak, bundle_dir: Path, recordings: Path, tmp_path: Path
+) -> None:
+    status, _, err = respeak("convert", recordings, tmp_path / "out", "--target", "anna", "--system", bundle_dir)
+    assert status == 2
+    assert err == f"error: speaker 'anna' is not in {bundle_dir}; it has jackson, nicolas, theo\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_info(respeak: Respeak, bundle_dir: Path) -> None:
+    status, out, _ = respeak("info", bundle_dir)
+    assert status == 0
+    for fact in ("12 at 50 per second", "theo (125 ± 20 Hz)", "dio, 60 to 400 Hz", "mfcc", "made_by: a test"):
+        assert fact in out
+    assert respeak("info", bundle_dir / "none")[0] == 2
+
+
+@pytest.mark.parametrize("command", ["resynthesize", "convert", "info"])
+def test_help_states_what_goes_in_and_out(respeak: Respeak, command: str) -> None:
+    status, out, _ = respeak(command, "--help")
+    assert status == 0
+    for word in ("Usage:", "folder"):
+        assert word in out
+    if command != "info":
+        assert "16 kHz mono" in " ".join(out.split())
+        assert "systems/resynthesis" in out
+
+
+def touch(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
+def test_pairs_of_a_folder_keep_its_layout(tmp_path: Path) -> None:
+    touch(tmp_path / "in/b/c.FLAC")
+    touch(tmp_path / "in/a.wav")
+    touch(tmp_path / "in/notes.txt")
+    out = tmp_path / "in/out"
+    touch(out / "a.wav")
+    expected = [(tmp_path / "in/a.wav", out / "a.wav"), (tmp_path / "in/b/c.FLAC", out / "b/c.wav")]
+    assert pair_files(tmp_path / "in", out) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "message"),
+    [
+        ("none.wav", "out.wav", "no such file or folder"),
+        ("in/a.wav", "in/a.wav", "same file"),
+        ("in/a.wav", "in", "same file"),
+        ("in/a.wav", "out.mp3", "ends in .wav"),
+        ("in", "in", "same folder"),
+        ("in", "in/a.wav", "is a file, but"),
+        ("empty", "out", "no recordings"),
+        ("twins", "out", "both be written"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(tmp_path: Path, source: str, output: str, message: str) -> None:
+    touch(tmp_path / "in/a.wav")
+    touch(tmp_path / "twins/a.wav")
+    touch(tmp_path / "twins/a.mp3")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=message):
+        pair_files(tmp_path / source, tmp_path / output)

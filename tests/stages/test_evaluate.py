@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from speech.audio import Conditioning, condition, decode_audio, encode_audio
+from speech.errors import UserError
+from speech.pitch import extract_f0
+from speech.shards import AUDIO, F0, SYNTHESIS, read_rows, write_shard
+from stages import evaluate
+from stages.runtime import jobs
+from stages.runtime.params import ASR, Corpus, Experiment, Roles, load_params
+from stages.runtime.stage import Stage
+
+SPEAKERS = ("jackson", "lucas", "theo")
+DIGITS = ("zero", "three", "six", "eight")
+NUMBERS = {"zero": 0, "three": 3, "six": 6, "eight": 8}
+Row = dict[str, Any]
+Change = Callable[[Row], Row | None]
+
+
+class Silent:
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        pass
+
+
+class InProcess(ThreadPoolExecutor):
+    """What worker processes do, without the seconds that each takes to load the judges; work still has to pickle."""
+
+    def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Future[Any]:
+        return super().submit(pickle.loads(pickle.dumps(function)), *pickle.loads(pickle.dumps(arguments)), **named)
+
+
+@pytest.fixture(scope="module")
+def corpus(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real digits of three men as the stages before leave them: takes 0 and 1 are test, 7 is training."""
+    root = tmp_path_factory.mktemp("evaluated")
+    recordings = shared / "data/free-spoken-digit-dataset/recordings"
+    rows = [_utterance(recordings, *key) for key in ((s, d, t) for s in SPEAKERS for d in DIGITS for t in (0, 1, 7))]
+    rows.sort(key=lambda row: row["id"])
+    for index, half in enumerate((rows[:17], rows[17:])):
+        write_shard(root / f"data/digits/audio/part-{index:05d}.parquet", half, AUDIO)
+        write_shard(root / f"data/digits/f0/part-{index:05d}.parquet", half, F0)
+    stats = {}
+    for speaker in SPEAKERS:
+        voiced = np.concatenate([row["f0"][row["f0"] > 0] for row in rows if row["speaker"] == speaker])
+        stats[speaker] = {"log": {"mean": float(np.log(voiced).mean()), "std": float(np.log(voiced).std())}}
+    (root / "data/digits/f0_stats.json").write_text(json.dumps(stats))
+    return root
+
+
+def _utterance(recordings: Path, speaker: str, digit: str, take: int) -> Row:
+    wave, rate = soundfile.read(recordings / f"{NUMBERS[digit]}_{speaker}_{take}.wav", dtype="float32")
+    settings = Conditioning(trim_db=40.0, normalise_peak=0.95, pad_multiple=1280, min_seconds=0.1, max_seconds=40.0)
+    made = condition(wave, rate, settings)
+    return {
+        "id": f"{speaker}-{digit}-{take}",
+        "speaker": speaker,
+        "text": digit,
+        "language": "en",
+        "split": "train" if take == 7 else "test",
+        "num_samples": len(made.wave),
+        "num_speech": made.num_speech,
+        "audio": encode_audio(made.wave, "flac"),
+        "f0": extract_f0(made.wave, "dio"),
+    }
+
+
+@pytest.fixture()
+def judge(corpus: Path, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Write the test split, changed, as what an experiment made, and judge it; gives metrics and utterances by id."""
+    base = load_params(project / "params.yaml")
+    (tmp_path / "data").symlink_to(corpus / "data")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(jobs, "open_executor", lambda runtime: InProcess(1))
+    evaluate._recogniser.cache_clear()
+
+    def call(task: str = "copy", change: Change = lambda row: row, prepare: Callable[[], None] = lambda: None) -> Any:
+        made = [row for row in map(change, sources()) if row is not None]
+        write_shard(Path("synthesize/tried/part-00000.parquet"), made, SYNTHESIS)
+        prepare()
+        experiment = Experiment("none" if task == "copy" else "x", "x", cast(Any, task), "own", "trained")
+        judges = dataclasses.replace(base.evaluate, asr=ASR("pocketsphinx", "words"), speaker_seconds=2.0, bootstrap=50)
+        params = dataclasses.replace(
+            base,
+            roles=Roles("digits", "digits", "digits", "digits"),
+            corpora={"digits": Corpus("folder", "recordings")},
+            f0=dataclasses.replace(base.f0, method="dio"),
+            evaluate=judges,
+            experiments={"tried": experiment},
+            tables={},
+        )
+        evaluate.run(Stage("evaluate", "tried", params, cast(Any, Silent())))
+        rows = pq.read_table("evaluate/tried/utterances.parquet").to_pylist()
+        return json.loads(Path("evaluate/tried/metrics.json").read_text()), {row["id"]: row for row in rows}
+
+    return call
+
+
+def sources() -> list[Row]:
+    return [
+        {
+            "id": row["id"],
+            "source_id": row["id"],
+            "source_speaker": row["speaker"],
+            "target_speaker": row["speaker"],
+            "text": row["text"],
+            "num_samples": row["num_speech"],
+            "audio": encode_audio(decode_audio(row["audio"])[: row["num_speech"]], "flac"),
+        }
+        for row in read_rows("data/digits/audio")
+        if row["split"] == "test"
+    ]
+
+
+def test_recordings_are_recognised_and_have_no_f0_errors_to_report(judge: Any) -> None:
+    metrics, rows = judge("copy")
+    assert metrics["utterances"] == len(rows) == 24
+    assert metrics["wer_low"] <= metrics["wer"] <= metrics["wer_high"]
+    assert metrics["wer"] == pytest.approx(100 * sum(row["word_errors"] for row in rows.values()) / 24, abs=1e-3)
+    assert metrics["wer"] < 40
+    assert metrics["speaker_accuracy"] == 100.0
+    assert metrics["eer"] == 0.0
+    assert not {"vde", "ffe", "gpe", "f0_rmse_cents"} & metrics.keys()
+    assert sorted(path.name for path in Path("evaluate/tried").iterdir()) == [
+        "metrics.json",
+        "trials.parquet",
+        "utterances.parquet",
+    ]
+    trials = pq.read_table("evaluate/tried/trials.parquet").to_pylist()
+    assert len(trials) == 3 * metrics["speaker_groups"]
+    judged = {id_ for trial in trials for id_ in trial["utterances"].split()}
+    assert judged == set(rows)
+
+
+def test_unchanged_audio_has_hardly_an_f0_error_and_silence_loses_every_voiced_frame(judge: Any) -> None:
+    metrics, rows = judge("resynthesis")
+    assert metrics["vde"] < 2
+    assert metrics["gpe"] < 2
+    metrics, rows = judge("resynthesis", lambda row: row | {"audio": quiet(row)})
+    voiced = sum(row["voicing_errors"] for row in rows.values()) / sum(row["frames"] for row in rows.values())
+    assert 0.2 < voiced < 0.9
+    assert metrics["vde"] == metrics["ffe"] == pytest.approx(100 * voiced, abs=1e-3)
+    assert "gpe" not in metrics
+    assert metrics["wer"] > 60
+
+
+def quiet(row: Row) -> bytes:
+    noise = np.random.default_rng(0).standard_normal(row["num_samples"]).astype(np.float32)
+    return encode_audio(1e-4 * noise, "flac")
+
+
+def test_a_voice_that_stayed_the_sources_is_not_the_target(judge: Any) -> None:
+    following = dict(zip(SPEAKERS, SPEAKERS[1:] + SPEAKERS[:1], strict=True))
+    metrics, _ = judge("conversion", lambda row: row | {"target_speaker": following[row["source_speaker"]]})
+    assert metrics["speaker_accuracy"] == 0.0
+    assert metrics["eer"] > 30
+    assert metrics["vde"] < 2, "voicing does not depend on the target"
+    assert metrics["f0_rmse_cents"] > 100
+
+
+def test_utterances_without_text_are_counted_and_left_out(judge: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    metrics, rows = judge("copy", lambda row: row | {"text": None if "zero" in row["id"] else row["text"]})
+    assert metrics["utterances_without_text"] == 6
+    assert rows["theo-zero-0"]["words"] is None
+    assert "6 utterances without text" in capfd.readouterr().err
+    metrics, _ = judge("copy", lambda row: row | {"text": None})
+    assert not {"wer", "cer"} & metrics.keys()
+    assert metrics["speaker_accuracy"] == 100.0
+    assert "no test utterance has text" in capfd.readouterr().err
+
+
+def test_a_speaker_with_one_utterance_is_judged(judge: Any) -> None:
+    metrics, rows = judge("copy", lambda row: None if "theo" in row["id"] and row["id"] != "theo-six-0" else row)
+    assert len(rows) == 17
+    assert metrics["speaker_groups_too_short"] == 1
+
+
+def test_damage_and_emptiness_are_said_in_one_line(judge: Any) -> None:
+    with pytest.raises(UserError, match=r"synthesize/tried: holds no utterances"):
+        judge("copy", lambda row: None)
+    with pytest.raises(UserError, match=r"part-00000.parquet: utterance 'theo-six-0': .*damaged"):
+        judge("copy", lambda row: row | ({"audio": row["audio"][:60]} if row["id"] == "theo-six-0" else {}))
+    with pytest.raises(UserError, match=r"source 'other' is not in data/digits/audio"):
+        judge("copy", lambda row: row | {"source_id": "other"})
+    shard = Path("synthesize/tried/part-00000.parquet")
+    with pytest.raises(UserError, match=r"part-00000.parquet: damaged shard"):
+        judge("copy", prepare=lambda: shard.write_bytes(shard.read_bytes()[:5000]))

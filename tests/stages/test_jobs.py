@@ -1,0 +1,81 @@
+"""Shard work: finished files survive, outputs appear whole, a changed input meets no old file."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from speech.errors import UserError
+from speech.files import write_text
+from stages.runtime.fingerprint import fingerprint
+from stages.runtime.jobs import Job
+from stages.runtime.params import Runtime
+
+RUNTIME = Runtime(threads=1, workers=2, device="cpu", shard_minutes=1.0, max_reject_fraction=0.05)
+
+
+def count_then_write(payload: Any, path: Path) -> dict[str, Any]:
+    log, text = payload
+    with Path(log).open("a") as handle:
+        handle.write(f"{path.name}\n")
+    if text == "bad":
+        raise UserError("this one is bad")
+    if text == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    write_text(path, text)
+    return {"length": len(text)}
+
+
+def job(tmp_path: Path) -> Job:
+    scratch = tmp_path / "scratch/stage/key"
+    (scratch / "parts").mkdir(parents=True, exist_ok=True)
+    return Job(tmp_path / "out", scratch, "key", RUNTIME)
+
+
+def test_reports_come_back_in_task_order_and_output_is_published(tmp_path: Path) -> None:
+    log = str(tmp_path / "log")
+    work = job(tmp_path)
+    reports = work.run({f"{i}.txt": (log, "x" * i) for i in range(5)}, count_then_write)
+    assert [report["length"] for report in reports.values()] == [0, 1, 2, 3, 4]
+    assert not (tmp_path / "out").exists()
+    work.publish()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{i}.txt" for i in range(5)]
+    assert not work.scratch.exists()
+
+
+@pytest.mark.parametrize("fault", ["bad", "die"])
+def test_a_second_try_makes_no_finished_file_again(tmp_path: Path, fault: str) -> None:
+    log = tmp_path / "log"
+    tasks = {f"{i}.txt": (str(log), "x") for i in range(4)}
+    with pytest.raises(UserError):
+        job(tmp_path).run({**tasks, "4.txt": (str(log), fault)}, count_then_write)
+    done = {path.name for path in (tmp_path / "scratch/stage/key/parts").glob("*.txt")}
+    reported = {path.name.removesuffix(".json") for path in (tmp_path / "scratch/stage/key/reports").glob("*.json")}
+    log.write_text("")
+    reports = job(tmp_path).run({**tasks, "4.txt": (str(log), "y")}, count_then_write)
+    again = log.read_text().split()
+    assert set(again) == {f"{i}.txt" for i in range(5)} - (done & reported)
+    assert len(again) == len(set(again))
+    assert list(reports) == [f"{i}.txt" for i in range(5)]
+
+
+def test_publish_replaces_the_whole_output(tmp_path: Path) -> None:
+    write_text(tmp_path / "out/stale.txt", "old")
+    work = job(tmp_path)
+    work.run({"new.txt": (str(tmp_path / "log"), "x")}, count_then_write)
+    work.publish()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["new.txt"]
+
+
+def test_fingerprint_follows_content_params_and_code(tmp_path: Path) -> None:
+    write_text(tmp_path / "in/a.txt", "1")
+    base = fingerprint([tmp_path / "in"], {"k": 1}, "stages.kmeans")
+    assert base == fingerprint([tmp_path / "in"], {"k": 1}, "stages.kmeans")
+    assert base != fingerprint([tmp_path / "in"], {"k": 2}, "stages.kmeans")
+    assert base != fingerprint([tmp_path / "in"], {"k": 1}, "stages.units")
+    write_text(tmp_path / "in/a.txt", "2")
+    assert base != fingerprint([tmp_path / "in"], {"k": 1}, "stages.kmeans")

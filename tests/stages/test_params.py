@@ -1,0 +1,79 @@
+"""params.yaml: composed from conf/, and each impossible value is one line that names its key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from speech.errors import UserError
+from stages.runtime.params import load_params
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    with initialize_config_dir(str(PROJECT / "conf"), version_base=None):
+        config = compose("config", list(overrides))
+    OmegaConf.resolve(config)
+    return OmegaConf.to_object(config)
+
+
+def test_params_yaml_is_the_default_composition() -> None:
+    assert yaml.safe_load((PROJECT / "params.yaml").read_text()) == composed()
+
+
+@pytest.mark.parametrize("scale", sorted(path.stem for path in (PROJECT / "conf/scale").glob("*.yaml")))
+@pytest.mark.parametrize("corpus", sorted(path.stem for path in (PROJECT / "conf/corpus").glob("*.yaml")))
+def test_every_scale_and_corpus_composes_to_valid_params(tmp_path: Path, scale: str, corpus: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(composed(f"scale={scale}", f"corpus={corpus}")))
+    assert load_params(path).scale == scale
+
+
+def test_scale_paper_is_the_published_generator(tmp_path: Path) -> None:
+    generator = composed("scale=paper")["train_resynthesis"]["generator"]
+    assert generator == {
+        "embedding_dim": 128,
+        "initial_channels": 512,
+        "upsample_rates": [5, 4, 4, 2, 2],
+        "upsample_kernels": [11, 8, 8, 4, 4],
+        "resblock_kernels": [3, 7, 11],
+        "resblock_dilations": [[1, 3, 5]] * 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("+kmeans.clusters=3", "kmeans: unknown key 'clusters'; known are k"),
+        ("kmeans.k=many", "kmeans.k: expected int, found 'many'"),
+        ("kmeans.k=1", "kmeans: k must be between 2 and 65535"),
+        ("~f0.method", "f0: key 'method' is missing"),
+        ("f0.method=crepe", "f0.method: 'crepe' is not one of harvest, dio"),
+        ("f0.floor_hz=500", "f0: floor_hz .500.0. must be below ceil_hz"),
+        ("roles.target=nobody", "roles.target names corpus 'nobody', but corpora has demo, demo_target"),
+        ("tables.polyak1.experiments=[nothing]", "names experiment 'nothing'"),
+        ("experiments.resynthesis.system=none", "task 'copy' .ground truth. is the one without a system"),
+        ("train_resynthesis.loop.steps=0", "steps must be above 0"),
+        ("train_resynthesis.loss.mel=true", "loss.mel: expected float, found True"),
+    ],
+)
+def test_bad_value_is_one_line_naming_the_key(tmp_path: Path, override: str, message: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(composed(override)))
+    with pytest.raises(UserError, match=message) as error:
+        load_params(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", ""])
+def test_not_a_params_file(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"params\.yaml: "):
+        load_params(path)

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.hifigan import Discriminators
+from models.resynthesis import F0VQVAE, UnitGenerator
+from models.resynthesis.training import F0VQTraining, LossWeights, ResynthesisTraining, Schedule, TrainingModule
+from speech.errors import UserError
+from stages.runtime.params import Loop, Runtime
+from stages.runtime.training import CHECKPOINT, fit, resume_point, write_history
+
+LOOP = Loop(6, 2, 2560, 2, 3, 2, 0, "32-true")
+RUNTIME = Runtime(1, 1, "cpu", 1.0, 0.0)
+F0_VQ = {"codes": 4, "embedding_dim": 8, "width": 4, "depth": 1}
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.rows: list[tuple[int | None, dict[str, float]]] = []
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self.rows.append((step, dict(metrics)))
+
+
+def resynthesis() -> ResynthesisTraining:
+    torch.manual_seed(0)
+    generator = UnitGenerator(5, 2, 8, F0_VQ, 32, resblock_kernels=[3], resblock_dilations=[[1]])
+    discriminators = Discriminators(0.0625, [2], 1)
+    return ResynthesisTraining(generator, discriminators, LossWeights(stft=1.0), 3, Schedule(decay_steps=2), 1)
+
+
+def f0_vq() -> F0VQTraining:
+    torch.manual_seed(0)
+    return F0VQTraining(F0VQVAE(**F0_VQ), 0.02, Schedule(), 1)
+
+
+def batch(step: int) -> dict[str, Tensor]:
+    rng = torch.Generator().manual_seed(step)
+    return {
+        "audio": torch.rand(2, 1, 2560, generator=rng) - 0.5,
+        "units": torch.randint(5, (2, 8), generator=rng),
+        "f0": torch.randn(2, 1, 1, generator=rng).sign().expand(2, 1, 32).clone(),
+        "speaker": torch.tensor([0, 1]),
+    }
+
+
+def batches(start: int, stop: int, interrupt_at: int | None = None) -> Iterator[dict[str, Tensor]]:
+    for step in range(start, stop):
+        if step == interrupt_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        yield batch(step)
+
+
+class Batches(torch.utils.data.IterableDataset):
+    def __init__(self, start: int, stop: int, interrupt_at: int | None = None) -> None:
+        self.range = (start, stop, interrupt_at)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        return batches(*self.range)
+
+
+def train(module: TrainingModule, scratch: Path, loop: Loop = LOOP, interrupt_at: int | None = None) -> Any:
+    resumed = resume_point(scratch)
+    steps = torch.utils.data.DataLoader(Batches(resumed.step, loop.steps, interrupt_at), batch_size=None)
+    checks = torch.utils.data.DataLoader(Batches(100, 101), batch_size=None)
+    recorder = Recorder()
+    return fit(module, steps, checks, loop, RUNTIME, recorder, scratch, resumed), recorder
+
+
+@pytest.mark.parametrize("make", [resynthesis, f0_vq])
+def test_killed_and_resumed_equals_unbroken(make: Any, tmp_path: Path) -> None:
+    whole, broken = make(), make()
+    history, _ = train(whole, tmp_path / "whole")
+    with pytest.raises(SystemExit) as stopped:
+        train(broken, tmp_path / "broken", interrupt_at=4)
+    assert stopped.value.code == 128 + signal.SIGTERM
+    again = make()
+    for parameter in again.parameters():
+        parameter.data.zero_()
+    resumed_history, _ = train(again, tmp_path / "broken")
+    assert again.step == whole.step == LOOP.steps
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+    for one, other in zip(history, resumed_history, strict=True):
+        for name in one.keys() - {"train/steps_per_second"}:
+            assert one[name] == other[name], name
+
+
+def test_warm_up_leaves_discriminators_alone(tmp_path: Path) -> None:
+    module = resynthesis()
+    before = {name: value.clone() for name, value in module.discriminators.state_dict().items()}
+    _, recorder = train(module, tmp_path, dataclasses.replace(LOOP, steps=3, validate_every=3))
+    assert all(torch.equal(before[name], value) for name, value in module.discriminators.state_dict().items())
+    assert not any("train/loss_discriminator" in row for _, row in recorder.rows)
+
+
+def test_series_have_true_steps(tmp_path: Path) -> None:
+    _, recorder = train(resynthesis(), tmp_path)
+    assert [step for step, row in recorder.rows if "train/loss_mel" in row] == [2, 4, 6]
+    assert [step for step, row in recorder.rows if "valid/loss_mel" in row] == [3, 6]
+    adversarial = [step for step, row in recorder.rows if "train/loss_discriminator" in row]
+    assert adversarial == [4, 6]
+    rates = {step: row["train/learning_rate"] for step, row in recorder.rows if "train/learning_rate" in row}
+    assert rates[6] == pytest.approx(2e-4 * 0.999**2)
+
+
+def test_training_learns(tmp_path: Path) -> None:
+    module = f0_vq()
+    module.schedule = Schedule(learning_rate=5e-3)
+    history, _ = train(
+        module, tmp_path, dataclasses.replace(LOOP, steps=60, log_every=20, validate_every=60, checkpoint_every=60)
+    )
+    losses = [row["train/loss_f0"] for row in history if "train/loss_f0" in row]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_finished_training_is_not_repeated(tmp_path: Path) -> None:
+    first, second = f0_vq(), f0_vq()
+    train(first, tmp_path)
+    _, recorder = train(second, tmp_path)
+    assert recorder.rows == []
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_damaged_checkpoint_and_divergence_are_user_errors(tmp_path: Path) -> None:
+    (tmp_path / CHECKPOINT).write_bytes(b"not a checkpoint")
+    with pytest.raises(UserError, match="damaged checkpoint"):
+        resume_point(tmp_path)
+    module = f0_vq()
+    next(module.parameters()).data.fill_(float("nan"))
+    with pytest.raises(UserError, match="diverged at step 2"):
+        train(module, tmp_path / "other")
+
+
+def test_history_is_one_table(tmp_path: Path) -> None:
+    write_history(tmp_path / "history.csv", [{"step": 2, "a": 1.0}, {"step": 4, "b": 0.5}])
+    assert (tmp_path / "history.csv").read_text() == "step,a,b\n2,1,\n4,,0.5\n"
