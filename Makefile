@@ -47,7 +47,7 @@ plan: setup ## say what `make reproduce` would run
 test: lint types unit ## lint, types, tests
 
 unit: setup ## the tests alone
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: setup ## ruff
 	$(BIN)/ruff check .

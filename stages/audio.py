@@ -30,8 +30,9 @@ def run(stage: Stage) -> None:
     manifest = Path("data") / name / "corpus" / "manifest.parquet"
     root = Path(shard_meta(manifest)["root"])
 
-    job = stage.job([manifest], Path("data") / name / "audio")
-    shards = group_by_duration(list(read_shard(manifest)), params.runtime.shard_minutes * 60)
+    rows = list(read_shard(manifest))
+    job = stage.job([manifest], Path("data") / name / "audio", [_state(root / row["path"]) for row in rows])
+    shards = group_by_duration(rows, params.runtime.shard_minutes * 60)
     tasks = {shard_name(index): rows for index, rows in enumerate(shards)}
     work = functools.partial(condition_shard, root=root, audio=params.audio)
     reports = list(job.run(tasks, work, title=f"audio@{name}").values())
@@ -48,6 +49,15 @@ def run(stage: Stage) -> None:
             "audio/rejects": len(rejects),
         }
     )
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Size and time of a recording: an exchanged one must not meet a shard made of the old one."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return (0, 0)
+    return stat.st_size, stat.st_mtime_ns
 
 
 def group_by_duration(rows: Sequence[Row], seconds: float) -> list[list[Row]]:

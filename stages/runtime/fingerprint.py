@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import hashlib
 import json
 import os
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,16 @@ def fingerprint(inputs: Iterable[Path], params: Any, module: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def declared_params(stage: str, variant: str | None, settings: dict[str, Any]) -> dict[str, Any]:
+    """The parameters that dvc.yaml says a stage depends on, by dotted key: what DVC watches, no more.
+
+    So a change to something else does not orphan work in progress, nor does a second try with fewer workers.
+    """
+    entry = _load(PROJECT / "dvc.yaml")["stages"][stage]
+    keys = [key.replace("${key}", str(variant)) for key in entry.get("do", entry).get("params", [])]
+    return {key: functools.reduce(lambda level, part: level[part], key.split("."), settings) for key in keys}
+
+
 def code_of(module: str) -> list[str]:
     """Paths, relative to the project, of every first-party module that ``module`` imports, directly or not.
 
@@ -49,7 +59,7 @@ def code_of(module: str) -> list[str]:
     return sorted(found)
 
 
-@cache
+@functools.cache
 def _imports(path: str) -> tuple[str, ...]:
     names: list[str] = []
     for node in ast.walk(ast.parse((PROJECT / path).read_text())):
@@ -89,14 +99,18 @@ def _md5(path: Path) -> str:
         return hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-@cache
+@functools.cache
 def _recorded() -> dict[str, str]:
     lock = Path("dvc.lock")
     if not lock.is_file():
         return {}
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    stages = (yaml.load(lock.read_text(), Loader=loader) or {}).get("stages", {})  # noqa: S506 (a safe loader)
+    stages = _load(lock).get("stages", {})
     return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", []) if "md5" in out}
+
+
+def _load(path: Path) -> dict[str, Any]:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load(path.read_text(), Loader=loader) or {}  # noqa: S506 (a safe loader)
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from speech.errors import UserError
 from stages.runtime.engine import limit_threads
-from stages.runtime.fingerprint import fingerprint
+from stages.runtime.fingerprint import declared_params, fingerprint
 from stages.runtime.jobs import Job
 from stages.runtime.params import Params, load_params
 from stages.runtime.tracking import Tracker
@@ -29,12 +29,13 @@ class Stage:
     params: Params
     tracker: Tracker
 
-    def job(self, inputs: Sequence[Path], output: Path) -> Job:
-        """Resumable work from ``inputs`` to the directory ``output``."""
-        # Every parameter but those of how the work is run: a second try with fewer workers must find the first one's.
-        settings = dataclasses.asdict(self.params)
-        settings["runtime"] = {"shard_minutes": self.params.runtime.shard_minutes}
-        key = fingerprint(inputs, {**settings, "variant": self.variant}, f"stages.{self.name}")
+    def job(self, inputs: Sequence[Path], output: Path, state: Any = None) -> Job:
+        """Resumable work from ``inputs`` to the directory ``output``.
+
+        ``state`` is whatever else the work depends on, as plain data.
+        """
+        settings = declared_params(self.name, self.variant, dataclasses.asdict(self.params))
+        key = fingerprint(inputs, {"params": settings, "variant": self.variant, "state": state}, f"stages.{self.name}")
         label = f"{self.name}@{self.variant}" if self.variant else self.name
         scratch = SCRATCH / label / key
         (scratch / "parts").mkdir(parents=True, exist_ok=True)

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from speech.audio import encode_audio
-from speech.shards import AUDIO, F0, UNITS, shard_name, write_shard
+from speech.shards import AUDIO, F0, UNITS, shard_name, speakers_schema, write_shard
 
 STATS = {"low": (120.0, 8.0), "high": (220.0, 15.0)}
 
 
 def make_corpus(directory: Path, utterances: int = 20, units: int = 10, per_shard: int = 8) -> None:
-    """``directory/{audio,units,f0}/part-*.parquet`` and ``f0_stats.json``; every fourth pair of utterances is valid."""
+    """``directory/{audio,units,f0,speakers}/part-*.parquet`` and ``f0_stats.json``; every fourth pair of utterances is valid."""
     rng = np.random.default_rng(0)
     names = sorted(STATS)
     made = [_utterance(i, names[i % 2], rng, units) for i in range(utterances)]
@@ -22,6 +22,11 @@ def make_corpus(directory: Path, utterances: int = 20, units: int = 10, per_shar
         chosen = made[start : start + per_shard]
         for stream, (name, schema) in enumerate((("audio", AUDIO), ("units", UNITS), ("f0", F0))):
             write_shard(directory / name / shard_name(shard), [row[stream] for row in chosen], schema, {})
+        vectors = [
+            {"id": row["id"], "speaker": row["speaker"], "embedding": np.eye(256)[names.index(row["speaker"])]}
+            for row, *_ in chosen
+        ]
+        write_shard(directory / "speakers" / shard_name(shard), vectors, speakers_schema(256), {})
     stats = {
         name: {"hz": {"mean": mean, "std": std}, "log": {"mean": float(np.log(mean)), "std": 0.1}, "voiced_frames": 999}
         for name, (mean, std) in STATS.items()
