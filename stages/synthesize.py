@@ -244,7 +244,7 @@ def _log_spectrograms(stage: Stage, part: Path) -> None:
         noise = np.random.default_rng(0).normal(scale=1e-6, size=len(wave))
         axes.specgram(wave + noise, NFFT=512, noverlap=384, Fs=SAMPLE_RATE, vmin=-120)
         axes.set(title=f"{row['id']} · {row['target_speaker']} · {row['text'] or ''}", xlabel="s", ylabel="Hz")
-    stage.tracker.log_figure("spectrograms", figure)
+    stage.tracker.log_figure("spectrograms.png", figure)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ STATS = {"low": (120.0, 8.0), "high": (220.0, 15.0)}
 
 
 def make_corpus(directory: Path, utterances: int = 20, units: int = 10, per_shard: int = 8) -> None:
-    """``directory/{audio,units,f0,speakers}/part-*.parquet`` and ``f0_stats.json``; every fourth pair of utterances is valid."""
+    """Shards ``directory/{audio,units,f0,speakers}`` and ``f0_stats.json``; every fourth pair is valid."""
     rng = np.random.default_rng(0)
     names = sorted(STATS)
     made = [_utterance(i, names[i % 2], rng, units) for i in range(utterances)]
