@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -13,6 +14,10 @@ from speech.mel import PUBLISHED, MelSettings, log_mel
 
 # FFT sizes in samples at 16 kHz: 128, 32 and 16 ms; the hop is a quarter of each.
 STFT_SIZES = (2048, 512, 256)
+# The published clamp under the log-mel of HiFi-GAN and of the resynthesis paper's code.
+MEL_FLOOR = 1e-5
+# A Slaney filter at 16 kHz and 1024 points sums to about this: a mel value is this share of its bins' magnitude.
+MEL_BIN_GAIN = 0.064
 
 
 def discriminator_loss(real: Sequence[Output], fake: Sequence[Output]) -> Tensor:
@@ -41,12 +46,16 @@ def mel_loss(real: Tensor, fake: Tensor, settings: MelSettings = PUBLISHED) -> T
     # A logarithm of small magnitudes has no business in half precision.
     with torch.autocast(real.device.type, enabled=False):
         with torch.no_grad():
-            target = log_mel(real.float().squeeze(1), settings)
-        return l1_loss(log_mel(fake.float().squeeze(1), settings), target)
+            target = log_mel(real.float().squeeze(1), settings).clamp(min=math.log(floor))
+        return l1_loss(log_mel(fake.float().squeeze(1), settings).clamp(min=math.log(floor)), target)
 
 
-def stft_loss(real: Tensor, fake: Tensor, sizes: Sequence[int] = STFT_SIZES) -> Tensor:
-    """Spectral convergence plus log-magnitude distance of waves ``(B, 1, T)``, the mean over FFT sizes."""
+def stft_loss(real: Tensor, fake: Tensor, sizes: Sequence[int] = STFT_SIZES, floor: float = MEL_FLOOR) -> Tensor:
+    """Spectral convergence plus log-magnitude distance of waves ``(B, 1, T)``, the mean over FFT sizes.
+
+    ``floor`` is that of :func:`mel_loss`, in mel magnitude; here it is scaled to that of single bins.
+    """
+    least = math.log(floor / MEL_BIN_GAIN)
     with torch.autocast(real.device.type, enabled=False):
         losses = []
         for size in sizes:
@@ -54,7 +63,7 @@ def stft_loss(real: Tensor, fake: Tensor, sizes: Sequence[int] = STFT_SIZES) -> 
                 target = _magnitude(real.float().squeeze(1), size)
             ours = _magnitude(fake.float().squeeze(1), size)
             losses.append(torch.linalg.norm(target - ours) / torch.linalg.norm(target).clamp(min=1e-5))
-            losses.append(l1_loss(torch.log(ours), torch.log(target)))
+            losses.append(l1_loss(torch.log(ours).clamp(min=least), torch.log(target).clamp(min=least)))
         return torch.stack(losses).sum() / len(sizes)
 
 

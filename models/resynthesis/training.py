@@ -116,11 +116,15 @@ class F0VQTraining(TrainingModule):
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights beside the adversarial loss, which has weight 1; the STFT loss is not in the paper."""
+    """Weights beside the adversarial loss, which has weight 1; the STFT loss is not in the paper.
+
+    ``floor`` is the mel magnitude below which nothing is told apart.
+    """
 
     mel: float = 45.0
     feature: float = 2.0
     stft: float = 0.0
+    floor: float = losses.MEL_FLOOR
 
 
 class ResynthesisTraining(TrainingModule):
@@ -184,11 +188,11 @@ class ResynthesisTraining(TrainingModule):
         self.metrics["train/loss_discriminator"] = loss.detach()
 
     def _spectral(self, real: Tensor, fake: Tensor) -> Tensor:
-        mel = losses.mel_loss(real, fake)
+        mel = losses.mel_loss(real, fake, floor=self.weights.floor)
         self.metrics["train/loss_mel"] = mel.detach()
         loss = self.weights.mel * mel
         if self.weights.stft:
-            stft = losses.stft_loss(real, fake)
+            stft = losses.stft_loss(real, fake, floor=self.weights.floor)
             self.metrics["train/loss_stft"] = stft.detach()
             loss = loss + self.weights.stft * stft
         return loss
@@ -204,7 +208,7 @@ class ResynthesisTraining(TrainingModule):
 
     def judge(self, batch: Batch) -> dict[str, Tensor]:
         """Mean absolute log-mel difference."""
-        return {"valid/loss_mel": losses.mel_loss(batch["audio"], self.generate(batch))}
+        return {"valid/loss_mel": losses.mel_loss(batch["audio"], self.generate(batch), floor=self.weights.floor)}
 
 
 def _halves(outputs: Sequence[Output], batch: int) -> tuple[list[Output], list[Output]]:

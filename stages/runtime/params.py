@@ -220,6 +220,10 @@ class GeneratorLoss:
     mel: float
     feature: float
     stft: float
+    floor: float
+
+    def __post_init__(self) -> None:
+        _positive(self, "floor")
 
 
 @dataclass(frozen=True)
