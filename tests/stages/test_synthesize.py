@@ -130,7 +130,7 @@ def test_copy_is_the_speech_of_the_recordings(run: Any, workplace: Path) -> None
         assert row["source_speaker"] == row["target_speaker"] == expected[name]["speaker"]
     total = sum(row["num_samples"] for row in rows.values())
     assert metrics["audio_seconds"] == pytest.approx(total / 16000)
-    assert metrics["figure spectrograms"] == 3
+    assert metrics["figure spectrograms.png"] == 3
 
 
 def test_interface_hears_what_the_stages_stored(workplace: Path, shared: Path) -> None:
