@@ -80,6 +80,6 @@ def _same_conv(channels: int, kernel: int, dilation: int) -> nn.Module:
 
 def _normed(conv: nn.Conv1d | nn.ConvTranspose1d) -> nn.Module:
     # Before weight norm, unlike the published code, where it came after and was overwritten. Small magnitudes let the
-    # optimiser move them fast: half the mel loss after 240 steps, against torch's own initialisation.
+    # optimiser move them fast: on synthetic voices half the mel loss after 240 steps.
     nn.init.normal_(conv.weight, 0.0, 0.01)
     return weight_norm(conv)

@@ -44,8 +44,8 @@ def feature_loss(real: Sequence[Output], fake: Sequence[Output]) -> Tensor:
 def mel_loss(real: Tensor, fake: Tensor, settings: MelSettings = PUBLISHED, floor: float = MEL_FLOOR) -> Tensor:
     """Mean absolute difference of log-mels of two waves ``(B, 1, T)`` (unweighted).
 
-    Mel magnitudes below ``floor`` count as ``floor``. The published one (1e-5) lies 100 dB under loud speech: in a
-    band that the recordings leave empty, a loss of logarithms then asks for exact silence before all else.
+    Mel magnitudes below ``floor`` count as ``floor``. With the published one (1e-5) a loss of logarithms also compares
+    how silent a band is that the recordings leave empty; a higher floor leaves such bands out.
     """
     # A logarithm of small magnitudes has no business in half precision.
     with torch.autocast(real.device.type, enabled=False):

@@ -86,3 +86,12 @@ def test_one_period_is_a_two_dimensional_convolution() -> None:
     )
     ours = maps[0].view(2, 3, -1, maps[0].shape[2]).permute(0, 2, 3, 1)
     torch.testing.assert_close(ours, nn.functional.leaky_relu(published, 0.1))
+
+
+def test_the_floor_hides_what_is_quieter_and_nothing_else() -> None:
+    noise = torch.randn(2, 1, 16000, generator=torch.Generator().manual_seed(0))
+    hiss, other_hiss = 1e-4 * noise[:1], 1e-4 * noise[1:]
+    assert losses.mel_loss(hiss, other_hiss) > 0.1
+    assert losses.mel_loss(hiss, other_hiss, floor=0.003) == 0
+    assert losses.stft_loss(hiss, other_hiss, floor=0.003) < losses.stft_loss(hiss, other_hiss)
+    assert losses.mel_loss(noise, noise / 2, floor=0.003) == pytest.approx(0.6931, rel=0.01)

@@ -11,7 +11,7 @@ import pytest
 
 from speech.errors import UserError
 from speech.files import write_text
-from stages.runtime.fingerprint import fingerprint
+from stages.runtime.fingerprint import declared_params, fingerprint
 from stages.runtime.jobs import Job
 from stages.runtime.params import Runtime
 
@@ -79,3 +79,17 @@ def test_fingerprint_follows_content_params_and_code(tmp_path: Path) -> None:
     assert base != fingerprint([tmp_path / "in"], {"k": 1}, "stages.units")
     write_text(tmp_path / "in/a.txt", "2")
     assert base != fingerprint([tmp_path / "in"], {"k": 1}, "stages.kmeans")
+
+
+def test_a_stage_depends_on_the_parameters_that_dvc_watches_and_no_others() -> None:
+    settings = {
+        "seed": 1,
+        "corpora": {"mine": {"root": "a"}, "other": {"root": "b"}},
+        "runtime": {"max_reject_fraction": 0.1, "workers": 2},
+        "tables": {"t": 1},
+    }
+    assert declared_params("corpus", "mine", settings) == {
+        "seed": 1,
+        "corpora.mine": {"root": "a"},
+        "runtime.max_reject_fraction": 0.1,
+    }
