@@ -1,7 +1,8 @@
 """Recordings that lie inside a Parquet file, addressed like a path: ``clips.parquet#audio:12:mix``.
 
 The address names the column (a struct with ``bytes``, as Hugging Face's audio folders have it, or plain binary), the
-row, and the channel (``mix`` is the mean of all). Rows read in order are streamed: a reader keeps its place.
+row, and the channel (``mix`` is the mean of all). Rows read in order are streamed: a reader keeps its place and has
+one page of the file in memory, which writers commonly make a row group of a hundred rows.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class _Cursor:
         if not self.start <= place.row < self.end:
             raise AudioError(f"{place.file}: has no row {place.row}")
         self.next = self.start
-        self.values = self._stream(parquet, group)
+        self.values = _stream(parquet, group, place.column)
         self.last: tuple[int, bytes | None] = (-1, None)
 
     def reaches(self, place: Place) -> bool:
@@ -112,17 +113,19 @@ class _Cursor:
             raise AudioError(f"{self.file}: row {place.row} holds no recording in column '{self.column}'")
         return self.last[1]
 
-    def _stream(self, parquet: pq.ParquetFile, group: int) -> Iterator[bytes | None]:
-        from pyarrow.types import is_struct
-
-        kind = parquet.schema_arrow.field(self.column).type
-        columns = [f"{self.column}.bytes"] if is_struct(kind) else [self.column]
-        for batch in parquet.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns):
-            for value in batch.column(0).to_pylist():
-                yield value["bytes"] if isinstance(value, dict) else value
-
 
 _cursor: _Cursor | None = None
+
+
+def _stream(parquet: pq.ParquetFile, group: int, column: str) -> Iterator[bytes | None]:
+    """The column's values, one by one. No method: a cursor that it kept alive would keep its row group in memory."""
+    from pyarrow.types import is_struct
+
+    columns = [f"{column}.bytes"] if is_struct(parquet.schema_arrow.field(column).type) else [column]
+    for batch in parquet.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns, use_threads=False):
+        for value in batch.column(0):
+            read = value.as_py()
+            yield read["bytes"] if isinstance(read, dict) else read
 
 
 def _rows(parquet: pq.ParquetFile, group: int) -> int:

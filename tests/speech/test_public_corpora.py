@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import shutil
+import weakref
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from speech import containers
 from speech.audio import read_header, read_wave
 from speech.corpora import Listing, prepare
 from speech.corpora.hf_parquet import split_of
@@ -283,3 +286,17 @@ def test_validate_tells_what_is_wrong(tmp_path: Path, shared: Path) -> None:
     shutil.copytree(shared / "data/LibriSpeech/test-other/", tmp_path / "libri/test-other")
     _, found = validate("librispeech", tmp_path / "libri", 1, {})
     assert "test-other/: 100 recordings, the complete one has 2939" in found
+
+
+def test_a_row_group_is_let_go_when_the_next_one_is_read(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "train.parquet", noise(20))
+    gc.disable()
+    try:
+        read_header(f"{path}#audio:0:mix")
+        first = weakref.ref(containers._cursor)
+        read_header(f"{path}#audio:6:mix")
+        assert first() is containers._cursor
+        read_header(f"{path}#audio:7:mix")
+        assert first() is None
+    finally:
+        gc.enable()
