@@ -6,36 +6,19 @@ pitch that a z-score means (Polyak et al. 2021, section 2; reference inference o
 
 from __future__ import annotations
 
-import functools
 import importlib.util
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from respeak.bundle import ENCODER, Bundle
 from respeak.context import Context
+from respeak.units import UnitEncoder, conditioning_of, find_device, pieces
 from speech.errors import UserError
-
-if TYPE_CHECKING:
-    import torch
-
-    from models.encoders import ContentEncoder
-    from speech.units import FrameNormaliser
-
 
 # The vocoder's activations for 20 s take about 1 GB at the published width.
 GENERATE_SECONDS = 20.0
-# Longer recordings are analysed in pieces of this length; every corpus utterance is shorter, so it is analysed whole.
-ANALYSE_SECONDS = 60.0
-# Beyond the reach of a pitch tracker's or a frame-wise encoder's window, and of what attention gains from afar.
-ANALYSE_CONTEXT_SECONDS = 1.28
-ASSIGN_FRAMES = 16_384
-# One window of the encoder: with less, nothing is said.
-SHORTEST_SECONDS = 0.025
 
 
 @dataclass(frozen=True)
@@ -64,11 +47,20 @@ class System:
 
     def __init__(self, bundle: Bundle, device: str = "auto", untrained_seed: int | None = None) -> None:
         self.bundle = bundle
-        self.device = _device(device)
+        self.device = find_device(device)
         self.sample_rate: int = bundle.config["sample_rate"]
         self.unit_hop: int = bundle.config["unit_hop"]
         self.f0_hop: int = bundle.config["f0_hop"]
         self.f0_per_unit = self.unit_hop // self.f0_hop
+        config = bundle.config
+        self._content = UnitEncoder(
+            bundle.path / ENCODER,
+            bundle.centroids,
+            config["kmeans"]["normalise"],
+            self.device,
+            conditioning_of(config["audio"]),
+            bundle.frame_stats,
+        )
         model = bundle.generator(untrained_seed)
         model.vocoder.remove_weight_norm()
         self._model = model.to(self.device)
@@ -111,13 +103,9 @@ class System:
         Raises:
             AudioError: nothing usable in it: silent, non-finite, too short.
         """
-        from speech.audio import Conditioning, condition, quantise
+        from speech.audio import condition, quantise
 
-        audio = self.bundle.config["audio"]
-        settings = Conditioning(
-            audio["trim_db"], audio["normalise_peak"], audio["pad_multiple"], SHORTEST_SECONDS, math.inf
-        )
-        conditioned = condition(np.asarray(wave, dtype=np.float32), rate, settings)
+        conditioned = condition(np.asarray(wave, dtype=np.float32), rate, self._content.conditioning)
         # Corpora are stored in 16 bits: so heard, a recording has the units that it has there.
         return quantise(conditioned.wave).astype(np.float32) / np.float32(32768), conditioned.num_speech
 
@@ -132,21 +120,15 @@ class System:
     def encode_conditioned(self, wave: np.ndarray, num_speech: int, speaker: str | None = None) -> Encoded:
         """Units and F0 of audio as `condition` returns it: (T16,) float32 at 16 kHz."""
         from speech.pitch import extract_f0
-        from speech.units import assign, normaliser
 
         f0 = self.bundle.config["f0"]
         tracks, frames = [], []
-        for piece, own in self._pieces(wave):
+        for piece, own in pieces(wave, self.bundle.config["audio"]["pad_multiple"]):
             track = extract_f0(piece, f0["method"], f0["floor_hz"], f0["ceil_hz"])
             tracks.append(track[own.start * self.f0_per_unit : own.stop * self.f0_per_unit])
-            frames.append(self._features(piece)[own])
-        features = np.concatenate(frames)
-        normalise = normaliser(self.bundle.config["kmeans"]["normalise"], features, self._frame_normaliser(speaker))
-        units = [
-            assign(normalise(features[start : start + ASSIGN_FRAMES]), self.bundle.centroids)
-            for start in range(0, len(features), ASSIGN_FRAMES)
-        ]
-        return Encoded(np.concatenate(units), np.concatenate(tracks), num_speech)
+            frames.append(self._content.features(piece)[own])
+        units = self._content.assign(np.concatenate(frames), speaker)
+        return Encoded(units, np.concatenate(tracks), num_speech)
 
     def resynthesize(self, wave: np.ndarray, rate: int, speaker: str | None = None) -> np.ndarray:
         """Say a recording again in its own voice.
@@ -285,49 +267,3 @@ class System:
         if f0 is None or len(f0) != len(units) * self.f0_per_unit:
             found = "none" if f0 is None else len(f0)
             raise UserError(f"f0: {found} frames for {len(units)} units, expected {len(units) * self.f0_per_unit}")
-
-    def _features(self, wave: np.ndarray) -> np.ndarray:
-        """Encoder frames (T // unit_hop, D) of (T,) samples, float16 as the feature shards store them."""
-        import torch
-
-        with torch.inference_mode():
-            batch = torch.from_numpy(np.ascontiguousarray(wave, dtype=np.float32))[None].to(self.device)
-            return self._encoder(batch)[0].cpu().numpy().astype(np.float16)
-
-    @functools.cached_property
-    def _encoder(self) -> ContentEncoder:
-        from respeak.encoders import load_encoder
-
-        return load_encoder(self.bundle.path / ENCODER).to(self.device)
-
-    def _frame_normaliser(self, speaker: str | None) -> FrameNormaliser | None:
-        from speech.units import FrameNormaliser
-
-        stats = None if speaker is None else self.bundle.frame_stats.get(speaker)
-        return None if stats is None else FrameNormaliser(stats[0], stats[1])
-
-    def _pieces(self, wave: np.ndarray) -> Iterator[tuple[np.ndarray, slice]]:
-        """Pieces of a long recording with context, and the units of each that are its own."""
-        multiple = self.bundle.config["audio"]["pad_multiple"]
-        step, context = (
-            multiple * round(s * self.sample_rate / multiple) for s in (ANALYSE_SECONDS, ANALYSE_CONTEXT_SECONDS)
-        )
-        if len(wave) <= step:
-            yield wave, slice(0, len(wave) // self.unit_hop)
-            return
-        for start in range(0, len(wave), step):
-            low, high = max(start - context, 0), min(start + step + context, len(wave))
-            own = (start - low) // self.unit_hop
-            yield wave[low:high], slice(own, own + min(step, len(wave) - start) // self.unit_hop)
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    if name not in ("auto", "cpu", "cuda"):
-        raise UserError(f"device '{name}' is not one of auto, cpu, cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("device 'cuda': this machine has no GPU that torch can use; choose cpu or auto")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)

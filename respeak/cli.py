@@ -1,7 +1,7 @@
 """The ``respeak`` command: resynthesise recordings, convert voices, show what a system bundle is.
 
-Exit status: 0 when everything was written, 1 when some recordings of a folder were skipped, 2 for an error of the
-user's (one line on stderr).
+Exit status: 0 when everything was written, 1 when some recordings of a folder were skipped or a corpus has problems,
+2 for an error of the user's (one line on stderr).
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from respeak.cli_corpus import check, corpus_app
+from respeak.cli_units import export_units, import_units, units
 from speech.errors import AudioError, UserError
 
 if TYPE_CHECKING:
@@ -32,6 +34,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+app.add_typer(corpus_app, name="corpus")
+for command in (check, units, import_units, export_units):
+    app.command()(command)
 
 Source = Annotated[
     Path, typer.Argument(metavar="IN", help="a recording, or a folder of recordings (searched in depth); any rate")

@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from speech.containers import locate, read_bytes
 from speech.errors import AudioError, UserError
 from speech.files import atomic_path
 
@@ -86,14 +87,9 @@ def read_header(path: Path | str) -> Header:
     """
     import soundfile
 
-    path = Path(path)
-    if not path.is_file():
-        raise AudioError(f"{path}: file not found")
-    if path.stat().st_size == 0:
-        raise AudioError(f"{path}: file is empty (0 bytes)")
-    _check_riff_size(path)
+    source = _source(path)
     try:
-        info = soundfile.info(str(path))
+        info = soundfile.info(source)
     except (soundfile.LibsndfileError, ValueError) as error:
         raise AudioError(f"{path}: not a readable recording ({_one_line(error)})") from None
     header = Header(info.samplerate, info.channels, info.frames)
@@ -109,6 +105,8 @@ def read_header(path: Path | str) -> Header:
 def read_wave(path: Path | str, max_seconds: float = math.inf) -> tuple[Wave, int]:
     """Decode a recording to one channel, the mean of all: ``(T,) float32`` and its sampling rate in Hz.
 
+    ``path`` may also be an address inside a Parquet file (``speech.containers``), which can name one channel.
+
     Decodes in this process; ``speech.decode.IsolatedDecoder`` does the same where a crash must cost one file only.
 
     Raises:
@@ -116,17 +114,22 @@ def read_wave(path: Path | str, max_seconds: float = math.inf) -> tuple[Wave, in
     """
     import soundfile
 
-    header = read_header(path)
+    header, place = read_header(path), locate(path)
+    channel = None if place is None else place.channel
+    if channel is not None and channel >= header.channels:
+        raise AudioError(f"{path}: has {header.channels} channels, so none numbered {channel}")
     if header.seconds > max_seconds:
         raise AudioError(f"{path}: lasts {header.seconds:.4g} s, longer than {max_seconds:g} s")
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with soundfile.SoundFile(_source(path)) as file:
             samples = file.read(dtype="float32", always_2d=True)
             lossless = file.format not in LOSSY_FORMATS
     except (soundfile.LibsndfileError, ValueError) as error:
         raise AudioError(f"{path}: damaged recording ({_one_line(error)})") from None
     if not len(samples) or (lossless and len(samples) < header.num_samples):
         raise AudioError(f"{path}: cut short: {len(samples)} of {header.num_samples} samples could be decoded")
+    if channel is not None:
+        return np.ascontiguousarray(samples[:, channel]), header.rate
     return samples.mean(axis=1, dtype=np.float32), header.rate
 
 
@@ -259,13 +262,28 @@ def _read_pcm(data: bytes) -> tuple[NDArray[np.int16], int]:
         raise AudioError(f"stored audio is damaged WAV ({_one_line(error)}); run the audio stage again") from None
 
 
-def _check_riff_size(path: Path) -> None:
-    """A WAV that was cut short: libsndfile quietly reads what is left of it, but its header knows better."""
+def _source(path: Path | str) -> str | io.BytesIO:
+    """What libsndfile opens: the file, or the bytes of a recording inside a Parquet file."""
+    place = locate(path)
+    if place is not None:
+        data = read_bytes(place)
+        _check_riff_size(path, data[:8], len(data))
+        return io.BytesIO(data)
+    path = Path(path)
+    if not path.is_file():
+        raise AudioError(f"{path}: file not found")
+    size = path.stat().st_size
+    if size == 0:
+        raise AudioError(f"{path}: file is empty (0 bytes)")
     with path.open("rb") as file:
-        start = file.read(8)
+        _check_riff_size(path, file.read(8), size)
+    return str(path)
+
+
+def _check_riff_size(path: Path | str, start: bytes, found: int) -> None:
+    """A WAV that was cut short: libsndfile quietly reads what is left of it, but its header knows better."""
     promised = int.from_bytes(start[4:], "little")
     streamed = promised in (0, 0xFFFFFFFF) or promised >= 0x7FFFF000
-    found = path.stat().st_size
     if start[:4] == b"RIFF" and not streamed and promised > found + RIFF_SLACK_BYTES:
         raise AudioError(f"{path}: cut short: {found} of {promised + 8} bytes are there")
 

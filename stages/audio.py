@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from speech.audio import SAMPLE_RATE, Conditioning, condition, encode_audio
+from speech.containers import file_of
 from speech.decode import IsolatedDecoder
 from speech.errors import AudioError
 from speech.manifest import check_rejects, reject_row
@@ -54,7 +55,7 @@ def run(stage: Stage) -> None:
 def _state(path: Path) -> tuple[int, int]:
     """Size and time of a recording: an exchanged one must not meet a shard made of the old one."""
     try:
-        stat = path.stat()
+        stat = file_of(path).stat()
     except OSError:
         return (0, 0)
     return stat.st_size, stat.st_mtime_ns

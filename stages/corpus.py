@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from speech.corpora import prepare
+from speech.corpora import download, how_to_get, prepare
 from speech.errors import UserError
 from speech.manifest import check_rejects, manifest_rows, write_manifest
 from stages.runtime.stage import Stage, stage_main
@@ -22,8 +22,11 @@ def run(stage: Stage) -> None:
     corpus = params.corpora[name]
     output = Path("data") / name / "corpus"
     root = Path(corpus.root)
+    if corpus.download:
+        download(corpus.adapter, root, corpus.options)
     if not root.exists():
-        raise UserError(f"{root}: corpus folder not found; set corpora.{name}.root to where the corpus lies")
+        advice = how_to_get(corpus.adapter, root, corpus.options)
+        raise UserError(f"{root}: corpus folder not found; set corpora.{name}.root to where the corpus lies{advice}")
 
     # The recordings are no input of the fingerprint (they may be terabytes elsewhere): listing is quick, done anew.
     job = stage.job([], output)

@@ -10,11 +10,38 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from speech.corpora.corpus import Entry, Listing, find_files, seeded_splits
-from speech.errors import UserError
+from speech.corpora.corpus import Listing
+from speech.corpora.install import Archive, chosen, install
+from speech.corpora.subsets import list_subsets
 
 LAYOUT = "<subset>/<speaker>/<chapter>/*.flac with subsets such as train-clean-100 (the LibriSpeech folder)"
-SPLIT_OF = {"train": "train", "dev": "valid", "test": "test"}
+COUNTS = {
+    "dev-clean/": 2703,
+    "dev-other/": 2864,
+    "test-clean/": 2620,
+    "test-other/": 2939,
+    "train-clean-100/": 28539,
+    "train-clean-360/": 104014,
+    "train-other-500/": 148688,
+}
+_ARCHIVES = {
+    "dev-clean": ("76f87d090650617fca0cac8f88b9416e0ebf80350acb97b343a85fa903728ab3", 337_926_286),
+    "dev-other": ("12661c48e8c3fe1de2c1caa4c3e135193bfb1811584f11f569dd12645aa84365", 314_305_928),
+    "test-clean": ("39fde525e59672dc6d1551919b1478f724438a95aa55f874b576be21967e6c23", 346_663_984),
+    "test-other": ("d09c181bba5cf717b3dee7d4d592af11a3ee3a09e08ae025c5506f6ebe961c29", 328_757_843),
+    "train-clean-100": ("d4ddd1d5a6ab303066f14971d768ee43278a5f2a0aa43dc716b0e64ecbbbf6e2", 6_387_309_499),
+    "train-clean-360": ("146a56496217e96c14334a160df97fffedd6e0a04e66b9c5af0d40be3c792ecf", 23_049_477_885),
+    "train-other-500": ("ddb22f27f96ec163645d53215559df6aa36515f26e01dd70798188350adcb6d2", 30_593_501_606),
+}
+ARCHIVES = {
+    name: Archive(f"https://www.openslr.org/resources/12/{name}.tar.gz", sha256, size, "LibriSpeech")
+    for name, (sha256, size) in _ARCHIVES.items()
+}
+
+
+def download(root: Path, mirror: str, *, subsets: list[str] | None = None) -> None:
+    """Fetch the subsets (all seven by default, 61 GB) into ``root``."""
+    install(chosen(ARCHIVES, subsets or list(ARCHIVES), "subset"), root, mirror)
 
 
 def prepare(
@@ -34,38 +61,12 @@ def prepare(
     Raises:
         UserError: no subset, or a missing or empty one.
     """
-    names = subsets if subsets is not None else _present(root)
-    if not names:
-        raise UserError(f"{root}: no LibriSpeech subset found; expected {LAYOUT}")
-    kinds = {name.split("-")[0] for name in names}
-    if unknown := sorted(name for name in names if name.split("-")[0] not in SPLIT_OF):
-        raise UserError(f"{root}: subset '{unknown[0]}' is none of train-*, dev-*, test-*")
-    files = [path for name in names for path in find_files(root / name, [".flac"], LAYOUT)]
-    training = {p.stem: p.parts[-3] for p in files if _subset(root, p).startswith("train")}
-    shares = (0.0 if "dev" in kinds else float(valid_share), 0.0 if "test" in kinds else float(test_share))
-    splits = seeded_splits(training, seed, *shares)
-    texts = _read_texts({path.parent for path in files})
-    return Listing(root, [_entry(root, path, splits, texts) for path in files])
+    return list_subsets(root, subsets, ".flac", LAYOUT, _read_texts, seed, (valid_share, test_share))
 
 
-def _entry(root: Path, path: Path, splits: dict[str, str], texts: dict[str, str]) -> Entry:
-    split = splits.get(path.stem) or SPLIT_OF[_subset(root, path).split("-")[0]]
-    return Entry(path.stem, path.relative_to(root).as_posix(), path.stem.split("-")[0], texts.get(path.stem), split)
-
-
-def _present(root: Path) -> list[str]:
-    if not root.is_dir():
-        raise UserError(f"{root}: corpus folder not found; expected {LAYOUT}")
-    return sorted(path.name for path in root.iterdir() if path.is_dir() and path.name.split("-")[0] in SPLIT_OF)
-
-
-def _subset(root: Path, path: Path) -> str:
-    return path.relative_to(root).parts[0]
-
-
-def _read_texts(chapters: set[Path]) -> dict[str, str]:
+def _read_texts(files: list[Path]) -> dict[str, str]:
     texts = {}
-    for chapter in sorted(chapters):
+    for chapter in sorted({path.parent for path in files}):
         for transcript in sorted(chapter.glob("*.trans.txt")):
             for line in transcript.read_text(encoding="utf-8").splitlines():
                 id_, _, words = line.partition(" ")

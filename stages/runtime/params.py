@@ -44,11 +44,12 @@ class Roles:
 
 @dataclass(frozen=True)
 class Corpus:
-    """An adapter of ``speech.corpora``, the folder it reads, and its options."""
+    """An adapter of ``speech.corpora``, the folder it reads, its options, and whether to fetch what is not there."""
 
     adapter: str
     root: str
     options: dict[str, Any] = field(default_factory=dict)
+    download: bool = False
 
 
 @dataclass(frozen=True)

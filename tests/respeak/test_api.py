@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import torch
 
-from respeak import System, api
+from respeak import System, api, units
 from speech.errors import AudioError, UserError
 from tests.respeak.tiny import SPEAKERS, UNITS, WITH_SOURCE, make_bundle
 
@@ -125,7 +125,7 @@ def test_long_recordings_are_analysed_in_pieces(
 ) -> None:
     conditioned, num_speech = system.condition(*sentence)
     whole = system.encode_conditioned(conditioned, num_speech)
-    monkeypatch.setattr(api, "ANALYSE_SECONDS", 0.8)
+    monkeypatch.setattr(units, "ANALYSE_SECONDS", 0.8)
     pieces = system.encode_conditioned(conditioned, num_speech)
     np.testing.assert_array_equal(pieces.units, whole.units)
     assert len(pieces.f0) == len(whole.f0)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 
@@ -153,3 +156,39 @@ def test_phones_move_with_the_trim_and_stay_inside() -> None:
         {"phone": "c", "start": 0.5, "end": 1.0},
     ]
     assert audio.shift_phones(None, 0.5, 1.0) is None
+
+
+def test_recordings_inside_parquet_become_shards_without_being_unpacked(workplace: Path) -> None:
+    clips = []
+    for number in range(12):
+        buffer = io.BytesIO()
+        left = tone() * (1 + number) / 12
+        soundfile.write(buffer, np.concatenate([left, np.zeros_like(left)], axis=1), 16000, format="FLAC")
+        clips.append({"bytes": buffer.getvalue(), "path": f"{number}.flac"})
+    clips[5]["bytes"] = b"noise"
+    table = pa.table({"audio": clips, "speaker_id": ["ann"] * 12, "text": ["a tone"] * 12})
+    (workplace / "hub").mkdir()
+    pq.write_table(table, workplace / "hub/train-00000-of-00001.parquet", row_group_size=5)
+    run_both(Corpus("hf_parquet", "hub", {"channel": 0}), allowed=0.2, minutes=0.03)
+    rows = list(read_rows("data/mine/audio"))
+    assert [row["id"][-2:] for row in rows] == ["00", "01", "02", "03", "04", "06", "07", "08", "09", "10", "11"]
+    assert {(row["speaker"], row["text"]) for row in rows} == {("ann", "a tone")}
+    for row in rows:
+        wave = decode_audio(row["audio"])[: row["num_speech"]]
+        np.testing.assert_allclose(wave, tone()[:, 0] * 0.95 / 0.3, atol=5e-3)  # channel 0 alone
+    assert not list(workplace.rglob("*.flac"))
+
+
+def test_a_missing_corpus_names_the_command_and_fetches_nothing(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(corpus, "download", lambda *arguments: asked.append(arguments))
+    made = Corpus("speech_commands", "words", {"version": "0.02", "words": "sc09"})
+    command = "respeak corpus download speech_commands words --option version=0.02"
+    with pytest.raises(UserError, match=rf"words: .* corpora\.mine\.root .* fetch it: {command}$"):
+        corpus.run(stage("corpus", made))
+    assert asked == []
+    with pytest.raises(UserError, match="corpus folder not found"):
+        corpus.run(stage("corpus", dataclasses.replace(made, download=True)))
+    assert asked == [("speech_commands", Path("words"), made.options)]
