@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from respeak.bundle import ENCODER, Bundle
 from respeak.context import Context
 from respeak.units import UnitEncoder, conditioning_of, find_device, pieces
 from speech.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 # The vocoder's activations for 20 s take about 1 GB at the published width.
 GENERATE_SECONDS = 20.0
