@@ -65,10 +65,11 @@ SYNTHESIS = pa.schema(
 )
 
 
-def features_schema(dim: int) -> pa.Schema:
-    """Schema of feature shards: per utterance ``(N, dim)`` float16 frames."""
+def features_schema(dim: int, extra_layers: Sequence[int] = ()) -> pa.Schema:
+    """Schema of feature shards: per utterance ``(N, dim)`` float16 frames, and those of other layers beside them."""
     frames = pa.list_(pa.list_(pa.float16(), dim))
-    return pa.schema([("id", pa.string()), ("speaker", pa.string()), ("num_frames", pa.int32()), ("features", frames)])
+    layers = [(name, frames) for name in ("features", *(f"features_{layer}" for layer in extra_layers))]
+    return pa.schema([("id", pa.string()), ("speaker", pa.string()), ("num_frames", pa.int32()), *layers])
 
 
 def speakers_schema(dim: int) -> pa.Schema:

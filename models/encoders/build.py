@@ -13,7 +13,12 @@ from models.encoders.hubert import Hubert, Wav2Vec2
 from models.encoders.spectral import MFCC, LogMel
 from speech.errors import UserError
 
-KINDS: dict[str, Callable[..., ContentEncoder]] = {"mfcc": MFCC, "logmel": LogMel, "hubert": Hubert, "wav2vec2": Wav2Vec2}
+KINDS: dict[str, Callable[..., ContentEncoder]] = {
+    "mfcc": MFCC,
+    "logmel": LogMel,
+    "hubert": Hubert,
+    "wav2vec2": Wav2Vec2,
+}
 TRANSFORMERS = ("hubert", "wav2vec2")  # kinds that have layers and weights
 
 
@@ -21,8 +26,8 @@ def build_encoder(config: Mapping[str, Any]) -> ContentEncoder:
     """Build the encoder that ``config`` describes, in evaluation mode and without weights from files.
 
     Args:
-        config: ``kind``; ``layer`` (hubert, wav2vec2); ``options``: keyword arguments of the kind's class; ``seed`` of the
-            random weights. Other keys are left alone.
+        config: ``kind``; ``layer`` (hubert, wav2vec2); ``options``: keyword arguments of the kind's class; ``seed`` of
+            the random weights. Other keys are left alone.
 
     Raises:
         UserError: unknown kind or option, or a value that the encoder refuses.
