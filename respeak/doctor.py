@@ -109,11 +109,11 @@ def _source(section: str, key: str, source: str, values: dict[str, Any]) -> tupl
     known = PUBLIC.get(source)
     if known is None and not source.startswith(("http://", "https://")):
         return False, f"{section}.{key}: {source!r} is no public name"
-    url = known.url if known else source
+    url, size = (known.url, known.size) if known else (source, None)
     there = cached(url).is_file()
     hint = "" if values.get("sha256") else f"; set {section}.sha256"
     ready = there and bool(values.get("sha256"))
-    return ready, f"{section}.{key}: {source} {_state(cached(url))} ({_whence(url, known and known.size)}){hint}"
+    return ready, f"{section}.{key}: {source} {_state(cached(url))} ({_whence(url, size)}){hint}"
 
 
 def _state(path: Path) -> str:
