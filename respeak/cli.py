@@ -1,7 +1,7 @@
-"""The ``respeak`` command: resynthesise recordings, convert voices, show what a system bundle is.
+"""The ``respeak`` command: resynthesise recordings, convert voices, show what a system bundle or this machine is.
 
-Exit status: 0 when everything was written, 1 when some recordings of a folder were skipped or a corpus has problems,
-2 for an error of the user's (one line on stderr).
+Exit status: 0 when all went well, 1 when some recordings of a folder were skipped, a corpus has problems or something
+is missing, 2 for an error of the user's (one line on stderr).
 """
 
 from __future__ import annotations
@@ -126,6 +126,20 @@ def info(system: Annotated[Path, typer.Argument(metavar="SYSTEM", help="folder o
     }
     for name, value in facts.items():
         typer.echo(f"{name + ':':<11} {value}")
+
+
+@app.command()
+def doctor() -> None:
+    """Show what is installed, which weights and devices are there, and what params.yaml asks for that is missing."""
+    from respeak.doctor import examine
+
+    lacking = 0
+    for topic, well, line in examine(Path("params.yaml")):
+        lacking += not well
+        typer.echo(f"{'' if well else '! '}{topic + ':':<9} {line}")
+    if lacking:
+        typer.echo(f"{lacking} to be mended, marked with !", err=True)
+        raise typer.Exit(1)
 
 
 def _render_all(

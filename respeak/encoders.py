@@ -30,8 +30,8 @@ def save_encoder(directory: Path | str, config: Mapping[str, Any], encoder: Cont
         encoder: what ``build_encoder(config)`` gave, its weights loaded.
 
     Returns:
-        ``config`` with ``dim``, ``hop``, ``receptive_field``, ``padding`` and ``hash``, the identity of the features:
-        sha256 over kind, layer, options and weights.
+        ``config`` with ``num_layers``, ``dim``, ``frame_rate`` (Hz), ``hop``, ``receptive_field`` and ``padding``
+        (samples), and ``hash``, the identity of the features: sha256 over kind, layer, options and weights.
     """
     from safetensors.torch import save_file
 
@@ -45,7 +45,9 @@ def save_encoder(directory: Path | str, config: Mapping[str, Any], encoder: Cont
     full = {
         **config,
         "layer": encoder.layer,
+        "num_layers": encoder.num_layers,
         "dim": encoder.dim,
+        "frame_rate": encoder.frame_rate,
         "hop": encoder.hop,
         "receptive_field": encoder.receptive_field,
         "padding": encoder.padding,
@@ -118,19 +120,23 @@ def read_state(path: Path | str) -> dict[str, torch.Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 (the unpickler raises whatever a damaged or hostile file provokes)
         raise UserError(f"{path}: not a torch file of tensors only ({str(error).splitlines()[0]})") from None
+    if isinstance(state, dict) and isinstance(state.get("hubert"), dict):
+        state = state["hubert"]  # Soft-VC's files keep the optimiser beside the weights
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise UserError(f"{path}: expected a state dict, tensors by name")
     return state
 
 
 def load_weights(encoder: ContentEncoder, state: Mapping[str, torch.Tensor], source: Path | str) -> None:
-    """Load ``state`` into ``encoder``; keys are our own (``model.*``) or torchaudio's, with or without ``wav2vec2.``.
+    """Load ``state`` into ``encoder``; keys as ``models.encoders.keys`` knows them.
 
     Raises:
-        UserError: names the first key that is missing, unknown or of another shape.
+        UserError: names the first key that is missing or of another shape.
     """
+    from models.encoders.keys import torchaudio_state
+
     own = encoder.state_dict()
-    state = {_own_key(name): value for name, value in state.items()}
+    state = {f"model.{name}": value for name, value in torchaudio_state(state).items()}
     for name, value in own.items():
         if name not in state:
             raise UserError(f"{source}: weight '{name}' is missing; do encoder.options fit these weights?")
@@ -139,12 +145,6 @@ def load_weights(encoder: ContentEncoder, state: Mapping[str, torch.Tensor], sou
             raise UserError(f"{source}: '{name}' is {found}, expected {expected}; do encoder.options fit?")
     # Training heads (aux, mask embedding, label embeddings) are no part of the encoder.
     encoder.load_state_dict({name: state[name] for name in own})
-
-
-def _own_key(name: str) -> str:
-    for prefix in ("model.", "wav2vec2."):
-        name = name.removeprefix(prefix)
-    return f"model.{name}"
 
 
 def _identity(config: Mapping[str, Any], weights: Path | None) -> str:

@@ -194,19 +194,19 @@ def find_device(name: str) -> torch.device:
 
 
 def _read_kmeans(directory: Path) -> tuple[np.ndarray, dict[str, Any]]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from respeak.centres import read_centres
 
-    try:
-        centroids = load_file(directory / "centroids.safetensors")["centroids"]
-        config = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
-        whole = (config["k"], config["dim"]) == centroids.shape and {"normalise", "encoder"} <= config.keys()
-    except (FileNotFoundError, NotADirectoryError):
+    centres, config_path = directory / "centroids.safetensors", directory / "config.yaml"
+    if not (centres.is_file() and config_path.is_file()):
         raise UserError(
             f"{directory}: neither a system's bundle nor k-means centres (centroids.safetensors and config.yaml)"
-        ) from None
-    except (SafetensorError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise UserError(f"{directory}: damaged centres or configuration ({error}); make them again") from None
+        )
+    centroids, _ = read_centres(centres)
+    try:
+        config = yaml.safe_load(config_path.read_text(encoding="utf-8"))
+        whole = (config["k"], config["dim"]) == centroids.shape and {"normalise", "encoder"} <= config.keys()
+    except (KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise UserError(f"{config_path}: damaged configuration ({error}); make the centres again") from None
     if not whole:
         raise UserError(f"{directory}: config.yaml does not describe the centres; make them again")
     return centroids, config

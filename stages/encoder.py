@@ -1,13 +1,14 @@
 """The content encoder: from ``params.encoder`` to ``encoder/`` (configuration, weights, hash).
 
-MFCC and log-mel features have no weights. HuBERT (Hsu et al. 2021) takes a file in torchaudio's key names, or random
-weights, seeded, for trying out loading and sizes.
+MFCC and log-mel features have no weights. HuBERT (Hsu et al. 2021) and wav2vec 2.0 (Baevski et al. 2020) take a file or
+a Hugging Face folder, a public checkpoint by name or address, or random weights, seeded, for trying out loading and
+sizes. Whatever it was, ``encoder/`` holds its own copy: what follows depends on that, not on where it came from. DVC
+watches ``encoder.path`` itself, so a changed file makes the stage run again.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +20,48 @@ OUTPUT = Path("encoder")
 
 def run(stage: Stage) -> None:
     """Build the encoder, load its weights and save both."""
-    from models.encoders import build_encoder
-    from respeak.encoders import load_weights, read_state, save_encoder
+    from respeak.encoders import save_encoder
 
     config: dict[str, Any] = {**dataclasses.asdict(stage.params.encoder), "seed": stage.params.seed}
-    encoder = build_encoder(config)
-    source = config["weights"]
-    _check_weights(config["kind"], source, has_weights=bool(encoder.state_dict()))
-    if source not in ("none", "random"):
-        load_weights(encoder, read_state(source), source)
-        with Path(source).open("rb") as handle:
-            config["weights_sha256"] = hashlib.file_digest(handle, "sha256").hexdigest()
+    path, digest = config.pop("path"), config.pop("sha256")
+    check_weights(config["kind"], config["weights"])
+    if config["weights"] in ("none", "random"):
+        from models.encoders import build_encoder
+
+        encoder = build_encoder(config)
+    else:
+        encoder = load(config, path, digest)
     saved = save_encoder(OUTPUT, config, encoder)
     parameters = sum(parameter.numel() for parameter in encoder.parameters())
     stage.tracker.log_metrics({"encoder/parameters": float(parameters), "encoder/dim": float(saved["dim"])})
     stage.tracker.log_artifact(OUTPUT / "config.yaml")
 
 
-def _check_weights(kind: str, source: str, *, has_weights: bool) -> None:
-    if has_weights and source == "none":
-        raise UserError(f"encoder.weights: {kind} needs a file of weights, or 'random'")
-    if not has_weights and source != "none":
+def load(config: dict[str, Any], path: str, digest: str | None) -> Any:
+    """The encoder with the weights that ``config`` names; adds their options and sha256 to ``config``."""
+    from models.encoders import build_encoder
+    from respeak.encoders import load_weights
+    from respeak.weights import PUBLIC, locate, read_encoder_weights
+
+    kind, source = config["kind"], config["weights"]
+    public = PUBLIC.get(source)
+    if public is not None and public.kind != kind:
+        raise UserError(f"encoder.weights: {source} is a {public.kind}, encoder.kind is {kind}")
+    file = locate(source, path, digest, "encoder")
+    state, options, config["weights_sha256"] = read_encoder_weights(file, kind)
+    config["options"] = {**(public.options if public else {}), **options, **config["options"]}
+    encoder = build_encoder(config)
+    load_weights(encoder, state, file)
+    return encoder
+
+
+def check_weights(kind: str, source: str) -> None:
+    """Refuse an encoder without the weights it needs, and weights for one that has none."""
+    from models.encoders.build import TRANSFORMERS
+
+    if kind in TRANSFORMERS and source == "none":
+        raise UserError(f"encoder.weights: {kind} needs weights: 'file' (and encoder.path), a public name, or 'random'")
+    if kind not in TRANSFORMERS and source != "none":
         raise UserError(f"encoder.weights: {kind} has no weights; set it to none, not {source!r}")
 
 

@@ -1,99 +1,84 @@
 """Content features: the encoder over a corpus's audio.
 
-In: ``data/<corpus>/audio`` and ``encoder/``. Out: ``data/<corpus>/features``, float16, one frame per 20 ms.
-Utterances are encoded in batches of similar length, chosen within a shard; rows keep the corpus's order.
+In: ``data/<corpus>/audio`` and ``encoder/``. Out: ``data/<corpus>/features``, float16, one frame per 20 ms: the
+encoder's layer in column ``features``, each of ``features.extra_layers`` from the same pass in ``features_<layer>``.
+Utterances are encoded in batches of similar length, chosen within a shard; rows keep the corpus's order. Below
+``features.keep`` 1 the rows of the other utterances are there, without frames, and ``units`` reads the audio.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from speech.audio import decode_audio
+from speech.errors import UserError
 from speech.shards import features_schema, read_shard, shard_paths, write_shard
 from speech.units import num_frames
+from stages.runtime.extraction import COLUMNS, SAMPLE_RATE, Extraction, is_kept
 from stages.runtime.stage import Stage, stage_main
 
-SAMPLE_RATE = 16_000
 ENCODER = Path("encoder")
 
 
 def run(stage: Stage) -> None:
     """Encode every shard in worker processes."""
-    corpus = Path("data") / stage.require_variant(list(stage.params.corpora))
+    from respeak.encoders import read_config
+
+    corpus, settings = Path("data") / stage.require_variant(list(stage.params.corpora)), stage.params.features
+    config = read_config(ENCODER)
+    layers = check_layers(settings.extra_layers, config)
     job = stage.job([corpus / "audio", ENCODER], corpus / "features")
     work = functools.partial(
         encode_shard,
-        encoder=ENCODER,
-        device=stage.params.runtime.device,
-        batch_samples=int(stage.params.features.batch_seconds * SAMPLE_RATE),
+        extraction=Extraction.of(settings, ENCODER, stage.params.runtime.device, layers),
+        config=config,
+        keep=settings.keep,
     )
     reports = job.run({path.name: path for path in shard_paths(corpus / "audio")}, work)
     stage.tracker.log_metrics({"features/frames": float(sum(report["frames"] for report in reports.values()))})
     job.publish()
 
 
-def encode_shard(audio: Path, output: Path, encoder: Path, device: str, batch_samples: int) -> dict[str, int]:
+def check_layers(extra: Sequence[int], config: dict[str, Any]) -> list[int]:
+    """The layers to store beside the encoder's own.
+
+    Raises:
+        UserError: the encoder has no such layer.
+    """
+    for layer in extra:
+        if not 1 <= layer <= config["num_layers"]:
+            raise UserError(f"features.extra_layers: {config['kind']} has {config['num_layers']} layers, not {layer}")
+    return [layer for layer in dict.fromkeys(extra) if layer != config["layer"]]
+
+
+def encode_shard(
+    audio: Path, output: Path, extraction: Extraction, config: dict[str, Any], keep: float = 1.0
+) -> dict[str, int]:
     """Encode one shard of audio into one of features."""
-    model, config, device = _load(encoder, device)
-    rows = list(read_shard(audio, ["id", "speaker", "num_samples", "audio"]))
-    features: list[np.ndarray] = [np.zeros(0)] * len(rows)
-    for batch in batches([row["num_samples"] for row in rows], batch_samples):
-        for index, frames in zip(batch, _encode(model, [rows[i] for i in batch], device), strict=True):
-            features[index] = frames
+    rows = list(read_shard(audio, COLUMNS))
+    names = ["features", *(f"features_{layer}" for layer in extraction.extra_layers)]
+    nothing = np.zeros((0, config["dim"]), np.float16)
+    frames: list[list[np.ndarray]] = [[nothing] * len(names) for _ in rows]
+    chosen = [index for index, row in enumerate(rows) if is_kept(row["id"], keep)]
+    for index, encoded in extraction.encode([rows[i] for i in chosen]):
+        frames[chosen[index]] = encoded
     table = (
-        {"id": row["id"], "speaker": row["speaker"], "num_frames": len(frames), "features": frames}
-        for row, frames in zip(rows, features, strict=True)
+        {
+            "id": row["id"],
+            "speaker": row["speaker"],
+            "num_frames": num_frames(row["num_samples"]),
+            **dict(zip(names, encoded, strict=True)),
+        }
+        for row, encoded in zip(rows, frames, strict=True)
     )
     meta = {"stage": "features", "hop": config["hop"], "sample_rate": SAMPLE_RATE, "encoder": config["hash"]}
-    write_shard(output, table, features_schema(config["dim"]), meta)
-    return {"frames": sum(map(len, features))}
-
-
-def batches(lengths: Sequence[int], batch_samples: int) -> Iterator[list[int]]:
-    """Indices grouped by length, longest first; a padded group holds at most ``batch_samples`` (or one utterance)."""
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if batch and (len(batch) + 1) * lengths[batch[0]] > batch_samples:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
-
-
-def _encode(model: Any, rows: Sequence[dict[str, Any]], device: str) -> Iterator[np.ndarray]:
-    import torch
-
-    waves = [decode_audio(row["audio"]) for row in rows]
-    padded = np.zeros((len(waves), max(map(len, waves))), dtype=np.float32)
-    for index, wave in enumerate(waves):
-        padded[index, : len(wave)] = wave
-    lengths = torch.tensor([len(wave) for wave in waves])
-    with torch.inference_mode():
-        encoded = model(torch.from_numpy(padded).to(device), lengths).to("cpu", torch.float16).numpy()
-    for row, wave, frames in zip(rows, waves, encoded, strict=True):
-        count = num_frames(row["num_samples"])
-        if count != num_frames(len(wave)) or count > len(frames):
-            raise AssertionError(f"{row['id']}: {len(frames)} frames for {len(wave)} of {row['num_samples']} samples")
-        yield frames[:count]
-
-
-@functools.cache
-def _load(directory: Path, device: str) -> tuple[Any, dict[str, Any], str]:
-    """The encoder, once per worker process."""
-    import torch
-
-    from respeak.encoders import load_encoder, read_config
-
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.set_num_threads(1)
-    return load_encoder(directory).to(device), read_config(directory), device
+    meta |= {"layer": config["layer"], "precision": extraction.precision}
+    write_shard(output, table, features_schema(config["dim"], extraction.extra_layers), meta)
+    return {"frames": sum(len(encoded[0]) for encoded in frames)}
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Unit codebook: k-means over the encoder corpus's training frames, streamed.
+"""Unit codebook: k-means over the encoder corpus's training frames, streamed, or centres that others fitted.
 
 In: ``data/<corpus>/features`` and the splits in ``data/<corpus>/audio``. Out: ``kmeans/`` (centroids, configuration).
 Mini-batch k-means (Sculley 2010) from k-means++ centres (Arthur and Vassilvitskii 2007) of a random sample, as in
 GSLM's recipe (Lakhotia et al. 2021), except that no more than the sample and a buffer of frames is ever in memory.
+A GPU is used where there is one.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ from speech.errors import UserError
 from speech.files import atomic_path, write_text
 from speech.shards import shard_paths, zip_shards
 from speech.units import FrameMoments, FrameNormalisation, FrameNormaliser, normaliser
+from stages.runtime.extraction import pick_device
 from stages.runtime.params import KMeans
 from stages.runtime.stage import Stage, stage_main
 
 OUTPUT = Path("kmeans")
 BUFFER_BATCHES = 4  # mini-batches mixed with each other, so that one is not all the voice of one speaker
-# Centres used less than this share of the busiest are placed anew (scikit-learn's default), but for the last pass.
-REVIVE_RATIO = 0.01
+# Centres used less than this share of the busiest are placed anew (scikit-learn's default), at the beginning of a pass
+# and now and then in a long one, but for the last.
+REVIVE_RATIO, REVIVE_BATCHES = 0.01, 50
 RARE_SHARE = 0.1  # of the mean usage: below it a unit counts as rarely used
 
 
@@ -47,25 +50,44 @@ class Frames:
 
 
 def run(stage: Stage) -> None:
-    """Fit the centroids and save them."""
+    """Fit the centroids, or read them, and save them."""
     from respeak.encoders import read_config
 
     settings, seed = stage.params.kmeans, stage.params.seed
+    encoder = read_config("encoder")
+    config = {"k": settings.k, "dim": encoder["dim"], "normalise": settings.normalise, "encoder": encoder["hash"]}
+    if settings.source != "fit":
+        centroids, origin = bring(settings, encoder)
+        save(OUTPUT, centroids, {**config, **origin})
+        return
     corpus = Path("data") / stage.params.roles.encoder
     count, speakers = survey(corpus)
     check_size(settings, count, corpus)
     frames = Frames(corpus, settings.normalise, speakers if settings.normalise == "speaker" else {})
-    centroids = fit(frames, count, settings, seed, stage.tracker)
-    encoder = read_config("encoder")
-    config = {
-        "k": settings.k,
-        "dim": int(centroids.shape[1]),
-        "normalise": settings.normalise,
-        "encoder": encoder["hash"],
-        "seed": seed,
-        "frames": count,
-    }
-    save(OUTPUT, centroids, config)
+    centroids = fit(frames, count, settings, seed, stage.tracker, stage.params.runtime.device)
+    save(OUTPUT, centroids, {**config, "source": "fit", "seed": seed, "frames": count})
+
+
+def bring(settings: KMeans, encoder: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
+    """Centroids ``(K, D)`` of a file or a public source, and where they come from.
+
+    Raises:
+        UserError: unreadable, of another K or dimension, or known to be another encoder's.
+    """
+    from respeak.centres import read_centres
+    from respeak.weights import locate
+    from speech.downloads import file_sha256
+
+    path = locate(settings.source, settings.path, settings.sha256, "kmeans")
+    centroids, stated = read_centres(path)
+    if len(centroids) != settings.k:
+        raise UserError(f"kmeans.k: {settings.k}, but {path} holds {len(centroids)} centres")
+    if centroids.shape[1] != encoder["dim"]:
+        raise UserError(f"{path}: centres of {centroids.shape[1]} dimensions; the encoder has {encoder['dim']}")
+    for key, expected in (("encoder", encoder["hash"]), ("normalise", settings.normalise)):
+        if stated.get(key, expected) != expected:
+            raise UserError(f"{path}: fitted with {key} {stated[key][:12]}; here it is {expected[:12]}")
+    return centroids, {"source": settings.source, "sha256": file_sha256(path)}
 
 
 def train_rows(corpus: Path, order: np.ndarray) -> Iterator[dict[str, Any]]:
@@ -101,29 +123,34 @@ def check_size(settings: KMeans, count: int, corpus: Path) -> None:
         raise UserError(f"kmeans.init_frames: {settings.init_frames} is below kmeans.k ({settings.k}); raise it")
 
 
-def fit(frames: Frames, count: int, settings: KMeans, seed: int, tracker: Any) -> np.ndarray:
+def fit(frames: Frames, count: int, settings: KMeans, seed: int, tracker: Any, device: str = "cpu") -> np.ndarray:
     """Mini-batch k-means: ``(K, D)`` float32. Logs inertia per frame and unused and rarely used centres per pass."""
-    from sklearn.cluster import MiniBatchKMeans, kmeans_plusplus
+    import torch
 
-    rng = np.random.default_rng(seed)
-    start, _ = kmeans_plusplus(sample(frames, count, settings.init_frames, rng), settings.k, random_state=seed)
-    model = MiniBatchKMeans(settings.k, init=start, n_init=1, reassignment_ratio=REVIVE_RATIO, random_state=seed)
+    from models.kmeans import MiniBatchKMeans, plus_plus
+
+    device = pick_device(device)
+    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    start = torch.from_numpy(sample(frames, count, settings.init_frames, rng)).to(device)
+    model = MiniBatchKMeans(plus_plus(start, settings.k, generator))
     shards = len(shard_paths(frames.corpus / "features"))
     for number in range(1, settings.passes + 1):
-        if number == settings.passes:
-            model.set_params(reassignment_ratio=0.0)
-        inertia, usage = 0.0, np.zeros(settings.k, dtype=np.int64)
-        for batch in mini_batches(frames.utterances(rng.permutation(shards)), settings.batch_frames, rng):
-            model.partial_fit(batch)
-            inertia += float(model.inertia_)
-            usage += np.bincount(model.labels_, minlength=settings.k)
+        inertia, usage = 0.0, torch.zeros(settings.k, dtype=torch.int64)
+        batches = mini_batches(frames.utterances(rng.permutation(shards)), settings.batch_frames, rng)
+        for index, batch in enumerate(batches):
+            on_device = torch.from_numpy(batch).to(device)
+            if number < settings.passes and number + index > 1 and index % REVIVE_BATCHES == 0:
+                model.revive(on_device, REVIVE_RATIO, generator)
+            labels, distances = model.update(on_device)
+            inertia += distances
+            usage += torch.bincount(labels, minlength=settings.k).cpu()
         report = {
             "kmeans/inertia": inertia / count,
             "kmeans/dead_centres": float((usage == 0).sum()),
             "kmeans/rare_centres": float((usage < RARE_SHARE * count / settings.k).sum()),
         }
         tracker.log_metrics(report, step=number)
-    return model.cluster_centers_.astype(np.float32)
+    return model.centres.cpu().numpy()
 
 
 def sample(frames: Frames, count: int, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -157,12 +184,16 @@ def _mixed(held: list[np.ndarray], size: int, rng: np.random.Generator) -> Itera
 
 
 def save(directory: Path, centroids: np.ndarray, config: dict[str, Any]) -> None:
-    """Write ``centroids.safetensors`` (tensor ``centroids``, ``(K, D)`` float32) and ``config.yaml``."""
+    """Write ``centroids.safetensors`` (tensor ``centroids``, ``(K, D)`` float32) and ``config.yaml``.
+
+    The first states K, dimension, normalisation and the encoder's hash too, so that it can be handed on alone.
+    """
     from safetensors.numpy import save_file
 
     directory.mkdir(parents=True, exist_ok=True)
     with atomic_path(directory / "centroids.safetensors") as temporary:
-        save_file({"centroids": np.ascontiguousarray(centroids)}, temporary)
+        stated = {key: str(config[key]) for key in ("k", "dim", "normalise", "encoder")}
+        save_file({"centroids": np.ascontiguousarray(centroids)}, temporary, metadata=stated)
     write_text(directory / "config.yaml", yaml.safe_dump(config, sort_keys=True))
 
 

@@ -4,6 +4,8 @@ In: ``data/<corpus>/features``, ``data/<corpus>/audio`` (lengths) and ``kmeans/`
 exactly ``num_samples // 320`` per utterance. With ``kmeans.normalise: speaker`` the mean and deviation taken out are
 those of all of a speaker's recordings in this corpus; ``frame_stats.safetensors`` beside the shards keeps them,
 ``(2, D)`` float32 by speaker, for systems that are to hear these speakers again.
+
+Where ``features.keep`` left frames out, the audio goes through ``encoder/`` here, and frames live for a batch only.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from speech.shards import UNITS, read_rows, read_shard, shard_meta, shard_paths,
 from speech.units import (
     UNIT_HOP,
     FrameMoments,
+    FrameNormalisation,
     FrameNormaliser,
     assign,
     normaliser,
@@ -28,8 +31,10 @@ from speech.units import (
     perplexity,
     run_lengths,
 )
+from stages.runtime.extraction import COLUMNS, Extraction
 from stages.runtime.stage import Stage, stage_main
 
+ENCODER = Path("encoder")
 KMEANS = Path("kmeans")
 
 
@@ -40,9 +45,14 @@ def run(stage: Stage) -> None:
     features = shard_paths(corpus / "features")
     check_encoder(features[0], config)
     speakers = speaker_normalisers(corpus / "features") if config["normalise"] == "speaker" else {}
-    job = stage.job([corpus / "features", corpus / "audio", KMEANS], corpus / "units")
-    work = functools.partial(quantise_shard, centroids=centroids, mode=config["normalise"])
-    tasks = {path.name: (path, corpus / "audio" / path.name, _of_shard(path, speakers)) for path in features}
+    job = stage.job([corpus / "features", corpus / "audio", KMEANS, ENCODER], corpus / "units")
+    if stage.params.features.keep < 1:
+        extraction = Extraction.of(stage.params.features, ENCODER, stage.params.runtime.device)
+        work = functools.partial(encode_shard, extraction=extraction, centroids=centroids, mode=config["normalise"])
+        tasks: dict[str, Any] = {path.name: corpus / "audio" / path.name for path in features}
+    else:
+        work = functools.partial(quantise_shard, centroids=centroids, mode=config["normalise"])
+        tasks = {path.name: (path, corpus / "audio" / path.name, _of_shard(path, speakers)) for path in features}
     reports = job.run(tasks, work).values()
     if speakers:
         save_statistics(job.parts / "frame_stats.safetensors", speakers)
@@ -116,17 +126,34 @@ def quantise_shard(
 ) -> dict[str, Any]:
     """Write one shard of units; reports usage per unit and the number of runs."""
     features, audio, speakers = task
-    usage, runs, rows = np.zeros(len(centroids), dtype=np.int64), 0, []
     columns = (["id", "speaker", "features"], ["id", "num_samples"])
+    rows = []
     for row, source in zip_shards(features, audio, columns=columns):
         frames = row["features"]
         units = assign(normaliser(mode, frames, speakers.get(row["speaker"]))(frames), centroids)
         if len(units) != num_frames(source["num_samples"]):
             raise AssertionError(f"{row['id']}: {len(units)} units for {source['num_samples']} samples")
-        usage += np.bincount(units, minlength=len(centroids))
-        runs += len(run_lengths(units)[0])
         rows.append({"id": row["id"], "units": units})
-    write_shard(output, rows, UNITS, {"stage": "units", "k": len(centroids), "hop": UNIT_HOP})
+    return _write(output, rows, len(centroids))
+
+
+def encode_shard(
+    audio: Path, output: Path, extraction: Extraction, centroids: np.ndarray, mode: FrameNormalisation
+) -> dict[str, Any]:
+    """Write one shard of units straight from its audio; reports as `quantise_shard`."""
+    sources = list(read_shard(audio, COLUMNS))
+    rows: list[dict[str, Any]] = [{"id": source["id"]} for source in sources]
+    for index, (frames,) in extraction.encode(sources):
+        rows[index]["units"] = assign(normaliser(mode, frames)(frames), centroids)
+    return _write(output, rows, len(centroids))
+
+
+def _write(output: Path, rows: list[dict[str, Any]], k: int) -> dict[str, Any]:
+    usage, runs = np.zeros(k, dtype=np.int64), 0
+    for row in rows:
+        usage += np.bincount(row["units"], minlength=k)
+        runs += len(run_lengths(row["units"])[0])
+    write_shard(output, rows, UNITS, {"stage": "units", "k": k, "hop": UNIT_HOP})
     return {"usage": usage.tolist(), "runs": runs}
 
 

@@ -6,6 +6,7 @@ B: batch, T: samples at 16 kHz, N: frames (``T // 320``), D: feature dimension.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +14,10 @@ from torch import Tensor, nn
 
 from speech.units import UNIT_HOP, num_frames
 
+SAMPLE_RATE = 16_000
 WINDOW = 400  # samples a single frame sees before any context: 25 ms, HuBERT's convolutions and a Kaldi window alike
 PADDING = (WINDOW - UNIT_HOP) // 2  # zeros each side: frame n is centred on sample 320 n + 160, and N = T // 320
+VARIANCE_FLOOR = 1e-5  # of the waveform, where an encoder wants unit variance; the value its networks were trained with
 
 
 class ContentEncoder(nn.Module, ABC):
@@ -25,20 +28,33 @@ class ContentEncoder(nn.Module, ABC):
         hop: samples per frame (320).
         dim: feature dimension D.
         layer: transformer layer whose output is taken; 0 for signal features.
+        num_layers: of the transformer; 0 for signal features.
         receptive_field: samples that one frame can depend on; 0: the whole recording.
         padding: zeros added on each side of the waveform.
+        normalise_wave: whether each recording is first brought to zero mean and unit variance.
     """
 
     kind: str
     hop: int = UNIT_HOP
     dim: int
     layer: int = 0
+    num_layers: int = 0
     receptive_field: int
     padding: int = PADDING
+    normalise_wave: bool = False
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second (50)."""
+        return SAMPLE_RATE / self.hop
 
     def num_frames(self, num_samples: int) -> int:
         """Frames of a recording of ``num_samples``."""
         return num_frames(num_samples)
+
+    def prepare(self) -> ContentEncoder:
+        """Arrange for extraction alone, once the weights are final and on their device: same features, faster."""
+        return self
 
     def forward(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Encode a batch.
@@ -51,12 +67,45 @@ class ContentEncoder(nn.Module, ABC):
             ``(B, T // 320, D)``. The first ``length // 320`` frames of a recording are those it has alone; the rest
             are without meaning.
         """
-        if lengths is None:
-            return self.encode(F.pad(waves, (self.padding, self.padding)))
-        inside = torch.arange(waves.shape[1], device=waves.device) < lengths.to(waves.device)[:, None]
-        padded = F.pad(waves * inside, (self.padding, self.padding))
-        return self.encode(padded, torch.div(lengths, self.hop, rounding_mode="floor"))
+        return self.extract(waves, lengths, [self.layer])[0]
+
+    def extract(self, waves: Tensor, lengths: Tensor | None, layers: Sequence[int]) -> list[Tensor]:
+        """Outputs of several layers in one pass, in the order of ``layers``; otherwise as ``forward``.
+
+        Raises:
+            ValueError: a layer that the encoder does not have.
+        """
+        lowest = min(self.num_layers, 1)
+        if wrong := [layer for layer in layers if not lowest <= layer <= self.num_layers]:
+            raise ValueError(f"layer {wrong[0]} is outside {lowest} to {self.num_layers} of {self.kind}")
+        if self.num_frames(waves.shape[1]) == 0:
+            return [waves.new_zeros(len(waves), 0, self.dim) for _ in layers]
+        if lengths is not None and bool((lengths == waves.shape[1]).all()):
+            lengths = None
+        if lengths is not None:
+            inside = torch.arange(waves.shape[1], device=waves.device) < lengths.to(waves.device)[:, None]
+            waves = waves * inside
+        if self.normalise_wave:
+            waves = _unit_variance(waves, lengths)
+        return self.encode(F.pad(waves, (self.padding, self.padding)), lengths, layers)
 
     @abstractmethod
-    def encode(self, padded: Tensor, frames: Tensor | None = None) -> Tensor:
-        """Features ``(B, N, D)`` of waveforms that carry ``padding`` zeros each side; ``frames`` ``(B,)`` are real."""
+    def encode(self, padded: Tensor, lengths: Tensor | None, layers: Sequence[int]) -> list[Tensor]:
+        """Features ``(B, N, D)`` of each of ``layers``.
+
+        Args:
+            padded: waveforms with ``padding`` zeros each side, and zeros behind each recording's end.
+            lengths: ``(B,)`` samples of each recording without that padding; ``None``: all fill the batch.
+            layers: which outputs.
+        """
+
+
+def _unit_variance(waves: Tensor, lengths: Tensor | None) -> Tensor:
+    """Each recording ``(T,)`` at zero mean and unit variance over its own samples; zeros behind its end."""
+    if lengths is None:
+        return F.layer_norm(waves, waves.shape[-1:], eps=VARIANCE_FLOOR)
+    rows = [
+        F.pad(F.layer_norm(wave[:length], (length,), eps=VARIANCE_FLOOR), (0, len(wave) - length))
+        for wave, length in zip(waves, lengths.tolist(), strict=True)
+    ]
+    return torch.stack(rows)

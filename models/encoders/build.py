@@ -9,19 +9,25 @@ from typing import Any
 import torch
 
 from models.encoders.base import ContentEncoder
-from models.encoders.hubert import Hubert
+from models.encoders.hubert import Hubert, Wav2Vec2
 from models.encoders.spectral import MFCC, LogMel
 from speech.errors import UserError
 
-KINDS: dict[str, Callable[..., ContentEncoder]] = {"mfcc": MFCC, "logmel": LogMel, "hubert": Hubert}
+KINDS: dict[str, Callable[..., ContentEncoder]] = {
+    "mfcc": MFCC,
+    "logmel": LogMel,
+    "hubert": Hubert,
+    "wav2vec2": Wav2Vec2,
+}
+TRANSFORMERS = ("hubert", "wav2vec2")  # kinds that have layers and weights
 
 
 def build_encoder(config: Mapping[str, Any]) -> ContentEncoder:
     """Build the encoder that ``config`` describes, in evaluation mode and without weights from files.
 
     Args:
-        config: ``kind``; ``layer`` (hubert); ``options``: keyword arguments of the kind's class; ``seed`` of the
-            random weights. Other keys are left alone.
+        config: ``kind``; ``layer`` (hubert, wav2vec2); ``options``: keyword arguments of the kind's class; ``seed`` of
+            the random weights. Other keys are left alone.
 
     Raises:
         UserError: unknown kind or option, or a value that the encoder refuses.
@@ -34,7 +40,7 @@ def build_encoder(config: Mapping[str, Any]) -> ContentEncoder:
     for name in options:
         if name not in known:
             raise UserError(f"encoder.options: unknown key '{name}' for {kind}; known are {', '.join(known)}")
-    if kind == "hubert":
+    if kind in TRANSFORMERS:
         options["layer"] = int(config.get("layer", 0))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(config.get("seed", 0)))

@@ -7,15 +7,15 @@ filters on the mel scale ``1127 ln(1 + f / 700)``.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.encoders.base import WINDOW, ContentEncoder
+from models.encoders.base import SAMPLE_RATE, WINDOW, ContentEncoder
 from speech.units import UNIT_HOP
 
-SAMPLE_RATE = 16_000
 FFT = 512
 PREEMPHASIS = 0.97
 LIFTER = 22  # Kaldi's cepstral lifter: brings the higher coefficients to the size of the lower ones
@@ -49,8 +49,12 @@ class LogMel(ContentEncoder):
         self.register_buffer("window", _povey_window(), persistent=False)
         self.register_buffer("filters", mel_filters(bands, low_hz, high_hz), persistent=False)
 
-    def encode(self, padded: Tensor, frames: Tensor | None = None) -> Tensor:
+    def encode(self, padded: Tensor, lengths: Tensor | None, layers: Sequence[int]) -> list[Tensor]:
         """Log power by band; see ``ContentEncoder.encode``."""
+        return [self.log_power(padded)] * len(layers)
+
+    def log_power(self, padded: Tensor) -> Tensor:
+        """Log power by band ``(B, N, bands)`` of padded waveforms."""
         windows = padded.unfold(1, WINDOW, UNIT_HOP)
         windows = windows - windows.mean(dim=2, keepdim=True)
         previous = F.pad(windows, (1, 0), mode="replicate")[..., :-1]
@@ -95,11 +99,12 @@ class MFCC(ContentEncoder):
         steps = torch.arange(-DELTA_WIDTH, DELTA_WIDTH + 1, dtype=torch.float32)
         self.register_buffer("regression", steps / steps.square().sum(), persistent=False)
 
-    def encode(self, padded: Tensor, frames: Tensor | None = None) -> Tensor:
+    def encode(self, padded: Tensor, lengths: Tensor | None, layers: Sequence[int]) -> list[Tensor]:
         """Cepstra, their differences and the differences of those; see ``ContentEncoder.encode``."""
-        cepstra = _hold_last(self.spectrum.encode(padded) @ self.transform, frames)
+        frames = None if lengths is None else torch.div(lengths, self.hop, rounding_mode="floor")
+        cepstra = _hold_last(self.spectrum.log_power(padded) @ self.transform, frames)
         deltas = _hold_last(self._differences(cepstra), frames)
-        return torch.cat([cepstra, deltas, self._differences(deltas)], dim=2)
+        return [torch.cat([cepstra, deltas, self._differences(deltas)], dim=2)] * len(layers)
 
     def _differences(self, features: Tensor) -> Tensor:
         if not features.shape[1]:

@@ -69,28 +69,37 @@ class Audio:
 
 @dataclass(frozen=True)
 class Encoder:
-    """The content encoder: its kind, weights (``none``, ``random`` or a file), layer and options."""
+    """The content encoder: kind, weights (``none``, ``random``, ``file``, a public name or address), layer, options."""
 
-    kind: Literal["mfcc", "logmel", "hubert"]
+    kind: Literal["mfcc", "logmel", "hubert", "wav2vec2"]
     weights: str
+    path: str
+    sha256: str | None
     layer: int
     options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Features:
-    """Extraction of content features: seconds of audio per batch."""
+    """Extraction: seconds of audio per batch, precision, layers kept beside the encoder's, share of frames stored."""
 
     batch_seconds: float
+    precision: Literal["float32", "bfloat16"]
+    extra_layers: list[int]
+    keep: float
 
     def __post_init__(self) -> None:
         _positive(self, "batch_seconds")
+        _fraction(self, "keep")
 
 
 @dataclass(frozen=True)
 class KMeans:
-    """The unit codebook: K, normalisation of frames, mini-batches and passes."""
+    """The unit codebook: where from (``fit``, ``file``, a public name or address), K, normalisation, fitting."""
 
+    source: str
+    path: str
+    sha256: str | None
     k: int
     normalise: Literal["none", "utterance", "speaker"]
     batch_frames: int
@@ -324,6 +333,13 @@ class Params:
     tables: dict[str, Table]
 
     def __post_init__(self) -> None:
+        if self.features.keep < 1 and self.kmeans.normalise == "speaker":
+            raise ValueError(
+                f"features.keep {self.features.keep} stores too few frames for a speaker's mean over all of their "
+                "recordings; set kmeans.normalise to none or utterance, or features.keep to 1"
+            )
+        if self.features.keep == 0 and self.kmeans.source == "fit":
+            raise ValueError("features.keep 0 leaves kmeans nothing to fit; raise it, or set kmeans.source")
         for role, name in dataclasses.asdict(self.roles).items():
             if name not in self.corpora:
                 raise ValueError(f"roles.{role} names corpus '{name}', but corpora has {', '.join(self.corpora)}")

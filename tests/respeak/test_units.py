@@ -70,7 +70,7 @@ def test_encoder_and_centres_must_belong_together(folders: Path, tmp_path: Path)
     with pytest.raises(UserError, match="does not describe the centres"):
         UnitEncoder.load(tmp_path / "kmeans")
     (tmp_path / "kmeans/centroids.safetensors").write_bytes(b"x")
-    with pytest.raises(UserError, match="damaged centres"):
+    with pytest.raises(UserError, match="no centres can be read"):
         UnitEncoder.load(tmp_path / "kmeans")
     with pytest.raises(UserError, match="neither a system's bundle nor k-means centres"):
         UnitEncoder.load(tmp_path)

@@ -104,3 +104,13 @@ def test_atomic_path_leaves_the_old_file_when_the_writer_fails(tmp_path: Path) -
         raise RuntimeError
     assert path.read_text() == '{\n  "a": 1\n}\n'
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_frames_are_plain_bytes_to_any_other_reader(tmp_path: Path) -> None:
+    frames = [np.arange(n * 3, dtype=np.float16).reshape(n, 3) for n in (5, 0, 40)]
+    rows = [{"id": str(i), "speaker": "a", "num_frames": len(f), "features": f} for i, f in enumerate(frames)]
+    write_shard(tmp_path / "s.parquet", rows, features_schema(3))
+    table = pq.read_table(tmp_path / "s.parquet")
+    assert table.schema.field("features").metadata[b"dim"] == b"3"
+    for raw, expected in zip(table.column("features").to_pylist(), frames, strict=True):
+        assert np.array_equal(np.frombuffer(raw, "<f2").reshape(-1, 3), expected)

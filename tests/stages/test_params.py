@@ -51,7 +51,7 @@ def test_scale_paper_is_the_published_generator(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("+kmeans.clusters=3", "kmeans: unknown key 'clusters'; known are k"),
+        ("+kmeans.clusters=3", "kmeans: unknown key 'clusters'; known are source"),
         ("kmeans.k=many", "kmeans.k: expected int, found 'many'"),
         ("kmeans.k=1", "kmeans: k must be between 2 and 65535"),
         ("~f0.method", "f0: key 'method' is missing"),

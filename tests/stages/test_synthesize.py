@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from respeak import System
+from respeak.encoders import read_config
 from speech.audio import decode_audio, encode_audio
 from speech.errors import UserError
 from speech.shards import AUDIO, read_rows, write_shard
@@ -20,6 +21,7 @@ from stages import synthesize
 from stages.f0 import track_shard
 from stages.features import encode_shard
 from stages.runtime import jobs
+from stages.runtime.extraction import Extraction
 from stages.runtime.params import F0, Corpus, Experiment, Params, Roles, load_params
 from stages.runtime.stage import Stage
 from stages.synthesize import Utterance, choose_targets, choose_utterances
@@ -61,7 +63,9 @@ def workplace(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows = [_digit(system, recordings, speaker, digit, take) for speaker in SPEAKERS for digit in DIGITS]
         paths = {stream: root / f"data/digits/{stream}/part-{shard:05d}.parquet" for stream in STREAMS}
         write_shard(paths["audio"], rows, AUDIO)
-        encode_shard(paths["audio"], paths["features"], system.bundle.path / "encoder", "cpu", 16000)
+        folder = system.bundle.path / "encoder"
+        extraction = Extraction(folder, "cpu", "float32", 16000)
+        encode_shard(paths["audio"], paths["features"], extraction, read_config(folder))
         quantise_shard((paths["features"], paths["audio"], {}), paths["units"], system.bundle.centroids, "utterance")
         track_shard(paths["audio"], paths["f0"], F0("dio", 60.0, 400.0))
     stats = {name: f0_stats(mean) for name, mean in SPEAKERS.items()}

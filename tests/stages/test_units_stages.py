@@ -12,13 +12,15 @@ import pytest
 import yaml
 
 from models.encoders import build_encoder
-from respeak.encoders import save_encoder
+from respeak.encoders import read_config, save_encoder
 from speech.audio import encode_audio
 from speech.errors import UserError
 from speech.pitch import VoicedSums, voiced_statistics
 from speech.shards import AUDIO, F0, features_schema, read_shard, shard_name, write_shard
 from speech.units import assign, normaliser
 from stages import f0, f0_stats, features, kmeans, units
+from stages.runtime import extraction
+from stages.runtime.extraction import Extraction
 from stages.runtime.params import F0 as F0Settings
 from stages.runtime.params import KMeans
 
@@ -80,7 +82,9 @@ class Log:
         self.metrics.append(metrics)
 
 
-SETTINGS = KMeans(k=8, normalise="none", batch_frames=100, init_frames=150, passes=4)
+SETTINGS = KMeans(
+    source="fit", path="", sha256=None, k=8, normalise="none", batch_frames=100, init_frames=150, passes=4
+)
 
 
 def fitted(corpus: Path, settings: KMeans = SETTINGS, seed: int = 0) -> tuple[np.ndarray, Log]:
@@ -92,10 +96,10 @@ def fitted(corpus: Path, settings: KMeans = SETTINGS, seed: int = 0) -> tuple[np
 
 def test_batches_hold_every_utterance_once_within_the_limit() -> None:
     lengths = np.random.default_rng(2).integers(1, 100, 200).tolist()
-    groups = list(features.batches(lengths, 400))
+    groups = list(extraction.batches(lengths, 400))
     assert sorted(index for group in groups for index in group) == list(range(200))
     assert all(len(group) * max(lengths[i] for i in group) <= 400 for group in groups)
-    assert list(features.batches([900, 5], 400)) == [[0], [1]]
+    assert list(extraction.batches([900, 5], 400)) == [[0], [1]]
 
 
 @pytest.mark.parametrize("kind", ["mfcc", "logmel"])
@@ -104,7 +108,8 @@ def test_features_equal_one_by_one_in_corpus_order(tmp_path: Path, kind: str) ->
     encoder = build_encoder({"kind": kind})
     save_encoder(tmp_path / "encoder", {"kind": kind, "options": {}}, encoder)
     audio, output = tmp_path / "audio" / shard_name(0), tmp_path / "features" / shard_name(0)
-    report = features.encode_shard(audio, output, tmp_path / "encoder", "cpu", batch_samples=13_000)
+    config = read_config(tmp_path / "encoder")
+    report = features.encode_shard(audio, output, Extraction(tmp_path / "encoder", "cpu", "float32", 13_000), config)
     assert report == {"frames": sum(LENGTHS) // 320}
 
     import torch
@@ -263,13 +268,13 @@ def test_a_corpus_without_voice_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "weights", "message"),
-    [("hubert", "none", "needs a file of weights"), ("mfcc", "random", "has no weights")],
+    [("hubert", "none", "needs weights: 'file'"), ("mfcc", "random", "has no weights")],
 )
 def test_encoder_weights_must_fit_the_kind(kind: str, weights: str, message: str) -> None:
-    from stages.encoder import _check_weights
+    from stages.encoder import check_weights
 
     with pytest.raises(UserError, match=message):
-        _check_weights(kind, weights, has_weights=kind == "hubert")
+        check_weights(kind, weights)
 
 
 def test_speakers_keep_rows_and_ignore_padding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
