@@ -1,13 +1,22 @@
-"""Where shard work runs: an executor of worker processes, each with the threads it was given and no more."""
+"""Where shard work runs: worker processes of this machine, or of a Dask cluster, one thread each."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import signal
-from concurrent.futures import Executor, ProcessPoolExecutor
+import sys
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
 
+from speech.errors import UserError
 from stages.runtime.params import Runtime
+
+# A task whose worker died runs again elsewhere this often; after that it is the task that kills workers.
+RETRIES = 3
+CONNECT_SECONDS = 30
 
 
 def limit_threads(threads: int) -> None:
@@ -23,8 +32,14 @@ def limit_threads(threads: int) -> None:
 def open_executor(runtime: Runtime) -> Executor:
     """Worker processes, one thread each, started from a clean server so that no lock or thread is inherited.
 
-    ``RESPEAK_WORKERS`` is the share of the cores that a flow gives a stage while others run beside it.
+    ``RESPEAK_WORKERS`` is the share of the cores that a flow gives a stage while others run beside it. With
+    ``runtime.cluster``, the address of a Dask scheduler, the cluster's workers do the work instead.
+
+    Raises:
+        UserError: the cluster is out of reach, or ``distributed`` is not installed.
     """
+    if runtime.cluster:
+        return _Cluster(runtime.cluster)
     workers = int(os.environ.get("RESPEAK_WORKERS", runtime.workers))
     context = multiprocessing.get_context("forkserver")
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
@@ -34,3 +49,34 @@ def _start_worker() -> None:
     # Ctrl-C reaches the whole process group; the parent decides, so that a shard in progress is finished whole.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     limit_threads(1)
+
+
+class _Cluster(Executor):
+    """A Dask cluster as an executor. Workers see the project's folder on a disk they share with this machine."""
+
+    def __init__(self, address: str) -> None:
+        try:
+            from distributed import Client
+        except ModuleNotFoundError:
+            raise UserError("runtime.cluster: needs Dask: pip install '.[cluster]'") from None
+        try:
+            self._client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise UserError(f"runtime.cluster: no Dask scheduler at {address} ({error})") from None
+        self._executor = self._client.get_executor(pure=False, retries=RETRIES)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return self._executor.submit(_on_worker, str(Path.cwd()), fn, *args, **kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._executor.shutdown(wait=wait and not cancel_futures)
+        self._client.close()
+
+
+def _on_worker(folder: str, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """In a cluster's worker: paths are those of the project's folder, threads one, before anything heavy is loaded."""
+    limit_threads(1)
+    os.chdir(folder)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    return work(*args, **kwargs)

@@ -90,6 +90,11 @@ def _result(future: Future[Report], name: str) -> Report:
             f"{name}: the worker process died (out of memory or a crash in a native library); "
             "finished shards are kept: lower runtime.workers and run again"
         ) from None
+    except Exception as error:
+        # Dask's, known by name so that nothing imports it where there is no cluster.
+        if type(error).__name__ != "KilledWorker":
+            raise
+        raise UserError(f"{name}: killed every worker of the cluster that tried it ({error})") from None
 
 
 def _link(source: str, target: str) -> None:

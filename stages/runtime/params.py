@@ -19,13 +19,17 @@ from stages.runtime.schema import read_section
 
 @dataclass(frozen=True)
 class Runtime:
-    """How work is run: threads and workers within the cores, the device, shard length (minutes of audio)."""
+    """How work is run: threads and workers within the cores, the device, shard length (minutes of audio).
+
+    ``cluster``: address of a Dask scheduler that shard work goes to, or null for this machine's own processes.
+    """
 
     threads: int
     workers: int
     device: Literal["auto", "cpu", "cuda"]
     shard_minutes: float
     max_reject_fraction: float
+    cluster: str | None = None
 
     def __post_init__(self) -> None:
         _positive(self, "threads", "workers", "shard_minutes")
