@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from speech.errors import UserError
+
+# The entry of a safetensors file's metadata that holds, as JSON, what the centres are.
+STATED = "centres"
 
 
 def read_centres(path: Path) -> tuple[np.ndarray, dict[str, str]]:
@@ -39,8 +43,9 @@ def _read_safetensors(path: Path) -> tuple[np.ndarray, dict[str, str]]:
         with safe_open(path, framework="numpy") as file:
             names = list(file.keys())
             name = "centroids" if "centroids" in names or len(names) != 1 else names[0]
-            return file.get_tensor(name), file.metadata() or {}
-    except (SafetensorError, OSError) as error:
+            metadata = file.metadata() or {}
+            return file.get_tensor(name), json.loads(metadata.get(STATED, "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path}: no centres can be read from it ({error})") from None
 
 

@@ -8,6 +8,7 @@ A GPU is used where there is one.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,10 +191,14 @@ def save(directory: Path, centroids: np.ndarray, config: dict[str, Any]) -> None
     """
     from safetensors.numpy import save_file
 
+    from respeak.centres import STATED
+
     directory.mkdir(parents=True, exist_ok=True)
     with atomic_path(directory / "centroids.safetensors") as temporary:
         stated = {key: str(config[key]) for key in ("k", "dim", "normalise", "encoder")}
-        save_file({"centroids": np.ascontiguousarray(centroids)}, temporary, metadata=stated)
+        # One entry: safetensors writes several in an order that changes from run to run.
+        metadata = {STATED: json.dumps(stated, sort_keys=True)}
+        save_file({"centroids": np.ascontiguousarray(centroids)}, temporary, metadata=metadata)
     write_text(directory / "config.yaml", yaml.safe_dump(config, sort_keys=True))
 
 

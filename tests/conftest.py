@@ -32,7 +32,7 @@ def shared() -> Path:
     return _shared("data").parent
 
 
-@pytest.fixture()
+@pytest.fixture(scope="session")
 def project() -> Path:
     """The project's root."""
     return PROJECT

@@ -10,14 +10,18 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from respeak.centres import read_centres
+from respeak.centres import STATED, read_centres
 from speech.errors import UserError
 
 CENTRES = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
 
 
 def test_every_format_gives_the_same_centres(tmp_path: Path) -> None:
-    save_file({"centroids": CENTRES, "other": CENTRES[:1]}, tmp_path / "ours.safetensors", metadata={"encoder": "e"})
+    save_file(
+        {"centroids": CENTRES, "other": CENTRES[:1]},
+        tmp_path / "ours.safetensors",
+        metadata={STATED: '{"encoder": "e"}'},
+    )
     save_file({"anything": CENTRES}, tmp_path / "one.safetensors")
     np.save(tmp_path / "array.npy", CENTRES.astype(np.float64))
     soft_vc = {"n_features_in_": 3, "_n_threads": 4, "cluster_centers_": torch.from_numpy(CENTRES)}
