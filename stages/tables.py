@@ -1,10 +1,11 @@
 """The paper's table beside ours.
 
 In: ``metrics.json`` and ``utterances.parquet`` of the table's experiments. Out: ``tables/<table>/table.md``, ``.csv``,
-``.tex`` and ``.json``, the Markdown on standard output too. Rows and columns are the paper's, in its order, its value
-beside ours; below them the rows that bound the judges: shuffled units, an untrained model. Every WER is also given as
-a paired difference from ground truth. One that is not better than that of shuffled units, by a paired interval that
-excludes zero, is called not intelligible. :mod:`stages.papers.registry` lists the tables.
+``.tex`` and ``.json``, and ``measured.csv`` of our numbers alone; the Markdown on standard output too. Rows and columns
+are the paper's, in its order, its value beside ours; below them the rows that bound the judges: shuffled units, an
+untrained model. Every WER is also given as a paired difference from ground truth. One that is not better than that of
+shuffled units, by a paired interval that excludes zero, is called not intelligible. The tables are listed in
+:mod:`stages.papers.registry`.
 """
 
 from __future__ import annotations
@@ -24,10 +25,21 @@ from stages.papers.registry import ANCHORS, REGISTRY, SHUFFLED, TRUTH, Claim, En
 from stages.papers.table import PaperColumn, PaperRow
 from stages.runtime.paired import Paired, read_sums
 from stages.runtime.params import Experiment, Params
-from stages.runtime.rendering import Cell, Column, Finding, Row, Table, to_csv, to_json, to_latex, to_markdown
+from stages.runtime.rendering import (
+    NOT_INTELLIGIBLE,
+    Cell,
+    Column,
+    Finding,
+    Row,
+    Table,
+    to_csv,
+    to_json,
+    to_latex,
+    to_markdown,
+    to_measured_csv,
+)
 from stages.runtime.stage import Stage, stage_main
 
-NOT_INTELLIGIBLE = "not intelligible"
 NOT_RUN = Cell(None, text="not run")
 HUMAN = Cell(None, text="human, not run")
 
@@ -42,7 +54,8 @@ def run(stage: Stage) -> None:
     write_text(directory / "table.csv", to_csv(table))
     write_text(directory / "table.tex", to_latex(table))
     write_json(directory / "table.json", to_json(table))
-    for path in sorted(directory.glob("table.*")):
+    write_text(directory / "measured.csv", to_measured_csv(table))
+    for path in sorted(directory.iterdir()):
         stage.tracker.log_artifact(path)
     print(markdown, flush=True)
 

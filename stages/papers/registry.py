@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from stages.papers import baas2022, pitdyn2022, polyak2021, van_niekerk2022, yang2024
 from stages.papers.table import PaperTable
 
-FILES = ("table.md", "table.csv", "table.tex", "table.json")
+FILES = ("table.md", "table.csv", "table.tex", "table.json", "measured.csv")
 # The same judges on what bounds them: the recordings themselves, and speech that cannot be understood.
 ANCHORS = {"ground_truth": "ground truth", "shuffled": "shuffled units", "untrained": "untrained model"}
 TRUTH, SHUFFLED, UNTRAINED = ANCHORS

@@ -1,4 +1,4 @@
-"""One table, four forms: Markdown for people, CSV for spreadsheets, LaTeX for papers, JSON for programs."""
+"""One table in many forms: Markdown for people, CSV for spreadsheets, LaTeX for papers, JSON for programs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 MISSING = "\N{EN DASH}"
+# Said of a system whose WER is not below that of shuffled units.
+NOT_INTELLIGIBLE = "not intelligible"
 CLAIMS = "Claims, by the paired difference over the same utterances with its 95 % bootstrap interval (below 0: yes):"
 
 
@@ -116,6 +118,20 @@ def to_csv(table: Table) -> str:
     return out.getvalue()
 
 
+def to_measured_csv(table: Table) -> str:
+    """Our numbers alone, one line per row that has any: what ``dvc plots`` draws."""
+    ours = [c for c in table.columns if any(_number_of(row, c.name) is not None for row in table.rows)]
+    ours = [c for c in ours if not c.name.endswith("_paper")]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["row", *(column.name for column in ours)])
+    for row in table.rows:
+        values = [_number_of(row, column.name) for column in ours]
+        if any(value is not None for value in values):
+            writer.writerow([row.label, *("" if value is None else value for value in values)])
+    return out.getvalue()
+
+
 def to_latex(table: Table) -> str:
     """A ``table`` environment for the booktabs package."""
     body = []
@@ -157,6 +173,11 @@ def _plain(cell: Cell | None) -> float | str | None:
     if cell is None:
         return None
     return cell.value if cell.value is not None else cell.text
+
+
+def _number_of(row: Row, column: str) -> float | None:
+    cell = row.cells.get(column)
+    return cell.value if cell else None
 
 
 def _number(value: float, digits: int) -> str:

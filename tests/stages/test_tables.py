@@ -16,7 +16,7 @@ from speech.shards import write_shard
 from stages import tables
 from stages.papers.registry import REGISTRY
 from stages.runtime.params import Params, Table, load_params
-from stages.runtime.rendering import Cell, format_cell, to_csv, to_json, to_latex, to_markdown
+from stages.runtime.rendering import Cell, format_cell, to_csv, to_json, to_latex, to_markdown, to_measured_csv
 from stages.runtime.stage import Stage
 
 ERRORS = {"ground_truth": 0.1, "resynthesis": 0.3, "conversion": 0.6, "shuffled": 0.9, "untrained": 0.9}
@@ -189,6 +189,12 @@ def test_forms_agree(params: Params, evaluated: Path) -> None:
     assert "12.3 [11.0, 13.0]" in markdown
     assert f"- {table.findings[0].sentence}\n" in markdown
     assert to_json(table)["findings"][0]["sentence"] == table.findings[0].sentence
+    ours = list(csv.DictReader(io.StringIO(to_measured_csv(table))))
+    assert [row["row"] for row in ours] == [
+        *("VCTK: GT", "VCTK: HuBERT", "resynthesis, shuffled units", "resynthesis, untrained")
+    ]
+    assert set(ours[0]) == {"row", "wer", "vde", "wer_difference"}
+    assert float(ours[1]["wer"]) == 30.0
     latex = to_latex(table)
     lines = [line for line in latex.splitlines() if line.endswith(r"\\")]
     assert {line.count(" & ") for line in lines} == {len(table.columns) + 1}
