@@ -1,9 +1,10 @@
 """One page that shows everything: ``reports/index.html``, which needs no other file and no network.
 
 In: the tables, what was spoken and judged, the source corpus's F0 and units, the systems' and the F0 quantiser's loss
-histories, the codebook. Out: tables; some sentences to be heard in every system, with spectrograms, F0 and units; loss
-curves; use of the units; wall times of the stages with links to MLflow. Audio is embedded as it was made (FLAC or WAV),
-up to ``report.max_audio_mb``. Wall times and links are read where runs are recorded, which is no input that DVC knows.
+histories, and ``unit_quality/`` where there is one. Out: tables; some sentences to be heard in every system, with
+spectrograms, F0 and units; loss curves; use of the units; wall times of the stages with links to MLflow. Audio is
+embedded as it was made (FLAC or WAV), up to ``report.max_audio_mb``. Wall times and links are read where runs are
+recorded, which is no input that DVC knows.
 """
 
 from __future__ import annotations
@@ -132,22 +133,24 @@ def _training(project: Path) -> str:
 
 
 def _units(params: Params, project: Path) -> str:
-    """How often each unit is used, and any picture that the codebook's own stage left."""
+    """How often each unit is used; what units say of phones and speakers, where ``unit_quality/`` was made."""
     counts = np.zeros(params.kmeans.k, np.int64)
     for row in read_rows(project / "data" / params.roles.source / "units", ["units"]):
         counts += np.bincount(row["units"], minlength=len(counts))
     share = counts / max(counts.sum(), 1)
     perplexity = float(np.exp(-np.sum(share[share > 0] * np.log(share[share > 0]))))
     chart = bar_chart("use of the units, % of frames", (100 * np.sort(share)[::-1]).tolist(), "unit, by use")
+    quality = project / "unit_quality" / "table.json"
+    table = table_section("unit_quality", _read_table(quality), is_open=True) if quality.is_file() else ""
     pictures = "".join(
         f'<figure><img src="{data_url("image/png", path.read_bytes())}" alt="{path.stem.replace("_", " ")}">'
         f"<figcaption>{path.stem.replace('_', ' ')}</figcaption></figure>"
-        for path in sorted((project / "kmeans").glob("*.png"))
+        for path in sorted(quality.parent.glob("*.png"))
     )
     return (
         f'<div class="charts"><figure>{chart}</figure>{pictures}</div><p class="caption">'
         f"{np.count_nonzero(counts)} of {len(counts)} units are used on {params.roles.source}; perplexity "
-        f"{perplexity:.1f} ({len(counts)} if all were used alike).</p>"
+        f"{perplexity:.1f} ({len(counts)} if all were used alike).</p>{table}"
     )
 
 

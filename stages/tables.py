@@ -24,7 +24,7 @@ from stages.papers.metrics import MEASURED
 from stages.papers.registry import ANCHORS, REGISTRY, SHUFFLED, TRUTH, Claim, Entry
 from stages.papers.table import PaperColumn, PaperRow
 from stages.runtime.paired import Paired, read_sums
-from stages.runtime.params import Experiment, Params
+from stages.runtime.params import ASR, Experiment, Params
 from stages.runtime.rendering import (
     NOT_INTELLIGIBLE,
     Cell,
@@ -107,7 +107,7 @@ def make_table(params: Params, name: str, evaluated: Path) -> Table:
     context = _context(params, results, entry)
     findings = [_finding(claim, results.paired) for claim in entry.claims]
     caption = _caption(context, entry, rows, results)
-    return Table(entry.paper.title, caption, [*_paper_columns(entry), *extra], rows, findings, context)
+    return Table(entry.paper.title, caption, [*_paper_columns(entry), *extra], rows, context, findings)
 
 
 def _paper_columns(entry: Entry) -> list[Column]:
@@ -206,7 +206,7 @@ def _context(params: Params, results: Results, entry: Entry) -> dict[str, Any]:
         "target": params.roles.target,
         "units": f"{params.kmeans.k} clusters of {params.encoder.kind} features",
         "utterances": max(int(m["utterances"]) for m in results.metrics.values()),
-        "asr": f"{evaluate.asr.judge}, {_ASR_MODES[evaluate.asr.mode]}",
+        "asr": _recogniser(evaluate.asr),
         "speaker_judge": evaluate.speaker_judge,
         "speaker_seconds": evaluate.speaker_seconds,
         "f0_tolerance": evaluate.f0_tolerance,
@@ -219,10 +219,16 @@ def _context(params: Params, results: Results, entry: Entry) -> dict[str, Any]:
 
 
 _ASR_MODES = {
-    "open": "its own language model",
     "words": "a grammar of the corpus's words",
     "sentences": "a grammar of the corpus's own sentences",
+    "lm": "a language model of the corpus's own sentences",
 }
+
+
+def _recogniser(asr: ASR) -> str:
+    name = " ".join(filter(None, (asr.judge, getattr(asr, "model", ""))))
+    own = "its own language model" if asr.judge == "pocketsphinx" else "no language given"
+    return f"{name}, {_ASR_MODES.get(asr.mode, own)}"
 
 
 _CAPTION = (

@@ -21,7 +21,7 @@ QUIET = {"not run", "human, not run", "not verified", "only in a figure", MISSIN
 def table_section(name: str, table: Json, is_open: bool) -> str:
     """One table, folded away or open: the paper's value and ours under one heading, claims below."""
     rows = "".join(_table_row(row, table["columns"]) for row in table["rows"])
-    findings = "".join(_finding(finding) for finding in table["findings"])
+    findings = "".join(_finding(finding) for finding in table.get("findings", ()))
     claims = f'<h4>Claims</h4><ul class="claims">{findings}</ul>' if findings else ""
     ran = sum(_has_ours(row, table["columns"]) for row in table["rows"])
     return (
@@ -34,7 +34,8 @@ def table_section(name: str, table: Json, is_open: bool) -> str:
 
 
 def _table_head(columns: Sequence[Json]) -> str:
-    first, second = ['<th rowspan="2" scope="col">row</th>'], []
+    rows = 2 if any(column["name"].endswith("_paper") for column in columns) else 1
+    first, second = [f'<th rowspan="{rows}" scope="col">row</th>'], []
     for column in columns:
         heading = column["heading"]
         if column["name"].endswith("_paper"):
@@ -43,7 +44,7 @@ def _table_head(columns: Sequence[Json]) -> str:
             )
             second.append('<th scope="col" class="pair">paper</th><th scope="col">ours</th>')
         elif not heading.endswith(" (ours)"):
-            first.append(f'<th rowspan="2" scope="col" class="pair">{escape(heading)}</th>')
+            first.append(f'<th rowspan="{rows}" scope="col" class="pair">{escape(heading)}</th>')
     return f"<thead><tr>{''.join(first)}</tr><tr>{''.join(second)}</tr></thead>"
 
 

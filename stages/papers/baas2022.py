@@ -16,7 +16,7 @@ TABLE = PaperTable(
     (
         PaperColumn("inception_score", "IS"),
         PaperColumn("modified_inception_score", "mIS", 1),
-        PaperColumn("fid", "FID"),
+        PaperColumn("digit_fid", "FID"),
         PaperColumn("am_score", "AM"),
         PaperColumn("mos", "MOS", human=True),
     ),

@@ -20,9 +20,9 @@ TABLE = PaperTable(
         PaperColumn("cer", "CER %"),
         PaperColumn("speaker_similarity", "speaker similarity %"),
         PaperColumn("f0_pcc", "F0 correlation", 3),
-        PaperColumn("dnsmos_sig", "DNSMOS SIG"),
-        PaperColumn("dnsmos_bak", "DNSMOS BAK"),
-        PaperColumn("dnsmos_ovrl", "DNSMOS OVRL"),
+        PaperColumn("dnsmos_signal", "DNSMOS SIG"),
+        PaperColumn("dnsmos_background", "DNSMOS BAK"),
+        PaperColumn("dnsmos", "DNSMOS OVRL"),
         PaperColumn("latency_ms", "latency ms", 1),
     ),
     (

@@ -15,6 +15,7 @@ from speech.shards import read_shard
 RATES: dict[str, tuple[tuple[str, ...], str]] = {
     "wer": (("word_errors",), "words"),
     "cer": (("char_errors",), "chars"),
+    "per": (("phoneme_errors",), "phones"),
     "vde": (("voicing_errors",), "frames"),
     "ffe": (("voicing_errors", "gross_errors"), "frames"),
     "gpe": (("gross_errors",), "voiced_both"),

@@ -74,8 +74,8 @@ class Table:
     caption: str
     columns: Sequence[Column]
     rows: Sequence[Row]
-    findings: Sequence[Finding] = ()
     context: dict[str, Any] = field(default_factory=dict)
+    findings: Sequence[Finding] = ()
 
 
 def format_cell(cell: Cell | None, digits: int) -> str:

@@ -23,7 +23,8 @@ from stages.page.clips import Sentence, choose, read_sentences
 from stages.page.runs import read_runs
 from stages.page.sections import duration
 from stages.runtime.params import Params, Table, load_params
-from stages.runtime.rendering import to_json
+from stages.runtime.rendering import Cell, Column, Row, to_json
+from stages.runtime.rendering import Table as RenderedTable
 from tests.stages.browser import Browser, open_page
 from tests.stages.tiny_corpus import make_corpus
 
@@ -183,6 +184,19 @@ def test_run_times_come_from_mlflow_and_from_journals(tmp_path: Path) -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_unit_quality_is_shown_where_it_was_measured(params: Params, made: Path, tmp_path: Path, page: str) -> None:
+    assert "PNMI" not in page
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    rows = [Row("in_use", "in use", "measured", {"pnmi": Cell(0.4321)})]
+    quality = RenderedTable("Units and phones", "Held out.", (Column("pnmi", "PNMI", 3),), rows)
+    write_json(tmp_path / "unit_quality/table.json", to_json(quality))
+    (tmp_path / "unit_quality/phones.png").write_bytes(pictures.encode_png(np.zeros((4, 4), np.uint8)))
+    shown = report.make_page(params, tmp_path, tmp_path)
+    assert re.search(r'<th rowspan="1" [^>]*>PNMI</th>', shown)
+    assert ">0.432<" in shown
+    assert "<figcaption>phones</figcaption>" in shown
 
 
 def test_a_damaged_table_is_named(params: Params, made: Path, tmp_path: Path) -> None:

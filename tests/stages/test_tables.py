@@ -143,7 +143,7 @@ def test_columns_of_a_language_hold_nothing_of_another(params: Params, evaluated
 
 def test_values_that_nobody_verified_are_not_printed(params: Params, evaluated: Path) -> None:
     asgan = made(params, evaluated, "asgan")
-    assert {row[c] for row in asgan.values() for c in ("fid_paper", "am_score_paper")} == {
+    assert {row[c] for row in asgan.values() for c in ("digit_fid_paper", "am_score_paper")} == {
         "not verified",
         "\N{EN DASH}",
     }
