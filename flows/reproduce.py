@@ -11,6 +11,7 @@ Exits 0 when all is up to date, 1 when a stage failed, 2 for a user's error, 130
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
@@ -88,19 +89,26 @@ def describe(graph: Graph) -> str:
 
 
 def closing(root: Path) -> str:
-    """The tables, and where to look next."""
-    tables = [path.read_text().rstrip() for path in sorted(root.glob("tables/*/table.md"))]
+    """The tables that test a claim on something run here, and where to look next."""
+    tables = [path.with_suffix(".md").read_text().rstrip() for path in settled(root)]
     programs = Path(sys.executable).parent
     programs = programs.relative_to(root) if programs.is_relative_to(root) else programs
     look = [
         "Where to look next:",
-        "  tables/            the same tables as Markdown, CSV, LaTeX and JSON",
+        "  reports/index.html every table, and every system to be heard: one file, for a browser",
+        "  tables/            the tables as Markdown, CSV, LaTeX and JSON, those without a system run here too",
         "  systems/           the trained systems; try: respeak convert --help",
         f"  {programs}/dvc dag, dvc params diff, dvc metrics show",
         "  make mlflow        every run's parameters, series and pictures, in a browser",
         "  make prefect       the flow graph and each stage's log, in a browser",
     ]
     return "\n\n".join(["", *tables, "\n".join(look)])
+
+
+def settled(root: Path) -> list[Path]:
+    """``table.json`` of the tables whose claims are not all about what was not run."""
+    found = sorted(root.glob("tables/*/table.json"))
+    return [path for path in found if any(f["value"] is not None for f in json.loads(path.read_text())["findings"])]
 
 
 def prepare_prefect(root: Path) -> None:

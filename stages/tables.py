@@ -1,44 +1,47 @@
 """The paper's table beside ours.
 
 In: ``metrics.json`` and ``utterances.parquet`` of the table's experiments. Out: ``tables/<table>/table.md``, ``.csv``,
-``.tex`` and ``.json``, the Markdown on standard output too. Every system's WER is also given as a paired difference
-from ground truth. One that is not better than shuffled units, by a paired interval that excludes zero, is called not
-intelligible.
+``.tex`` and ``.json``, and ``measured.csv`` of our numbers alone; the Markdown on standard output too. Rows and columns
+are the paper's, in its order, its value beside ours; below them the rows that bound the judges: shuffled units, an
+untrained model. Every WER is also given as a paired difference from ground truth. One that is not better than that of
+shuffled units, by a paired interval that excludes zero, is called not intelligible. The tables are listed in
+:mod:`stages.papers.registry`.
 """
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import Any
 
 from speech.errors import UserError
 from speech.files import write_json, write_text
-from speech.metrics.bootstrap import Interval, paired_difference
-from speech.shards import read_shard
-from stages.papers import polyak2021
-from stages.runtime.params import Experiment, Params
-from stages.runtime.rendering import Cell, Column, Row, Table, to_csv, to_json, to_latex, to_markdown
+from speech.metrics.bootstrap import Interval
+from stages.papers.metrics import MEASURED
+from stages.papers.registry import ANCHORS, REGISTRY, SHUFFLED, TRUTH, Claim, Entry
+from stages.papers.table import PaperColumn, PaperRow
+from stages.runtime.paired import Paired, read_sums
+from stages.runtime.params import ASR, Experiment, Params
+from stages.runtime.rendering import (
+    NOT_INTELLIGIBLE,
+    Cell,
+    Column,
+    Finding,
+    Row,
+    Table,
+    to_csv,
+    to_json,
+    to_latex,
+    to_markdown,
+    to_measured_csv,
+)
 from stages.runtime.stage import Stage, stage_main
 
-COLUMNS = (
-    Column("wer", "WER %"),
-    Column("wer_difference", "WER \N{MINUS SIGN} ground truth"),
-    Column("cer", "CER %"),
-    Column("vde", "VDE %"),
-    Column("ffe", "FFE %"),
-    Column("gpe", "GPE %"),
-    Column("f0_rmse_cents", "F0 RMSE cents", 0),
-    Column("speaker_accuracy", "nearest speaker %"),
-    Column("eer", "EER %"),
-)
-NOT_INTELLIGIBLE = "not intelligible"
-# Word errors and words of each source utterance.
-WordSums = dict[str, tuple[float, float]]
+NOT_RUN = Cell(None, text="not run")
+HUMAN = Cell(None, text="human, not run")
 
 
 def run(stage: Stage) -> None:
@@ -51,65 +54,121 @@ def run(stage: Stage) -> None:
     write_text(directory / "table.csv", to_csv(table))
     write_text(directory / "table.tex", to_latex(table))
     write_json(directory / "table.json", to_json(table))
-    for path in sorted(directory.glob("table.*")):
+    write_text(directory / "measured.csv", to_measured_csv(table))
+    for path in sorted(directory.iterdir()):
         stage.tracker.log_artifact(path)
     print(markdown, flush=True)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was measured for a table: its experiments by name, their metrics, their paired differences."""
+
+    experiments: dict[str, Experiment]
+    metrics: dict[str, dict[str, float]]
+    paired: Paired
+
+    def cell(self, experiment: str, metric: str) -> Cell | None:
+        """Our value with its interval; None where it is not measured."""
+        if metric == "wer_difference":
+            difference = self.paired(experiment, TRUTH) if experiment != TRUTH else None
+            return Cell(difference.value, difference.low, difference.high) if difference else None
+        metrics = self.metrics[experiment]
+        if metric not in metrics:
+            return None
+        return Cell(metrics[metric], metrics.get(f"{metric}_low"), metrics.get(f"{metric}_high"))
+
+    def verdict(self, experiment: str) -> str:
+        """``not intelligible``, or nothing."""
+        versus = self.paired(experiment, SHUFFLED)
+        # Shuffled units differ from themselves by exactly zero: they are not intelligible by definition.
+        return NOT_INTELLIGIBLE if versus is not None and versus.high >= 0 else ""
 
 
 def make_table(params: Params, name: str, evaluated: Path) -> Table:
     """Put together table ``name`` from the results under ``evaluated``.
 
     Raises:
-        UserError: an experiment of the table has no results, or damaged ones.
+        UserError: the table is not in the registry, or an experiment of it has no results, or damaged ones.
     """
-    spec = params.tables[name]
-    experiments = {key: params.experiments[key] for key in spec.experiments}
-    metrics = {key: _read_metrics(evaluated / key / "metrics.json") for key in experiments}
-    words = {key: _read_words(evaluated / key / "utterances.parquet") for key in experiments}
-    truth = next((key for key, e in experiments.items() if e.task == "copy"), None)
-    shuffled = next((key for key, e in experiments.items() if e.units == "shuffled"), None)
-    compare = _Comparison(words, params.evaluate.bootstrap, params.seed)
-    rows = []
-    for key, experiment in experiments.items():
-        cells = _cells(metrics[key])
-        if truth is not None and key != truth and (difference := compare(key, truth)):
-            cells["wer_difference"] = Cell(difference.value, difference.low, difference.high)
-        note = _note(compare(key, shuffled) if shuffled is not None else None)
-        rows.append(Row(key, _label(key, experiment), "measured", cells, note))
-    task: Literal["resynthesis", "conversion"] = (
-        "conversion" if any(e.task == "conversion" for e in experiments.values()) else "resynthesis"
+    if name not in REGISTRY:
+        raise UserError(f"params.yaml: tables.{name} is no known table; known are {', '.join(REGISTRY)}")
+    entry, results = REGISTRY[name], _read_results(params, name, evaluated)
+    extra = [
+        column
+        for column in MEASURED
+        if column.name not in {c.metric for c in entry.paper.columns if not c.group}
+        and any(results.cell(e, column.name) for e in results.experiments)
+    ]
+    rows = [_paper_row(entry, row, extra, results, params) for row in entry.paper.rows]
+    played = {e for row in entry.paper.rows for e in row.experiments.values()}
+    rows += [_measured_row(entry, e, extra, results) for e in results.experiments if e not in played]
+    rows += [_absent_row(entry, e) for e in entry.experiments if e not in played and e not in results.experiments]
+    context = _context(params, results, entry)
+    findings = [_finding(claim, results.paired) for claim in entry.claims]
+    caption = _caption(context, entry, rows, results)
+    return Table(entry.paper.title, caption, [*_paper_columns(entry), *extra], rows, context, findings)
+
+
+def _paper_columns(entry: Entry) -> list[Column]:
+    columns = []
+    for c in entry.paper.columns:
+        columns.append(Column(f"{c.name}_paper", f"{c.heading} (paper)", c.digits))
+        columns.append(Column(c.name, f"{c.heading} (ours)", _digits(c)))
+    return columns
+
+
+def _digits(column: PaperColumn) -> int:
+    return next((known.digits for known in MEASURED if known.name == column.metric), column.digits)
+
+
+def _paper_row(entry: Entry, row: PaperRow, extra: Sequence[Column], results: Results, params: Params) -> Row:
+    cells = {f"{name}_paper": cell for name, cell in entry.paper.cells(row).items()}
+    for column in entry.paper.columns:
+        experiment = row.experiments.get(column.group, "")
+        cells |= _ours(column, experiment, results)
+    ran = [e for e in dict.fromkeys(row.experiments.values()) if e in results.experiments]
+    if len(ran) == 1:
+        cells |= {c.name: cell for c in extra if (cell := results.cell(ran[0], c.name))}
+    notes = [row.note, *(_stand_in(e, results.experiments[e], params) for e in ran), *map(results.verdict, ran)]
+    return Row(f"paper:{row.label}", row.label, "paper", cells, "; ".join(dict.fromkeys(filter(None, notes))))
+
+
+def _ours(column: PaperColumn, experiment: str, results: Results) -> dict[str, Cell]:
+    if column.human:
+        return {column.name: HUMAN}
+    if experiment not in results.experiments:
+        return {column.name: NOT_RUN}
+    cell = results.cell(experiment, column.metric)
+    return {column.name: cell} if cell else {}
+
+
+def _measured_row(entry: Entry, experiment: str, extra: Sequence[Column], results: Results) -> Row:
+    cells: dict[str, Cell] = {}
+    # A column of a group (a language) is not about this experiment's corpus.
+    for column in (c for c in entry.paper.columns if not c.group):
+        cells |= _ours(column, experiment, results)
+    cells |= {c.name: cell for c in extra if (cell := results.cell(experiment, c.name))}
+    label = describe(experiment, results.experiments[experiment])
+    return Row(experiment, label, "measured", cells, results.verdict(experiment))
+
+
+def _absent_row(entry: Entry, experiment: str) -> Row:
+    cells = {c.name: HUMAN if c.human else NOT_RUN for c in entry.paper.columns if not c.group}
+    return Row(experiment, ANCHORS.get(experiment, experiment), "measured", cells)
+
+
+def _stand_in(name: str, experiment: Experiment, params: Params) -> str:
+    """What is ours in a row of the paper, so that nobody takes it for the paper's system or data."""
+    corpora = (
+        params.roles.source if experiment.task != "conversion" else f"{params.roles.source} to {params.roles.target}"
     )
-    for paper in polyak2021.rows_for(task):
-        shown = {
-            c.name: Cell(paper.values[c.name], digits=polyak2021.DIGITS) for c in COLUMNS if c.name in paper.values
-        }
-        rows.append(Row(f"paper:{paper.method}:{paper.data}", paper.label, "paper", shown, paper.note))
-    utterances = max(int(m["utterances"]) for m in metrics.values())
-    context = _context(params, utterances, task)
-    return Table(spec.title, _caption(context, task), COLUMNS, rows, context)
+    units = "" if experiment.task == "copy" else f", {params.encoder.kind} units"
+    return f"ours: {name.replace('_', ' ')}{units}, {corpora}"
 
 
-class _Comparison:
-    """Paired WER differences between experiments, in points, over the source utterances that both have."""
-
-    def __init__(self, words: Mapping[str, WordSums], resamples: int, seed: int) -> None:
-        self.words, self.resamples, self.seed = words, resamples, seed
-
-    def __call__(self, first: str, second: str) -> Interval | None:
-        common = sorted(self.words[first].keys() & self.words[second].keys())
-        if not common:
-            return None
-        one, other = (np.array([self.words[key][id_] for id_ in common]).T for key in (first, second))
-        found = paired_difference((one[0], one[1]), (other[0], other[1]), self.resamples, self.seed)
-        return Interval(100 * found.value, 100 * found.low, 100 * found.high)
-
-
-def _note(versus_shuffled: Interval | None) -> str:
-    # A system's own difference from itself is exactly zero: shuffled units are not intelligible by definition.
-    return NOT_INTELLIGIBLE if versus_shuffled is not None and versus_shuffled.high >= 0 else ""
-
-
-def _label(key: str, experiment: Experiment) -> str:
+def describe(key: str, experiment: Experiment) -> str:
+    """An experiment in words, as rows and players are labelled."""
     if experiment.task == "copy":
         return "ground truth"
     what = f"{experiment.system}: {experiment.task}" if experiment.task != experiment.system else experiment.system
@@ -125,58 +184,103 @@ def _label(key: str, experiment: Experiment) -> str:
     return label if key in (experiment.task, experiment.units, experiment.weights) else f"{key} ({label})"
 
 
-def _cells(metrics: Mapping[str, float]) -> dict[str, Cell]:
-    return {
-        c.name: Cell(metrics[c.name], metrics.get(f"{c.name}_low"), metrics.get(f"{c.name}_high"))
-        for c in COLUMNS
-        if c.name in metrics
-    }
+def _finding(claim: Claim, paired: Paired) -> Finding:
+    difference = paired(claim.better, claim.worse, claim.metric)
+    if difference is None:
+        return Finding(claim.words, "not run")
+    return Finding(claim.words, _verdict(difference), difference.value, difference.low, difference.high)
 
 
-def _context(params: Params, utterances: int, task: str) -> dict[str, Any]:
+def _verdict(difference: Interval) -> str:
+    if not math.isfinite(difference.low) or difference.low <= 0 <= difference.high:
+        return "not shown"
+    return "yes" if difference.high < 0 else "no"
+
+
+def _context(params: Params, results: Results, entry: Entry) -> dict[str, Any]:
     evaluate = params.evaluate
     return {
         "scale": params.scale,
-        "task": task,
         "train": params.roles.train,
         "source": params.roles.source,
         "target": params.roles.target,
-        "utterances": utterances,
-        "asr": f"{evaluate.asr.judge}, {_ASR_MODES[evaluate.asr.mode]}",
+        "units": f"{params.kmeans.k} clusters of {params.encoder.kind} features",
+        "utterances": max(int(m["utterances"]) for m in results.metrics.values()),
+        "asr": _recogniser(evaluate.asr),
         "speaker_judge": evaluate.speaker_judge,
         "speaker_seconds": evaluate.speaker_seconds,
         "f0_tolerance": evaluate.f0_tolerance,
         "bootstrap": evaluate.bootstrap,
         "seed": params.seed,
-        "paper": polyak2021.CITATION,
+        "paper": entry.paper.citation,
+        "configs": list(entry.configs),
+        "tolerance": dict(entry.tolerance),
     }
 
 
 _ASR_MODES = {
-    "open": "its own language model",
     "words": "a grammar of the corpus's words",
     "sentences": "a grammar of the corpus's own sentences",
+    "lm": "a language model of the corpus's own sentences",
 }
 
 
+def _recogniser(asr: ASR) -> str:
+    name = " ".join(filter(None, (asr.judge, getattr(asr, "model", ""))))
+    own = "its own language model" if asr.judge == "pocketsphinx" else "no language given"
+    return f"{name}, {_ASR_MODES.get(asr.mode, own)}"
+
+
 _CAPTION = (
-    "Measured at scale {scale}: trained on {train}, {utterances} test utterances of {source}, voices of {target}. "
-    "WER and CER by {asr}: the ground-truth row is this judge's floor. Speakers by {speaker_judge} on utterances "
-    "joined to {speaker_seconds:g} s. {f0}Gross F0 errors are above {tolerance:g} %. In brackets: 95 % bootstrap "
-    "intervals over utterances (speakers: over joined groups), {bootstrap} resamples. '{verdict}': WER not below that "
-    "of shuffled units by a paired interval that excludes zero. Rows of {paper} are its published values, by other "
-    "judges ({judges}): compare orders and distances from ground truth, not values."
+    "Ours: measured at scale {scale}, trained on {train}, {utterances} test utterances of {source}, voices of "
+    "{target}, {units}. Words by {asr}{floor}. Speakers by {speaker_judge} on utterances joined to "
+    "{speaker_seconds:g} s. {f0}Gross F0 errors are above {tolerance_f0:g} %. In brackets: 95 % bootstrap intervals "
+    "over utterances (speakers: over joined groups), {bootstrap} resamples. '{verdict}': WER not below that of "
+    "shuffled units by a paired interval that excludes zero. An en dash: not measured, or none in the paper. The "
+    "paper's values ({paper}) are by other judges ({judges}): compare orders and distances from ground truth, not "
+    "values.{remarks}{within}"
 )
 
 
-def _caption(context: Mapping[str, Any], task: str) -> str:
+def _caption(context: Mapping[str, Any], entry: Entry, rows: Sequence[Row], results: Results) -> str:
     f0 = (
         "F0 is compared with the source's contour carried to the target speaker's log-F0 mean and deviation. "
-        if task == "conversion"
+        if any(e.task == "conversion" for e in results.experiments.values())
         else ""
     )
-    shown = {**context, "f0": f0, "tolerance": 100 * context["f0_tolerance"], "judges": polyak2021.JUDGES}
-    return _CAPTION.format(**shown, verdict=NOT_INTELLIGIBLE)
+    truth = results.cell(TRUTH, "wer") if TRUTH in results.experiments else None
+    floor = f": its floor, on the recordings themselves, is {truth.value:.1f} % WER" if truth else ""
+    return _CAPTION.format(
+        **context,
+        f0=f0,
+        floor=floor,
+        tolerance_f0=100 * context["f0_tolerance"],
+        judges=entry.paper.judges,
+        verdict=NOT_INTELLIGIBLE,
+        remarks=f" {entry.paper.remarks}" if entry.paper.remarks else "",
+        within=_within(entry, rows),
+    )
+
+
+def _within(entry: Entry, rows: Sequence[Row]) -> str:
+    """How many of our values lie within the tolerance of the paper's."""
+    compared = []
+    for row in rows:
+        for c in entry.paper.columns:
+            ours, theirs = (row.cells.get(name, NOT_RUN).value for name in (c.name, f"{c.name}_paper"))
+            if ours is not None and theirs is not None and c.metric in entry.tolerance:
+                compared.append(abs(ours - theirs) <= entry.tolerance[c.metric])
+    if not compared:
+        return ""
+    stated = ", ".join(f"{metric} {value:g}" for metric, value in entry.tolerance.items())
+    return f" Within the tolerance of the paper's values ({stated}): {sum(compared)} of {len(compared)}."
+
+
+def _read_results(params: Params, name: str, evaluated: Path) -> Results:
+    experiments = {key: params.experiments[key] for key in params.tables[name].experiments}
+    metrics = {key: _read_metrics(evaluated / key / "metrics.json") for key in experiments}
+    sums = {key: read_sums(evaluated / key / "utterances.parquet") for key in experiments}
+    return Results(experiments, metrics, Paired(sums, params.evaluate.bootstrap, params.seed))
 
 
 def _read_metrics(path: Path) -> dict[str, float]:
@@ -190,15 +294,6 @@ def _read_metrics(path: Path) -> dict[str, float]:
     if "utterances" not in metrics:
         raise UserError(f"{path}: key 'utterances' is missing; {remedy}")
     return metrics
-
-
-def _read_words(path: Path) -> WordSums:
-    sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for row in read_shard(path, ["source_id", "word_errors", "words"]):
-        if row["words"]:
-            sums[row["source_id"]][0] += row["word_errors"]
-            sums[row["source_id"]][1] += row["words"]
-    return {id_: (errors, words) for id_, (errors, words) in sums.items()}
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ import yaml
 from speech.errors import UserError
 from stages.runtime.schema import read_section
 
+TABLE_SLOTS = 8
+
 
 @dataclass(frozen=True)
 class Runtime:
@@ -307,10 +309,29 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: its title and the experiments that are its rows."""
+    """The experiments that are run for a table of ``stages.papers.registry``; a name may be repeated.
 
-    title: str
+    There are always ``TABLE_SLOTS`` of them: dvc.yaml names each as an input by its place, for DVC's templates know
+    no lists of any length.
+    """
+
     experiments: list[str]
+
+    def __post_init__(self) -> None:
+        if len(self.experiments) != TABLE_SLOTS:
+            found = len(self.experiments)
+            raise ValueError(f"experiments must have {TABLE_SLOTS} names, not {found}; repeat the last to fill up")
+
+
+@dataclass(frozen=True)
+class Report:
+    """The page: how many sentences can be heard, and the most megabytes of audio it may hold."""
+
+    sentences: int
+    max_audio_mb: float
+
+    def __post_init__(self) -> None:
+        _positive(self, "sentences", "max_audio_mb")
 
 
 @dataclass(frozen=True)
@@ -335,6 +356,7 @@ class Params:
     synthesize: Synthesize
     evaluate: Evaluate
     tables: dict[str, Table]
+    report: Report
 
     def __post_init__(self) -> None:
         if self.features.keep < 1 and self.kmeans.normalise == "speaker":

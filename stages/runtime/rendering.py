@@ -1,4 +1,4 @@
-"""One table, four forms: Markdown for people, CSV for spreadsheets, LaTeX for papers, JSON for programs."""
+"""One table in many forms: Markdown for people, CSV for spreadsheets, LaTeX for papers, JSON for programs."""
 
 from __future__ import annotations
 
@@ -9,16 +9,23 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 MISSING = "\N{EN DASH}"
+# Said of a system whose WER is not below that of shuffled units.
+NOT_INTELLIGIBLE = "not intelligible"
+CLAIMS = "Claims, by the paired difference over the same utterances with its 95 % bootstrap interval (below 0: yes):"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A number with its 95 % interval, where it has one; ``digits`` overrides the column's decimals."""
+    """A number with its 95 % interval, where it has one; ``digits`` overrides the column's decimals.
 
-    value: float
+    ``text`` is shown in place of the number: a mean with a half-width, or why there is none.
+    """
+
+    value: float | None
     low: float | None = None
     high: float | None = None
     digits: int | None = None
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -32,13 +39,31 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; ``source`` tells measured from published values."""
+    """One line of the table; ``source``: a row of the ``paper``, or one that is only ``measured`` here."""
 
     name: str
     label: str
     source: str
     cells: dict[str, Cell]
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim in words and what became of it: yes, no, not shown (the interval holds zero) or not run."""
+
+    words: str
+    verdict: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def sentence(self) -> str:
+        """``soft beats discrete in WER: yes, −4.2 [−6.0, −2.3]``."""
+        if self.value is None:
+            return f"{self.words}: {self.verdict}"
+        return f"{self.words}: {self.verdict}, {format_cell(Cell(self.value, self.low, self.high), 1)}"
 
 
 @dataclass(frozen=True)
@@ -50,12 +75,15 @@ class Table:
     columns: Sequence[Column]
     rows: Sequence[Row]
     context: dict[str, Any] = field(default_factory=dict)
+    findings: Sequence[Finding] = ()
 
 
 def format_cell(cell: Cell | None, digits: int) -> str:
-    """``21.3 [17.0, 25.7]``, without the bracket where there is no interval, or an en dash."""
+    """``21.3 [17.0, 25.7]``, without the bracket where there is no interval; the cell's text; or an en dash."""
     if cell is None:
         return MISSING
+    if cell.text or cell.value is None:
+        return cell.text or MISSING
     digits = digits if cell.digits is None else cell.digits
     value = _number(cell.value, digits)
     if cell.low is None or cell.high is None:
@@ -71,7 +99,10 @@ def to_markdown(table: Table) -> str:
     for row in table.rows:
         cells = [format_cell(row.cells.get(column.name), column.digits) for column in table.columns]
         lines += _markdown_row([row.label, *cells, row.note])
-    return "\n".join([*lines, "", table.caption, ""])
+    findings = [f"- {finding.sentence}" for finding in table.findings]
+    if findings:
+        findings = ["", CLAIMS, "", *findings]
+    return "\n".join([*lines, "", table.caption, *findings, ""])
 
 
 def to_csv(table: Table) -> str:
@@ -82,8 +113,22 @@ def to_csv(table: Table) -> str:
     writer.writerow(["row", "label", "source", *bounds, "note"])
     for row in table.rows:
         cells = [row.cells.get(column.name) for column in table.columns]
-        values = [v for c in cells for v in ((c.value, c.low, c.high) if c else (None, None, None))]
+        values = [v for c in cells for v in (_plain(c), *((c.low, c.high) if c else (None, None)))]
         writer.writerow([row.name, row.label, row.source, *("" if v is None else v for v in values), row.note])
+    return out.getvalue()
+
+
+def to_measured_csv(table: Table) -> str:
+    """Our numbers alone, one line per row that has any: what ``dvc plots`` draws."""
+    ours = [c for c in table.columns if any(_number_of(row, c.name) is not None for row in table.rows)]
+    ours = [c for c in ours if not c.name.endswith("_paper")]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["row", *(column.name for column in ours)])
+    for row in table.rows:
+        values = [_number_of(row, column.name) for column in ours]
+        if any(value is not None for value in values):
+            writer.writerow([row.label, *("" if value is None else value for value in values)])
     return out.getvalue()
 
 
@@ -95,9 +140,7 @@ def to_latex(table: Table) -> str:
         if previous not in (None, row.source):
             body.append(r"\midrule")
         previous = row.source
-        cells = [
-            format_cell(row.cells.get(column.name), column.digits).replace(MISSING, "--") for column in table.columns
-        ]
+        cells = [_latex(format_cell(row.cells.get(column.name), column.digits)) for column in table.columns]
         body.append(" & ".join([_latex(row.label), *cells, _latex(row.note)]) + r" \\")
     headings = " & ".join(["", *(_latex(column.heading) for column in table.columns), ""])
     return "\n".join(
@@ -111,6 +154,7 @@ def to_latex(table: Table) -> str:
             *body,
             r"\bottomrule",
             r"\end{tabular}",
+            *(rf"\par {_latex(finding.sentence)}" for finding in table.findings),
             r"\end{table}",
             "",
         ]
@@ -119,13 +163,27 @@ def to_latex(table: Table) -> str:
 
 def to_json(table: Table) -> dict[str, Any]:
     """Plain data: title, caption, context, columns and rows with their cells."""
-    return asdict(table)
+    plain = asdict(table)
+    sentences = [finding.sentence for finding in table.findings]
+    plain["findings"] = [f | {"sentence": s} for f, s in zip(plain["findings"], sentences, strict=True)]
+    return plain
+
+
+def _plain(cell: Cell | None) -> float | str | None:
+    if cell is None:
+        return None
+    return cell.value if cell.value is not None else cell.text
+
+
+def _number_of(row: Row, column: str) -> float | None:
+    cell = row.cells.get(column)
+    return cell.value if cell else None
 
 
 def _number(value: float, digits: int) -> str:
     text = f"{value:.{digits}f}"
     # A small negative number rounds to "-0.0".
-    return text.lstrip("-") if float(text) == 0 else text
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
 
 
 def _markdown_row(cells: Sequence[str]) -> list[str]:
@@ -134,6 +192,6 @@ def _markdown_row(cells: Sequence[str]) -> list[str]:
 
 def _latex(text: str) -> str:
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    special |= {MISSING: "--", "\N{MINUS SIGN}": "$-$"}
+    special |= {MISSING: "--", "\N{MINUS SIGN}": "$-$", "\N{PLUS-MINUS SIGN}": r"$\pm$"}
     special |= {character: f"\\{character}" for character in "&%$#_{}"}
     return "".join(special.get(character, character) for character in text)

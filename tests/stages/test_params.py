@@ -58,7 +58,11 @@ def test_scale_paper_is_the_published_generator(tmp_path: Path) -> None:
         ("f0.method=crepe", "f0.method: 'crepe' is not one of harvest, dio"),
         ("f0.floor_hz=500", "f0: floor_hz .500.0. must be below ceil_hz"),
         ("roles.target=nobody", "roles.target names corpus 'nobody', but corpora has demo, demo_target"),
-        ("tables.polyak1.experiments=[nothing]", "names experiment 'nothing'"),
+        ("tables.polyak1.experiments=[nothing]", "tables.polyak1: experiments must have 8 names, not 1"),
+        (
+            "tables.polyak1.experiments=[a,b,c,d,e,f,g,h]",
+            "tables.polyak1 names experiment 'a', which experiments lacks",
+        ),
         ("experiments.resynthesis.system=none", "task 'copy' .ground truth. is the one without a system"),
         ("train_resynthesis.loop.steps=0", "steps must be above 0"),
         ("train_resynthesis.loss.mel=true", "loss.mel: expected float, found True"),

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,12 +14,12 @@ from speech.errors import UserError
 from speech.metrics.summary import UTTERANCES
 from speech.shards import write_shard
 from stages import tables
-from stages.papers import polyak2021
-from stages.runtime.params import Params, load_params
-from stages.runtime.rendering import Cell, format_cell, to_csv, to_latex, to_markdown
+from stages.papers.registry import REGISTRY
+from stages.runtime.params import Params, Table, load_params
+from stages.runtime.rendering import Cell, format_cell, to_csv, to_json, to_latex, to_markdown, to_measured_csv
 from stages.runtime.stage import Stage
 
-ERRORS = {"ground_truth": 0.1, "resynthesis": 0.3, "shuffled": 0.9, "untrained": 0.9}
+ERRORS = {"ground_truth": 0.1, "resynthesis": 0.3, "conversion": 0.6, "shuffled": 0.9, "untrained": 0.9}
 
 
 @pytest.fixture()
@@ -28,7 +29,7 @@ def params(project: Path) -> Params:
 
 @pytest.fixture()
 def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Results of four experiments with planted shares of wrong words; a hundred one-word utterances each."""
+    """Results of five experiments with planted shares of wrong words; a hundred one-word utterances each."""
     monkeypatch.chdir(tmp_path)
     for name, share in ERRORS.items():
         rows = [
@@ -42,60 +43,120 @@ def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "evaluate"
 
 
-def test_the_stage_writes_and_prints_four_forms(
-    params: Params, evaluated: Path, capsys: pytest.CaptureFixture[str]
+def made(params: Params, evaluated: Path, name: str = "polyak1") -> dict[str, dict[str, str]]:
+    """The table's cells as they are shown, by row label and column name, with the row's note."""
+    table = tables.make_table(params, name, evaluated)
+    return {
+        row.label: {c.name: format_cell(row.cells.get(c.name), c.digits) for c in table.columns} | {"note": row.note}
+        for row in table.rows
+    }
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_the_stage_writes_the_files_that_the_registry_lists(
+    params: Params, evaluated: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     class Tracker:
         def log_artifact(self, path: Path) -> None:
             artifacts.append(path.name)
 
     artifacts: list[str] = []
-    tables.run(Stage("tables", "polyak1", params, cast(Any, Tracker())))
-    written = {path.name: path.read_text() for path in Path("tables/polyak1").iterdir()}
-    assert sorted(written) == sorted(artifacts) == ["table.csv", "table.json", "table.md", "table.tex"]
+    tables.run(Stage("tables", name, params, cast(Any, Tracker())))
+    written = {path.name: path.read_text() for path in Path(f"tables/{name}").iterdir()}
+    assert sorted(written) == sorted(artifacts) == sorted(REGISTRY[name].files)
     assert capsys.readouterr().out == written["table.md"] + "\n"
     assert json.loads(written["table.json"])["context"]["scale"] == params.scale
 
 
-def test_rows_stand_beside_the_papers_with_paired_differences(params: Params, evaluated: Path) -> None:
-    table = tables.make_table(params, "polyak1", evaluated)
-    rows = {row.name: row for row in table.rows}
-    assert [row.name for row in table.rows if row.source == "measured"] == list(ERRORS)
-    difference = rows["resynthesis"].cells["wer_difference"]
-    assert difference.value == pytest.approx(20.0)
-    assert difference.low is not None
-    assert 10 < difference.low < 20
-    assert "wer_difference" not in rows["ground_truth"].cells
-    assert {name: cell.value for name, cell in rows["paper:HuBERT:LJ"].cells.items()} == {
-        "wer": 6.96,
-        "vde": 13.09,
-        "ffe": 15.00,
-    }
-    assert format_cell(rows["paper:VQ-VAE:LJ"].cells["wer"], 1) == "8.85"
-    assert params.scale in table.caption
-    assert "wav2vec 2.0" in table.caption
+@pytest.mark.parametrize("name", REGISTRY)
+def test_rows_are_the_papers_in_its_order_and_the_anchors(params: Params, evaluated: Path, name: str) -> None:
+    table = tables.make_table(params, name, evaluated)
+    published = [row.label for row in REGISTRY[name].paper.rows]
+    assert [row.label for row in table.rows][: len(published)] == published
+    played = {e for row in REGISTRY[name].paper.rows for e in row.experiments.values()}
+    below = {row.name for row in table.rows[len(published) :]}
+    assert played | below >= {"ground_truth", "shuffled", "untrained"}
+
+
+def test_ours_stands_beside_the_papers_value(params: Params, evaluated: Path) -> None:
+    rows = made(params, evaluated)
+    assert rows["VCTK: HuBERT"]["wer_paper"] == "11.44"
+    assert rows["VCTK: HuBERT"]["wer"] == "30.0 [25.0, 35.0]"
+    assert rows["LJ: HuBERT"] | {"wer_paper": "6.96", "vde_paper": "13.09", "ffe_paper": "15.00"} == rows["LJ: HuBERT"]
+    assert rows["LJ: HuBERT"]["wer"] == "not run"
+    assert rows["VCTK: HuBERT"]["per"] == "\N{EN DASH}"  # run, but no phonemes judged
+    assert "mfcc units" in rows["VCTK: HuBERT"]["note"]
+    assert "data set as reconstructed" in rows["VCTK: GT"]["note"]
+    low = re.fullmatch(r"20\.0 \[(.*), .*\]", rows["VCTK: HuBERT"]["wer_difference"])
+    assert low is not None
+    assert 10 < float(low[1]) < 20
+
+
+def test_listening_tests_carry_the_papers_value_alone(params: Params, evaluated: Path) -> None:
+    rows = made(params, evaluated)
+    assert rows["LJ: CPC"]["mos_paper"] == "3.31 ± 0.33"
+    assert {row["mos"] for row in rows.values()} == {"human, not run"}
+
+
+def test_a_predicted_mos_has_a_column_of_its_own(params: Params, evaluated: Path) -> None:
+    path = evaluated / "resynthesis/metrics.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "utmos": 3.21}))
+    rows = made(params, evaluated)
+    assert rows["VCTK: HuBERT"]["utmos"] == "3.21"
+    assert rows["VCTK: HuBERT"]["mos"] == "human, not run"
 
 
 def test_what_is_no_better_than_shuffled_units_is_called_so(params: Params, evaluated: Path) -> None:
-    notes = {row.name: row.note for row in tables.make_table(params, "polyak1", evaluated).rows}
-    assert notes["ground_truth"] == notes["resynthesis"] == ""
-    assert notes["shuffled"] == notes["untrained"] == "not intelligible"
+    rows = made(params, evaluated)
+    called = {label for label, row in rows.items() if "not intelligible" in row["note"]}
+    assert called == {"resynthesis, shuffled units", "resynthesis, untrained"}
 
 
-def test_conversion_tables_carry_the_conversion_rows_without_flattened_f0(params: Params, evaluated: Path) -> None:
-    experiment = dataclasses.replace(params.experiments["conversion"])
-    changed = dataclasses.replace(params, experiments={**params.experiments, "resynthesis": experiment})
-    table = tables.make_table(changed, "polyak1", evaluated)
-    paper = [row for row in table.rows if row.source == "paper"]
-    assert len(paper) == len(polyak2021.TABLE_2)
-    assert not any(row.cells.keys() & {"vde", "ffe"} for row in paper)
+def test_claims_are_settled_by_the_paired_difference(params: Params, evaluated: Path) -> None:
+    found = {f.words: f for f in tables.make_table(params, "polyak1", evaluated).findings}
+    versus = found["resynthesis beats shuffled units in WER"]
+    # A planted difference of exactly 60 of 100 words; the normal approximation of the interval is 60 -+ 9.6.
+    assert versus.value == pytest.approx(-60)
+    assert versus.low == pytest.approx(-60 - 9.6, abs=1.5)
+    assert re.fullmatch(r".* in WER: yes, \u221260\.0 \[\u2212.*, \u2212.*\]", versus.sentence)
+    assert found["HuBERT units beat VQ-VAE units in WER"].sentence.endswith(": not run")
+
+
+@pytest.mark.parametrize(("wrong", "verdict"), [(range(5), "yes"), (range(60), "no"), (range(45, 75), "not shown")])
+def test_verdicts(params: Params, evaluated: Path, wrong: range, verdict: str) -> None:
+    """Against 30 planted errors: fewer, more, and as many on other utterances."""
+    rows = [{"id": f"u{i}", "source_id": f"u{i}", "word_errors": int(i in wrong), "words": 1} for i in range(100)]
+    write_shard(evaluated / "conversion/utterances.parquet", rows, UTTERANCES)
+    rows = [{"id": f"u{i}", "source_id": f"u{i}", "word_errors": int(i < 30), "words": 1} for i in range(100)]
+    write_shard(evaluated / "shuffled/utterances.parquet", rows, UTTERANCES)
+    found = {f.words: f for f in tables.make_table(params, "polyak2", evaluated).findings}
+    assert found["conversion beats shuffled units in WER"].verdict == verdict
+
+
+def test_columns_of_a_language_hold_nothing_of_another(params: Params, evaluated: Path) -> None:
+    rows = made(params, evaluated, "softvc2")
+    assert rows["HuBERT-Soft"]["wer_french_paper"] == "28.2"
+    assert rows["HuBERT-Soft"]["wer_french"] == "not run"
+    assert rows["ground truth"]["wer"].startswith("10.0")
+    assert rows["ground truth"]["wer_french"] == "\N{EN DASH}"
+
+
+def test_values_that_nobody_verified_are_not_printed(params: Params, evaluated: Path) -> None:
+    asgan = made(params, evaluated, "asgan")
+    assert {row[c] for row in asgan.values() for c in ("digit_fid_paper", "am_score_paper")} == {
+        "not verified",
+        "\N{EN DASH}",
+    }
+    streamvc = made(params, evaluated, "streamvc")
+    assert streamvc["StreamVC (LibriTTS)"]["wer_paper"] == "not verified"
+    assert streamvc["StreamVC (LibriTTS)"]["f0_pcc_paper"] == "0.842"
 
 
 def test_experiments_without_words_have_no_verdict(params: Params, evaluated: Path) -> None:
     for name in ERRORS:
         write_shard(evaluated / name / "utterances.parquet", [{"id": "u", "source_id": "u"}], UTTERANCES)
-    rows = tables.make_table(params, "polyak1", evaluated).rows
-    assert {row.note for row in rows if row.source == "measured"} == {""}
+    rows = made(params, evaluated)
+    assert not any("not intelligible" in row["note"] for row in rows.values())
 
 
 def test_missing_and_damaged_results_are_named(params: Params, evaluated: Path) -> None:
@@ -106,23 +167,40 @@ def test_missing_and_damaged_results_are_named(params: Params, evaluated: Path) 
     path.unlink()
     with pytest.raises(UserError, match=r"shuffled/metrics.json: not found; run 'dvc repro evaluate@shuffled'"):
         tables.make_table(params, "polyak1", evaluated)
+    made_up = dataclasses.replace(params, tables={"polyak3": params.tables["polyak1"]})
+    with pytest.raises(UserError, match=r"tables\.polyak3 is no known table; known are polyak1, "):
+        tables.make_table(made_up, "polyak3", evaluated)
+    with pytest.raises(ValueError, match="8 names, not 1; repeat the last"):
+        Table(["ground_truth"])
 
 
 def test_forms_agree(params: Params, evaluated: Path) -> None:
     table = tables.make_table(params, "polyak1", evaluated)
-    parsed = list(csv.DictReader(io.StringIO(to_csv(table))))
+    parsed = {row["label"]: row for row in csv.DictReader(io.StringIO(to_csv(table)))}
     assert len(parsed) == len(table.rows)
-    assert float(parsed[1]["vde"]) == 12.345
-    assert parsed[0]["vde"] == ""
-    body = [line for line in to_markdown(table).splitlines() if line.startswith("|")]
+    assert float(parsed["VCTK: HuBERT"]["vde"]) == 12.345
+    assert float(parsed["VCTK: HuBERT"]["mos_paper"]) == 3.41
+    assert parsed["LJ: GT"]["vde_paper"] == ""
+    assert parsed["LJ: GT"]["wer"] == "not run"
+    markdown = to_markdown(table)
+    body = [line for line in markdown.splitlines() if line.startswith("|")]
     assert len(body) == len(table.rows) + 2
     assert {line.count("|") for line in body} == {len(table.columns) + 3}
-    assert "12.3 [11.0, 13.0]" in body[3]
+    assert "12.3 [11.0, 13.0]" in markdown
+    assert f"- {table.findings[0].sentence}\n" in markdown
+    assert to_json(table)["findings"][0]["sentence"] == table.findings[0].sentence
+    ours = list(csv.DictReader(io.StringIO(to_measured_csv(table))))
+    assert [row["row"] for row in ours] == [
+        *("VCTK: GT", "VCTK: HuBERT", "resynthesis, shuffled units", "resynthesis, untrained")
+    ]
+    assert set(ours[0]) == {"row", "wer", "vde", "wer_difference"}
+    assert float(ours[1]["wer"]) == 30.0
     latex = to_latex(table)
     lines = [line for line in latex.splitlines() if line.endswith(r"\\")]
     assert {line.count(" & ") for line in lines} == {len(table.columns) + 1}
     assert r"WER \%" in latex
     assert "%" not in latex.replace(r"\%", "")
+    assert latex.isascii()
 
 
 @pytest.mark.parametrize(
@@ -131,19 +209,16 @@ def test_forms_agree(params: Params, evaluated: Path) -> None:
         (None, "\u2013"),
         (Cell(3.14159), "3.1"),
         (Cell(1, 0.04, 2), "1.0 [0.0, 2.0]"),
-        (Cell(-0.04, -2, 1), "0.0 [-2.0, 1.0]"),
+        (Cell(-0.04, -2, 1), "0.0 [\N{MINUS SIGN}2.0, 1.0]"),
+        (Cell(3.31, text="3.31 ± 0.33"), "3.31 ± 0.33"),
+        (Cell(None), "\u2013"),
     ],
 )
 def test_cells(cell: Cell | None, text: str) -> None:
     assert format_cell(cell, 1) == text
 
 
-def test_published_rows_agree_with_the_papers_prose() -> None:
-    by_name = {(table, row.method, row.data): row.values for table in (1, 2) for row in _table(table)}
-    assert by_name[1, "VQ-VAE", "VCTK"]["vde"] == 5.20
-    assert by_name[2, "VQ-VAE", "to VCTK"]["flat_vde"] == 7.03
-    assert by_name[1, "HuBERT", "VCTK"]["wer"] < by_name[1, "CPC", "VCTK"]["wer"] < by_name[1, "VQ-VAE", "VCTK"]["wer"]
-
-
-def _table(number: int) -> tuple[polyak2021.PaperRow, ...]:
-    return polyak2021.rows_for("resynthesis" if number == 1 else "conversion")
+def test_the_caption_states_scale_judges_and_floor(params: Params, evaluated: Path) -> None:
+    caption = tables.make_table(params, "polyak1", evaluated).caption
+    for stated in (f"scale {params.scale}", "wav2vec 2.0", "10.0 % WER", "Within the tolerance", "1 of 3"):
+        assert stated in caption, stated

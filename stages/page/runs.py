@@ -1,0 +1,69 @@
+"""How long each stage ran last, and where MLflow keeps its run: from MLflow's sqlite file and the stages' journals."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+LOCAL = "http://127.0.0.1:5000"  # where `make mlflow` serves
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """The last finished run of a stage: when it began (ms since 1970), its wall time in seconds, its page."""
+
+    name: str
+    began: int
+    seconds: float
+    url: str = ""
+
+
+def read_runs(root: Path) -> list[StageRun]:
+    """The last finished run of every stage, in the order in which they began; empty where nothing was recorded.
+
+    MLflow's file is only read, without MLflow. Runs on a server are not looked up: this stage calls nobody.
+    """
+    newest: dict[str, StageRun] = {}
+    for run in [*_from_mlflow(root / "mlflow.db"), *_from_journals(root / ".scratch" / "runs")]:
+        if run.name not in newest or run.began >= newest[run.name].began:
+            newest[run.name] = run
+    return sorted(newest.values(), key=lambda run: (run.began, run.name))
+
+
+def _from_mlflow(path: Path) -> Iterator[StageRun]:
+    if not path.is_file():
+        return
+    server = os.environ.get("MLFLOW_TRACKING_URI", "")
+    base = server.rstrip("/") if server.startswith("http") else LOCAL
+    query = (
+        "select r.name, r.start_time, r.end_time, r.experiment_id, r.run_uuid from runs r join tags t"
+        " on t.run_uuid = r.run_uuid and t.key = 'stage' where r.status = 'FINISHED' and r.lifecycle_stage = 'active'"
+    )
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5.0)
+    try:
+        rows = connection.execute(query).fetchall()
+    except sqlite3.Error:  # another MLflow's layout, or a file being made: the page does without
+        rows = []
+    finally:
+        connection.close()
+    for name, start, end, experiment, run in rows:
+        if start is not None and end is not None:
+            yield StageRun(name, int(start), (end - start) / 1000, f"{base}/#/experiments/{experiment}/runs/{run}")
+
+
+def _from_journals(directory: Path) -> Iterator[StageRun]:
+    """Runs that MLflow has not got yet: closed journals of stages."""
+    for path in sorted(directory.glob("*.jsonl")):
+        try:
+            events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        except (OSError, ValueError):  # the collector took it away, or a writer was killed in mid-line
+            continue
+        if not events or not events[0].get("tags", {}).get("stage"):
+            continue
+        first, last = events[0], events[-1]
+        if last.get("event") == "close" and last.get("status") == "FINISHED":
+            yield StageRun(first["name"], first["time"], (last["time"] - first["time"]) / 1000)

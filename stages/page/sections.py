@@ -1,0 +1,161 @@
+"""The page's sections as HTML: tables, players, curves, run times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from speech.pitch import F0_HOP, extract_f0
+from stages.page.charts import f0_chart, unit_timeline
+from stages.page.clips import Clip, Sentence
+from stages.page.pictures import data_url, encode_png, spectrogram
+from stages.page.runs import StageRun
+from stages.runtime.params import F0
+from stages.runtime.rendering import MISSING, NOT_INTELLIGIBLE, Cell, format_cell
+
+Json = Mapping[str, Any]
+QUIET = {"not run", "human, not run", "not verified", "only in a figure", MISSING}
+
+
+def table_section(name: str, table: Json, is_open: bool) -> str:
+    """One table, folded away or open: the paper's value and ours under one heading, claims below."""
+    rows = "".join(_table_row(row, table["columns"]) for row in table["rows"])
+    findings = "".join(_finding(finding) for finding in table.get("findings", ()))
+    claims = f'<h4>Claims</h4><ul class="claims">{findings}</ul>' if findings else ""
+    ran = sum(_has_ours(row, table["columns"]) for row in table["rows"])
+    return (
+        f'<details class="result" id="table-{escape(name)}"{" open" if is_open else ""}>'
+        f"<summary><b>{escape(table['title'])}</b> <span>{ran} of {len(table['rows'])} rows run here</span></summary>"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(table["title"])}">'
+        f"<table>{_table_head(table['columns'])}<tbody>{rows}</tbody></table></div>{claims}"
+        f'<p class="caption">{escape(table["caption"])}</p></details>'
+    )
+
+
+def _table_head(columns: Sequence[Json]) -> str:
+    rows = 2 if any(column["name"].endswith("_paper") for column in columns) else 1
+    first, second = [f'<th rowspan="{rows}" scope="col">row</th>'], []
+    for column in columns:
+        heading = column["heading"]
+        if column["name"].endswith("_paper"):
+            first.append(
+                f'<th colspan="2" scope="colgroup" class="pair">{escape(heading.removesuffix(" (paper)"))}</th>'
+            )
+            second.append('<th scope="col" class="pair">paper</th><th scope="col">ours</th>')
+        elif not heading.endswith(" (ours)"):
+            first.append(f'<th rowspan="{rows}" scope="col" class="pair">{escape(heading)}</th>')
+    return f"<thead><tr>{''.join(first)}</tr><tr>{''.join(second)}</tr></thead>"
+
+
+def _table_row(row: Json, columns: Sequence[Json]) -> str:
+    cells = []
+    for column in columns:
+        found = row["cells"].get(column["name"])
+        shown = format_cell(Cell(**found) if found else None, column["digits"])
+        value, bracket, rest = shown.partition(" [")
+        interval = f"<small>[{escape(rest)}</small>" if bracket else ""
+        quiet = "quiet" if shown in QUIET else ""
+        paper = column["name"].endswith("_paper") or not column["heading"].endswith(" (ours)")
+        cells.append(f'<td class="{quiet}{" pair" if paper else ""}">{escape(value)}{interval}</td>')
+    notes = [part for part in row["note"].split("; ") if part]
+    note = "".join(_badge(part) if part == NOT_INTELLIGIBLE else f"<small>{escape(part)}</small>" for part in notes)
+    kind = row["source"] if _has_ours(row, columns) else "absent"
+    return f'<tr class="{kind}"><th scope="row">{escape(row["label"])}{note}</th>{"".join(cells)}</tr>'
+
+
+def _has_ours(row: Json, columns: Sequence[Json]) -> bool:
+    ours = (c["name"] for c in columns if not c["name"].endswith("_paper"))
+    return any(row["cells"].get(name, {}).get("value") is not None for name in ours)
+
+
+def _finding(finding: Json) -> str:
+    kind = {"yes": "yes", "no": "no", "not run": "absent"}.get(finding["verdict"], "open")
+    words, _, verdict = finding["sentence"].rpartition(": ")
+    return f'<li class="{kind}">{escape(words)}: <b>{escape(verdict)}</b></li>'
+
+
+def listen_section(
+    sentence: Sentence, labels: Mapping[str, str], verdicts: Mapping[str, str], f0: F0, units: int
+) -> str:
+    """One sentence in every system: players side by side, with spectrogram and F0, and the source's units."""
+    cards = "".join(_card(n, clip, sentence, labels, verdicts, f0) for n, clip in enumerate(sentence.clips, 1))
+    timeline = ""
+    if sentence.units is not None and len(sentence.units):
+        timeline = f'<figure class="timeline">{unit_timeline(sentence.units, units)}'
+        timeline += f"<figcaption>Its {len(sentence.units)} units of 20 ms, a colour for each</figcaption></figure>"
+    said = f"\N{LEFT DOUBLE QUOTATION MARK}{escape(sentence.text)}\N{RIGHT DOUBLE QUOTATION MARK}"
+    return (
+        f'<section class="sentence" aria-label="{escape(sentence.id)}">'
+        f"<h3>{said if sentence.text else escape(sentence.id)} <small>said by {escape(sentence.speaker)}, "
+        f"{sentence.seconds:.1f} s</small></h3>{timeline}"
+        f'<div class="cards">{cards}</div></section>'
+    )
+
+
+def _card(
+    number: int, clip: Clip, sentence: Sentence, labels: Mapping[str, str], verdicts: Mapping[str, str], f0: F0
+) -> str:
+    wave, label = clip.wave, labels[clip.experiment]
+    contours = {"system": extract_f0(wave, f0.method, f0.floor_hz, f0.ceil_hz)}
+    if sentence.f0 is not None:
+        contours = {"source": sentence.f0, **contours}
+    frames = len(wave) // F0_HOP
+    voice = f" in the voice of {escape(clip.voice)}" if clip.voice != sentence.speaker else ""
+    badge = f" {_badge(verdicts[clip.experiment])}" if clip.experiment in verdicts else ""
+    picture = data_url("image/png", encode_png(spectrogram(wave)))
+    name = escape(f"{label}{voice}")
+    return (
+        f'<article class="card"><h4><kbd>{number}</kbd> {escape(label)}{badge}<small>{voice}</small></h4>'
+        f'<audio controls preload="metadata" aria-label="{name}" src="{data_url(clip.mime, clip.audio)}"></audio>'
+        f'<div class="view"><img src="{picture}" alt="spectrogram, 0 to 8 kHz, {len(wave) / 16000:.2f} s">'
+        f'{f0_chart(frames * 0.005, contours)}<i class="playhead"></i></div>{_heard(clip)}</article>'
+    )
+
+
+def _badge(text: str) -> str:
+    return f'<span class="badge">{escape(text)}</span>'
+
+
+def _heard(clip: Clip) -> str:
+    if clip.heard is None or clip.words is None:
+        return ""
+    heard = escape(clip.heard) or "nothing"
+    return f'<p class="heard">heard: <q>{heard}</q> <small>{clip.errors}/{clip.words} words wrong</small></p>'
+
+
+def runs_section(runs: Sequence[StageRun]) -> str:
+    """Wall times as bars, with links to MLflow."""
+    if not runs:
+        return "<p>No finished run of a stage is recorded here.</p>"
+    longest = max(run.seconds for run in runs) or 1.0
+    rows = "".join(_run_row(run, longest) for run in runs)
+    total = sum(run.seconds for run in runs)
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="run times"><table class="runs"><thead><tr>'
+        f'<th scope="col">stage</th><th scope="col">wall time</th><th></th><th scope="col">MLflow</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+        f'<p class="caption">The last finished run of each stage; {duration(total)} in all, one after another. Links '
+        f"to this machine work while <code>make mlflow</code> runs.</p>"
+    )
+
+
+def _run_row(run: StageRun, longest: float) -> str:
+    link = f'<a href="{escape(run.url)}">run</a>' if run.url else ""
+    width = 100 * run.seconds / longest
+    return (
+        f'<tr><th scope="row">{escape(run.name)}</th><td>{duration(run.seconds)}</td>'
+        f'<td class="bar"><i style="width:{width:.1f}%"></i></td><td>{link}</td></tr>'
+    )
+
+
+def duration(seconds: float) -> str:
+    """``0.4 s``, ``47 s``, ``16 min 48 s``, ``2 h 05 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

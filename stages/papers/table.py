@@ -1,0 +1,80 @@
+"""How a published table is written down: its columns, its rows in the paper's order, and who plays each row here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from stages.runtime.rendering import Cell
+
+# What stands where the paper gives no number that may be quoted.
+NOT_VERIFIED = "not verified"
+ONLY_IN_A_FIGURE = "only in a figure"
+
+# A number, a mean with its 95 % half-width, words in place of a number, or nothing.
+Value = float | tuple[float, float] | str | None
+
+
+@dataclass(frozen=True)
+class PaperColumn:
+    """A published column: our name for the metric, the heading with its unit, the decimals it is printed with.
+
+    ``human`` marks listening tests. ``group`` tells apart columns of one metric that different experiments fill.
+    """
+
+    metric: str
+    heading: str
+    digits: int = 2
+    human: bool = False
+    group: str = ""
+
+    @property
+    def name(self) -> str:
+        """Unique in its table."""
+        return f"{self.metric}_{self.group}" if self.group else self.metric
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """One published row; ``experiments`` are those that play it here, by the columns' group."""
+
+    label: str
+    values: tuple[Value, ...]
+    experiments: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """A published table; ``judges`` and ``remarks`` are what a reader must know before comparing."""
+
+    title: str
+    citation: str
+    judges: str
+    columns: Sequence[PaperColumn]
+    rows: Sequence[PaperRow]
+    remarks: str = ""
+
+    def cells(self, row: PaperRow) -> dict[str, Cell]:
+        """The row's published cells by column name; what the paper leaves empty is left out."""
+        return {
+            column.name: _cell(value, column.digits)
+            for column, value in zip(self.columns, row.values, strict=True)
+            if value is not None
+        }
+
+
+def row(label: str, *values: Value, plays: str | Mapping[str, str] = "", note: str = "") -> PaperRow:
+    """A row with its values in the order of the columns; ``plays`` names the experiment that is ours."""
+    experiments = {"": plays} if isinstance(plays, str) and plays else plays or {}
+    assert not isinstance(experiments, str), "an empty name is no experiment"
+    return PaperRow(label, values, experiments, note)
+
+
+def _cell(value: float | tuple[float, float] | str, digits: int) -> Cell:
+    if isinstance(value, str):
+        return Cell(None, text=value)
+    if isinstance(value, tuple):
+        mean, half_width = value
+        return Cell(mean, digits=digits, text=f"{mean:.{digits}f} \N{PLUS-MINUS SIGN} {half_width:.{digits}f}")
+    return Cell(value, digits=digits)

@@ -1,0 +1,66 @@
+"""Values of van Niekerk et al. 2022, "A Comparison of Discrete and Soft Speech Units for Improved Voice Conversion".
+
+ICASSP 2022, arXiv 2111.02392v2, read from the PDF. Percent. PER, WER: lower is better. EER here is of converted against
+genuine target utterances, so that 50 % (not to be told apart) is best: not the verification error of the other tables.
+"""
+
+from __future__ import annotations
+
+from stages.papers.table import PaperColumn, PaperTable, row
+
+CITATION = "van Niekerk et al. 2022"
+SPOOF_EER = "Their EER is of converted against genuine target speech: 50 % is best."
+
+TABLE_1 = PaperTable(
+    "Any-to-one conversion, English (van Niekerk et al. 2022, Table 1)",
+    CITATION,
+    "a HuBERT-Large recogniser, the Allosaurus phone recogniser and x-vectors, LibriSpeech dev-clean to LJSpeech",
+    (
+        PaperColumn("per", "PER %", 1),
+        PaperColumn("wer", "WER %", 1),
+        PaperColumn("genuine_eer", "EER % against genuine", 1),
+        PaperColumn("mos", "MOS", human=True),
+    ),
+    (
+        row("HuBERT-Discrete", 10.4, 5.4, 49.8, (3.69, 0.13), plays="softvc_discrete"),
+        row("HuBERT-Soft", 7.8, 2.6, 45.6, (4.15, 0.12), plays="softvc_soft"),
+        row("HuBERT-Raw-Features", 11.3, 2.8, 27.8, None, plays="softvc_raw"),
+        row("CPC-Discrete", 14.5, 8.1, 50.0, (3.37, 0.13)),
+        row("CPC-Soft", 11.4, 3.7, 41.3, (3.91, 0.12)),
+        row("CPC-Raw-Features", 14.6, 3.6, 5.2, None),
+        row("AutoVC", 58.3, 73.3, 13.3, (1.09, 0.04)),
+        row("Cascaded ASR-TTS", 8.4, 7.4, 46.8, (3.15, 0.11)),
+        row("Ground truth", 7.9, 2.0, None, (4.57, 0.10), plays="ground_truth"),
+    ),
+    SPOOF_EER,
+)
+
+TABLE_2 = PaperTable(
+    "Any-to-one conversion across languages (van Niekerk et al. 2022, Table 2)",
+    CITATION,
+    "wav2vec 2.0 (French), Google Cloud Speech-to-Text (Afrikaans) and x-vectors, CSS10 and South African TTS corpora",
+    (
+        PaperColumn("wer", "WER %, French", 1, group="french"),
+        PaperColumn("genuine_eer", "EER % against genuine, French", 1, group="french"),
+        PaperColumn("wer", "WER %, Afrikaans", 1, group="afrikaans"),
+        PaperColumn("genuine_eer", "EER % against genuine, Afrikaans", 1, group="afrikaans"),
+    ),
+    (
+        row(
+            "HuBERT-Discrete",
+            *(64.6, 49.6, 24.7, 37.6),
+            plays={"french": "softvc_discrete_french", "afrikaans": "softvc_discrete_afrikaans"},
+        ),
+        row(
+            "HuBERT-Soft",
+            *(28.2, 33.9, 12.9, 28.2),
+            plays={"french": "softvc_soft_french", "afrikaans": "softvc_soft_afrikaans"},
+        ),
+        row(
+            "Ground truth",
+            *(14.6, None, 8.0, None),
+            plays={"french": "ground_truth_french", "afrikaans": "ground_truth_afrikaans"},
+        ),
+    ),
+    SPOOF_EER,
+)

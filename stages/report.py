@@ -1,0 +1,158 @@
+"""One page that shows everything: ``reports/index.html``, which needs no other file and no network.
+
+In: the tables, what was spoken and judged, the source corpus's F0 and units, the systems' and the F0 quantiser's loss
+histories, and ``unit_quality/`` where there is one. Out: tables; some sentences to be heard in every system, with
+spectrograms, F0 and units; loss curves; use of the units; wall times of the stages with links to MLflow. Audio is
+embedded as it was made (FLAC or WAV), up to ``report.max_audio_mb``. Wall times and links are read where runs are
+recorded, which is no input that DVC knows.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from speech.errors import UserError
+from speech.files import write_text
+from speech.shards import read_rows
+from stages.page.charts import bar_chart, line_chart
+from stages.page.clips import read_sentences
+from stages.page.document import document
+from stages.page.pictures import data_url
+from stages.page.runs import read_runs
+from stages.page.sections import listen_section, runs_section, table_section
+from stages.papers.registry import REGISTRY
+from stages.runtime.params import Params
+from stages.runtime.rendering import NOT_INTELLIGIBLE
+from stages.runtime.stage import Stage, stage_main
+from stages.runtime.tracking import main_root
+from stages.tables import describe
+
+OUTPUT = Path("reports") / "index.html"
+
+
+def run(stage: Stage) -> None:
+    """Write ``reports/index.html``."""
+    page = make_page(stage.params, Path(), main_root())
+    write_text(OUTPUT, page)
+    stage.tracker.log_metrics({"page_mb": len(page) / 1e6})
+    stage.tracker.log_artifact(OUTPUT)
+
+
+def make_page(params: Params, project: Path, recorded: Path) -> str:
+    """The page of the outputs under ``project``; runs are looked up under ``recorded``.
+
+    Raises:
+        UserError: a table is damaged or missing.
+    """
+    tables = {name: _read_table(project / "tables" / name / "table.json") for name in REGISTRY if name in params.tables}
+    corpora = " and ".join(dict.fromkeys((params.roles.source, params.roles.target)))
+    sections = {
+        "tables": ("Tables", _tables(tables)),
+        "listen": ("Listen", _listen(params, project, tables)),
+        "training": ("Training", _training(project)),
+        "units": ("Units", _units(params, project)),
+        "runs": ("Run times", runs_section(read_runs(recorded))),
+    }
+    return document("Respeak", f"Speech-unit papers, measured at scale {params.scale} on {corpora}", sections)
+
+
+def _read_table(path: Path) -> dict[str, Any]:
+    try:
+        table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); run 'dvc repro tables@{path.parent.name}'") from None
+    return table
+
+
+def _tables(tables: Mapping[str, Any]) -> str:
+    if not tables:
+        return ""
+    control = '<p><label><input type="checkbox" id="only-run"> only the rows that were run here</label></p>'
+    # The tables with a system of our own are open: not those that hold nothing but anchors.
+    shown = [
+        table_section(name, table, any(finding["value"] is not None for finding in table["findings"]))
+        for name, table in tables.items()
+    ]
+    return control + "".join(shown)
+
+
+def _listen(params: Params, project: Path, tables: Mapping[str, Any]) -> str:
+    experiments = [name for name in params.experiments if (project / "synthesize" / name).is_dir()]
+    corpus = project / "data" / params.roles.source
+    limit = int(params.report.max_audio_mb * 1e6)
+    folders = (project / "synthesize", project / "evaluate", corpus)
+    sentences = read_sentences(experiments, *folders, params.report.sentences, limit) if experiments else []
+    if not sentences:
+        return f"<p>No sentence was spoken by every system within {params.report.max_audio_mb:g} MB of audio.</p>"
+    labels = {name: describe(name, params.experiments[name]) for name in experiments}
+    verdicts = _verdicts(tables)
+    shown = "".join(listen_section(s, labels, verdicts, params.f0, params.kmeans.k) for s in sentences)
+    size = sum(sentence.size for sentence in sentences) / 1e6
+    return (
+        '<p class="hint">Keys <kbd>1</kbd> to <kbd>9</kbd> play and stop the systems of the sentence last used. '
+        'Spectrograms reach from 0 to 8 kHz; below them F0 from 60 to 400 Hz:<i class="key source"></i>the source'
+        '<i class="key system"></i>this clip.</p>'
+        f'{shown}<p class="caption">{size:.1f} MB of audio, of at most {params.report.max_audio_mb:g}; what it was '
+        "heard as is the recogniser's opinion.</p>"
+    )
+
+
+def _verdicts(tables: Mapping[str, Any]) -> dict[str, str]:
+    """Experiments that any table calls not intelligible."""
+    called: dict[str, str] = {}
+    for name, table in tables.items():
+        played = {f"paper:{row.label}": row.experiments.values() for row in REGISTRY[name].paper.rows}
+        for row in table["rows"]:
+            if NOT_INTELLIGIBLE in row["note"]:
+                called |= dict.fromkeys(played.get(row["name"], [row["name"]]), NOT_INTELLIGIBLE)
+    return called
+
+
+def _training(project: Path) -> str:
+    """Loss curves of every training, training and validation loss of one name in one chart."""
+    charts = []
+    for path in sorted([*project.glob("train_*/history.csv"), *project.glob("systems/*/history.csv")]):
+        with path.open(newline="", encoding="utf-8") as handle:
+            rows = list(csv.DictReader(handle))
+        names = [name for name in (rows[0] if rows else {}) if "loss" in name]
+        for loss in dict.fromkeys(name.split("/")[-1] for name in names):
+            series = {
+                name.split("/")[0]: [(float(row["step"]), float(row[name])) for row in rows if row[name]]
+                for name in names
+                if name.split("/")[-1] == loss
+            }
+            charts.append(line_chart(f"{path.parent.name}: {loss.replace('_', ' ')}", series, "step"))
+    figures = "".join(f"<figure>{chart}</figure>" for chart in charts if chart)
+    return f'<div class="charts">{figures}</div>' if figures else ""
+
+
+def _units(params: Params, project: Path) -> str:
+    """How often each unit is used; what units say of phones and speakers, where ``unit_quality/`` was made."""
+    counts = np.zeros(params.kmeans.k, np.int64)
+    for row in read_rows(project / "data" / params.roles.source / "units", ["units"]):
+        counts += np.bincount(row["units"], minlength=len(counts))
+    share = counts / max(counts.sum(), 1)
+    perplexity = float(np.exp(-np.sum(share[share > 0] * np.log(share[share > 0]))))
+    chart = bar_chart("use of the units, % of frames", (100 * np.sort(share)[::-1]).tolist(), "unit, by use")
+    quality = project / "unit_quality" / "table.json"
+    table = table_section("unit_quality", _read_table(quality), is_open=True) if quality.is_file() else ""
+    pictures = "".join(
+        f'<figure><img src="{data_url("image/png", path.read_bytes())}" alt="{path.stem.replace("_", " ")}">'
+        f"<figcaption>{path.stem.replace('_', ' ')}</figcaption></figure>"
+        for path in sorted(quality.parent.glob("*.png"))
+    )
+    return (
+        f'<div class="charts"><figure>{chart}</figure>{pictures}</div><p class="caption">'
+        f"{np.count_nonzero(counts)} of {len(counts)} units are used on {params.roles.source}; perplexity "
+        f"{perplexity:.1f} ({len(counts)} if all were used alike).</p>{table}"
+    )
+
+
+if __name__ == "__main__":
+    stage_main("report", run)

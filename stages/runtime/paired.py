@@ -1,0 +1,56 @@
+"""Paired differences between experiments, from the counts behind their utterances."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from speech.metrics.bootstrap import Interval, paired_difference
+from speech.shards import read_shard
+
+# What is summed over an utterance to make a rate, in percent: numerators, denominator.
+RATES: dict[str, tuple[tuple[str, ...], str]] = {
+    "wer": (("word_errors",), "words"),
+    "cer": (("char_errors",), "chars"),
+    "per": (("phoneme_errors",), "phones"),
+    "vde": (("voicing_errors",), "frames"),
+    "ffe": (("voicing_errors", "gross_errors"), "frames"),
+    "gpe": (("gross_errors",), "voiced_both"),
+}
+
+# Numerator and denominator by rate and source utterance.
+Sums = dict[str, dict[str, tuple[float, float]]]
+
+
+def read_sums(path: Path) -> Sums:
+    """Sums of every rate over the source utterances of ``utterances.parquet``; a conversion's voices add up."""
+    sums: dict[str, dict[str, list[float]]] = {rate: defaultdict(lambda: [0.0, 0.0]) for rate in RATES}
+    for row in read_shard(path):
+        for rate, (numerators, denominator) in RATES.items():
+            if row.get(denominator):
+                found = sums[rate][row["source_id"]]
+                found[0] += sum(row[name] for name in numerators)
+                found[1] += row[denominator]
+    return {rate: {id_: (top, bottom) for id_, (top, bottom) in found.items()} for rate, found in sums.items()}
+
+
+class Paired:
+    """Differences of a rate in points, over the source utterances that both experiments have."""
+
+    def __init__(self, sums: Mapping[str, Sums], resamples: int, seed: int) -> None:
+        self.sums, self.resamples, self.seed = sums, resamples, seed
+
+    def __call__(self, first: str, second: str, rate: str = "wer") -> Interval | None:
+        """``first`` minus ``second``; None where one was not run or no utterance has counts in both."""
+        if first not in self.sums or second not in self.sums:
+            return None
+        one, other = self.sums[first][rate], self.sums[second][rate]
+        common = sorted(one.keys() & other.keys())
+        if not common:
+            return None
+        pairs = [np.array([found[id_] for id_ in common]).T for found in (one, other)]
+        found = paired_difference((pairs[0][0], pairs[0][1]), (pairs[1][0], pairs[1][1]), self.resamples, self.seed)
+        return Interval(100 * found.value, 100 * found.low, 100 * found.high)

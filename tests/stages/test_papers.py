@@ -1,0 +1,85 @@
+"""The registry of tables is complete, and says what the papers say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages.papers import polyak2021, van_niekerk2022
+from stages.papers.metrics import MEASURED
+from stages.papers.registry import ANCHORS, FILES, REGISTRY
+from stages.papers.table import PaperTable
+from stages.runtime.paired import RATES
+from stages.runtime.params import TABLE_SLOTS, Params, load_params
+
+TABLES = {"polyak1", "polyak2", "codec", "softvc1", "softvc2", "streamvc", "asgan", "pitdyn"}
+
+
+@pytest.fixture(scope="module")
+def params() -> Params:
+    return load_params(Path(__file__).resolve().parents[2] / "params.yaml")
+
+
+def test_every_table_is_registered_and_made_by_default(params: Params) -> None:
+    assert set(REGISTRY) == set(params.tables) == TABLES
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_an_entry_names_only_what_exists(params: Params, project: Path, name: str) -> None:
+    entry = REGISTRY[name]
+    run = set(params.tables[name].experiments)
+    assert run <= set(entry.experiments), "an experiment is run for the table that no row of it shows"
+    assert set(ANCHORS) <= set(entry.experiments)
+    assert set(entry.tolerance) <= {column.metric for column in entry.paper.columns if not column.human}
+    assert entry.files == FILES
+    for config in entry.configs:
+        group, choice = config.split("=")
+        assert (project / "conf" / group / f"{choice}.yaml").is_file(), config
+    for claim in entry.claims:
+        assert {claim.better, claim.worse} <= set(entry.experiments), claim.words
+        assert claim.metric in RATES, claim.words
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_rows_fit_their_columns_and_are_told_apart(name: str) -> None:
+    paper = REGISTRY[name].paper
+    groups = {column.group for column in paper.columns}
+    assert len({column.name for column in paper.columns}) == len(paper.columns)
+    assert len({row.label for row in paper.rows}) == len(paper.rows)
+    for row in paper.rows:
+        assert len(row.values) == len(paper.columns)
+        assert set(row.experiments) <= groups
+
+
+def test_headings_are_told_apart() -> None:
+    assert len({column.name for column in MEASURED}) == len({column.heading for column in MEASURED}) == len(MEASURED)
+
+
+def test_a_table_waits_for_its_own_experiments_alone(project: Path) -> None:
+    deps = yaml.safe_load((project / "dvc.yaml").read_text())["stages"]["tables"]["do"]["deps"]
+    data = [dep for dep in deps if not dep.endswith(".py")]
+    assert data == [f"evaluate/${{item.experiments[{slot}]}}" for slot in range(TABLE_SLOTS)]
+
+
+def test_values_agree_with_the_papers_prose() -> None:
+    one, two = values(polyak2021.TABLE_1), values(polyak2021.TABLE_2)
+    # Polyak et al. 2021, section 3.2: VQ-VAE keeps F0 best, as VDE of 5.2 against 7.03 after flattening shows.
+    assert one["VCTK: VQ-VAE"]["vde"] == 5.20
+    assert two["to VCTK: VQ-VAE"]["flat_vde"] == 7.03
+    assert one["VCTK: HuBERT"]["wer"] < one["VCTK: CPC"]["wer"] < one["VCTK: VQ-VAE"]["wer"]
+    # van Niekerk et al. 2022, abstract: soft units are more intelligible than discrete ones.
+    soft = values(van_niekerk2022.TABLE_1)
+    assert soft["HuBERT-Soft"]["wer"] < soft["HuBERT-Discrete"]["wer"]
+    # 50 units take 6 bits at 50 Hz; the paper counts 65 bit/s for F0.
+    codec = values(polyak2021.CODEC)
+    for units, bits in ((50, 6), (100, 7), (200, 8)):
+        assert codec[f"HuBERT, {units} units"]["bitrate"] == 50 * bits + 65
+
+
+def values(table: PaperTable) -> dict[str, dict[str, float]]:
+    return {
+        row.label: {name: cell.value for name, cell in table.cells(row).items() if cell.value is not None}
+        for row in table.rows
+    }
