@@ -119,10 +119,11 @@ def _y_axis(up: _Scale, low: float, high: float, log: bool) -> str:
 
 def _x_axis(across: _Scale, low: float, high: float, label: str) -> str:
     y = HEIGHT - BOTTOM + 14
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    last = f'<text class="tick" x="{across(high):.1f}" y="{y}" text-anchor="end">{high:g}</text>' if high > low else ""
     return (
         f'<text class="tick" x="{across(low):.1f}" y="{y}">{low:g}</text>'
-        f'<text class="tick" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{y}" text-anchor="middle">{escape(label)}</text>'
-        f'<text class="tick" x="{across(high):.1f}" y="{y}" text-anchor="end">{high:g}</text>'
+        f'<text class="tick" x="{middle}" y="{y}" text-anchor="middle">{escape(label)}</text>{last}'
     )
 
 

@@ -85,7 +85,7 @@ def read_sentences(
 
 def choose(sentences: Sequence[Sentence], count: int) -> list[Sentence]:
     """``count`` of those nearest to four seconds; a speaker or text that was taken comes after the others."""
-    waiting = sorted(sentences, key=lambda s: (abs(s.seconds - WANTED_SECONDS), s.id))[: 10 * count]
+    waiting = sorted(sentences, key=lambda s: (abs(s.seconds - WANTED_SECONDS), s.id))[: 4 * count]
     chosen: list[Sentence] = []
     while waiting and len(chosen) < count:
         speakers, texts = [s.speaker for s in chosen], [s.text for s in chosen]
