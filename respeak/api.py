@@ -209,13 +209,18 @@ class System:
         row = self.speaker_index(speaker)
         self._check(units, f0)
         wave = np.empty(len(units) * self.unit_hop, dtype=np.float32)
+        phase = 0.0
         step = round(GENERATE_SECONDS * self.sample_rate / self.unit_hop)
         for start in range(0, len(units), step):
             stop = min(start + step, len(units))
-            wave[start * self.unit_hop : stop * self.unit_hop] = self._generate_piece(units, f0, row, start, stop)
+            own = slice(start * self.unit_hop, stop * self.unit_hop)
+            wave[own], phase = self._generate_piece(units, f0, row, start, stop, phase)
         return wave
 
-    def _generate_piece(self, units: np.ndarray, f0: np.ndarray | None, row: int, start: int, stop: int) -> np.ndarray:
+    def _generate_piece(
+        self, units: np.ndarray, f0: np.ndarray | None, row: int, start: int, stop: int, phase: float
+    ) -> tuple[np.ndarray, float]:
+        """Samples of units ``start`` to ``stop``; ``phase`` in periods at the first and, returned, after the last."""
         import torch
 
         left, right = self._context.heard(start, stop, len(units))
@@ -227,11 +232,36 @@ class System:
         if f0 is not None and self._model.quantizer is not None:
             values = np.asarray(f0[low * self.f0_per_unit : high * self.f0_per_unit], dtype=np.float32)
             track = torch.from_numpy(np.pad(values, (0, short * self.f0_per_unit)))[None, None].to(self.device)
+        heard = slice(left - low, right - low)
         with torch.inference_mode():
             speaker = torch.tensor([row], device=self.device)
             condition = self._model.condition(torch.from_numpy(piece)[None].to(self.device), track, speaker)
-            wave = self._model.vocoder(condition[..., left - low : right - low])[0, 0].float().cpu().numpy()
-        return wave[(start - left) * self.unit_hop : (stop - left) * self.unit_hop]
+            source = None
+            if track is not None and self._model.vocoder.source is not None:
+                contour = self._model.contour(track, speaker)
+                source, phase = self._source(contour, heard, slice(start - low, stop - low), left, phase)
+            wave = self._model.vocoder(condition[..., heard], source)[0, 0].float().cpu().numpy()
+        return wave[(start - left) * self.unit_hop : (stop - left) * self.unit_hop], phase
+
+    def _source(
+        self, contour: torch.Tensor, heard: slice, own: slice, left: int, phase: float
+    ) -> tuple[torch.Tensor, float]:
+        """Excitation of the units ``heard`` (from ``left`` on in the recording), in phase with the pieces before.
+
+        ``contour`` (1, 1, N) in Hz; slices are in units of it; ``phase`` holds where ``own`` begins.
+        """
+        import torch
+
+        from models.hifigan.source import excitation
+
+        def periods(first: int, last: int) -> float:
+            hertz = contour[..., first * self.f0_per_unit : last * self.f0_per_unit].double()
+            return float(hertz.sum()) * self.f0_hop / self.sample_rate
+
+        at_left = contour.new_tensor([phase - periods(heard.start, own.start)], dtype=torch.float64)
+        frames = contour[..., heard.start * self.f0_per_unit : heard.stop * self.f0_per_unit]
+        source = excitation(frames, self.f0_hop, at_left, left * self.unit_hop)
+        return source, (phase + periods(own.start, own.stop)) % 1.0
 
     def _nearest_speaker(self, speech: np.ndarray) -> str:
         if len(self.speakers) == 1:

@@ -40,7 +40,7 @@ SYSTEM = "resynthesis"
 CONFIG, MODEL, CENTROIDS = "config.yaml", "model.safetensors", "centroids.safetensors"
 SPEAKERS, VECTORS, FRAME_STATS = "speakers.json", "vectors.safetensors", "frame_stats.safetensors"
 ENCODER = "encoder"
-QUANTISER_PREFIX = "quantizer."
+UNTRAINED_KEEPS = ("quantizer.", "speaker_f0")
 
 _REQUIRED = {
     "sample_rate": (int,),
@@ -115,8 +115,8 @@ class Bundle:
     def generator(self, untrained_seed: int | None = None) -> UnitGenerator:
         """The generator with its weights, in eval mode on the CPU.
 
-        With ``untrained_seed`` the architecture is the same but all weights except the F0 quantiser's are drawn
-        afresh: the baseline that hears nothing of what training taught.
+        With ``untrained_seed`` the architecture is the same but all weights are drawn afresh, except those that this
+        training was given (the F0 quantiser, the speakers' F0 statistics): the baseline that learnt nothing.
         """
         import torch
 
@@ -127,8 +127,8 @@ class Bundle:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(untrained_seed)
                 model = _build_model(self.config)
-            quantiser = {name: value for name, value in state.items() if name.startswith(QUANTISER_PREFIX)}
-            state = {**model.state_dict(), **quantiser}
+            kept = {name: value for name, value in state.items() if name.startswith(UNTRAINED_KEEPS)}
+            state = {**model.state_dict(), **kept}
         model.load_state_dict(state)
         return model.eval()
 

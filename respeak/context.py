@@ -15,7 +15,7 @@ class Context:
 
     Attributes:
         vocoder: units that the waveform of one unit sees.
-        f0: units that one F0 token sees.
+        f0: units that one F0 token sees or, with a source, one value of the F0 that tokens say.
         grid: units per F0 token; pieces that are quantised start on multiples of it.
     """
 
@@ -29,7 +29,9 @@ class Context:
         quantiser = model.quantizer
         if quantiser is None:
             return cls(_vocoder_reach(model.vocoder), 0, 1)
-        frames = _quantiser_reach(quantiser.encoder)
+        frames = _encoder_reach(quantiser.encoder)
+        if model.vocoder.source is not None:
+            frames += _decoder_reach(quantiser.decoder)
         return cls(_vocoder_reach(model.vocoder), _ceil(frames, f0_per_unit), max(1, quantiser.hop // f0_per_unit))
 
     def heard(self, start: int, stop: int, length: int) -> tuple[int, int]:
@@ -49,20 +51,33 @@ def _vocoder_reach(vocoder: Any) -> int:
         reach += max(_block_reach(block) for block in blocks)
         up = vocoder.ups[stage]
         reach = _ceil(reach + up.kernel_size[0], up.stride[0])
-    return reach + vocoder.conv_pre.kernel_size[0] // 2
+    reach += vocoder.conv_pre.kernel_size[0] // 2
+    # What enters by the source passes its own filter first, then at most the same convolutions.
+    return reach if vocoder.source is None else reach + vocoder.source.REACH
 
 
 def _block_reach(block: Any) -> int:
     return sum(conv.padding[0] for conv in [*block.convs1, *block.convs2])
 
 
-def _quantiser_reach(encoder: Any) -> int:
+def _encoder_reach(encoder: Any) -> int:
     *stages, last = encoder
     reach = last.padding[0]
     for stage in reversed(stages):
         reach += sum(block.dilated.padding[0] for block in stage.residual)
         reach = reach * stage.conv.stride[0] + stage.conv.kernel_size[0]
     return reach
+
+
+def _decoder_reach(decoder: Any) -> int:
+    first, *stages, last = decoder
+    reach = last.padding[0]
+    rate = 1
+    for stage in reversed(stages):
+        reach += rate * stage.conv.kernel_size[0]
+        rate *= stage.conv.stride[0]
+        reach += rate * sum(block.dilated.padding[0] for block in stage.residual)
+    return reach + rate * first.padding[0]
 
 
 def _ceil(value: int, divisor: int) -> int:

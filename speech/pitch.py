@@ -195,7 +195,7 @@ def normalise_f0(f0: np.ndarray, stats: Mapping, mode: Normalisation = "hz") -> 
     Returns:
         float32 of the same shape.
     """
-    mean, std = _location_scale(stats, mode)
+    mean, std = location_scale(stats, mode)
     f0 = np.asarray(f0, dtype=np.float64)
     voiced = f0 > 0
     values = np.log(f0, out=np.zeros_like(f0), where=voiced) if mode == "log" else f0
@@ -207,10 +207,11 @@ def denormalise_f0(normalised: np.ndarray, stats: Mapping, mode: Normalisation, 
 
     Voicing is an argument because a voiced frame at exactly the mean is 0 too.
     """
-    mean, std = _location_scale(stats, mode)
+    mean, std = location_scale(stats, mode)
     values = np.asarray(normalised, dtype=np.float64) * std + mean
     return np.where(voiced, np.exp(values) if mode == "log" else values, 0.0).astype(np.float32)
 
 
-def _location_scale(stats: Mapping, mode: Normalisation) -> tuple[float, float]:
+def location_scale(stats: Mapping, mode: Normalisation) -> tuple[float, float]:
+    """Mean and deviation that :func:`normalise_f0` uses, in Hz or natural log of Hz."""
     return float(stats[mode]["mean"]), max(float(stats[mode]["std"]), SMALLEST_STD[mode])

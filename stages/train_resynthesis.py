@@ -9,6 +9,7 @@ Source: Polyak et al. 2021, sections 2.2 and 3.1. Runs with only torch, lightnin
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from models.resynthesis.training import LossWeights, ResynthesisTraining
 from respeak.bundle import save_bundle
 from speech.errors import UserError
 from speech.mel import log_mel
+from speech.pitch import Normalisation, location_scale
 from stages.runtime.dataset import F0_HOP, UNIT_HOP, Corpus, Segment, Segments, Stream, build_index, loader
 from stages.runtime.params import Params
 from stages.runtime.stage import Stage, stage_main
@@ -52,6 +54,9 @@ def run(stage: Stage) -> None:
     generator = UnitGenerator(**arguments)
     if generator.quantizer is not None:
         generator.quantizer.load_state_dict(load_file(F0_VQ / "model.safetensors"))
+    voices = read_voices([Path("data") / name for name in names], speakers)
+    if spec.generator.source == "harmonic":
+        generator.speaker_f0.copy_(_registers(voices.f0, params.train_f0_vq.normalise))
     module = ResynthesisTraining(
         generator,
         Discriminators(**dataclasses.asdict(spec.discriminator)),
@@ -78,7 +83,6 @@ def run(stage: Stage) -> None:
         resumed,
     )
     _picture(stage, module, checks)
-    voices = read_voices([Path("data") / name for name in names], speakers)
     config = _bundle_config(params, arguments, job.fingerprint, len(centroids))
     save_bundle(job.parts, config, generator.state_dict(), centroids, ENCODER, voices.f0, voices.vectors, voices.frames)
     write_history(job.parts / "history.csv", history)
@@ -93,7 +97,13 @@ def _model_arguments(params: Params, num_units: int, num_speakers: int) -> dict[
         "num_speakers": num_speakers,
         "f0_quantizer": f0_vq["model"] if spec.use_f0 else None,
         **dataclasses.asdict(spec.generator),
+        "f0_scale": params.train_f0_vq.normalise,
     }
+
+
+def _registers(f0_stats: Mapping[str, Any], scale: Normalisation) -> torch.Tensor:
+    """Mean and deviation of every speaker's voiced F0 in ``scale``, ``(speakers, 2)``."""
+    return torch.tensor([location_scale(stats, scale) for stats in f0_stats.values()])
 
 
 def _centroids() -> np.ndarray:

@@ -12,8 +12,9 @@ from torch.nn.functional import l1_loss
 from models.hifigan.discriminators import Output
 from speech.mel import PUBLISHED, MelSettings, log_mel
 
-# FFT sizes in samples at 16 kHz: 128, 32 and 16 ms; the hop is a quarter of each.
-STFT_SIZES = (2048, 512, 256)
+# FFT sizes in samples at 16 kHz: 64, 32 and 16 ms; the hop is a quarter of each. A longer window would ask for F0 to a
+# few Hz, which quantised F0 cannot say: noise then costs less than harmonics in the wrong place.
+STFT_SIZES = (1024, 512, 256)
 # The published clamp under the log-mel of HiFi-GAN and of the resynthesis paper's code.
 MEL_FLOOR = 1e-5
 # A Slaney filter at 16 kHz and 1024 points sums to about this: a mel value is this share of its bins' magnitude.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from models.hifigan.generator import Generator
+from models.hifigan.source import F0_RANGE, NOISE_SAMPLES, excitation
 from models.resynthesis.f0_vq import F0VQVAE
 
 
@@ -22,7 +23,19 @@ class UnitGenerator(nn.Module):
         f0_quantizer: constructor arguments of :class:`F0VQVAE`, frozen inside; ``None`` for a model without F0.
         initial_channels, upsample_rates, upsample_kernels, resblock_kernels, resblock_dilations: of the generator;
             the product of the rates is the unit hop in samples (320).
+        source: ``none`` as published, or ``harmonic``: pulses at the F0 that the tokens say, and noise, for the
+            generator to filter; ``speaker_f0`` places the pulses.
+        f0_scale: what F0 was normalised in, ``hz`` or ``log`` (natural logarithm of Hz).
+
+    Attributes:
+        speaker_f0: ``(max(num_speakers, 1), 2)``, mean and deviation of each speaker's voiced F0 in ``f0_scale``; a
+            statistic of the corpus, to be set before training with a source.
+
+    Raises:
+        ValueError: a harmonic source without an F0 quantiser.
     """
+
+    speaker_f0: Tensor
 
     def __init__(
         self,
@@ -35,8 +48,12 @@ class UnitGenerator(nn.Module):
         upsample_kernels: Sequence[int] = (11, 8, 8, 4, 4),
         resblock_kernels: Sequence[int] = (3, 7, 11),
         resblock_dilations: Sequence[Sequence[int]] = ((1, 3, 5), (1, 3, 5), (1, 3, 5)),
+        source: Literal["none", "harmonic"] = "none",
+        f0_scale: Literal["hz", "log"] = "hz",
     ) -> None:
         super().__init__()
+        if source == "harmonic" and f0_quantizer is None:
+            raise ValueError("a harmonic source needs F0: give f0_quantizer, or source='none'")
         self.unit_embedding = nn.Embedding(num_units, embedding_dim)
         self.speaker_embedding = nn.Embedding(num_speakers, embedding_dim) if num_speakers else None
         self.quantizer: F0VQVAE | None = None
@@ -52,7 +69,11 @@ class UnitGenerator(nn.Module):
             upsample_kernels,
             resblock_kernels,
             resblock_dilations,
+            source == "harmonic",
         )
+        self.f0_scale = f0_scale
+        if source == "harmonic":
+            self.register_buffer("speaker_f0", torch.zeros(max(num_speakers, 1), 2))
 
     def train(self, mode: bool = True) -> UnitGenerator:
         """Training mode for all but the frozen F0 quantiser."""
@@ -73,7 +94,25 @@ class UnitGenerator(nn.Module):
         Raises:
             ValueError: an input the model needs is missing, or one rate is no multiple of the other.
         """
-        return self.vocoder(self.condition(units, f0, speaker))
+        features = self.condition(units, f0, speaker)
+        if self.vocoder.source is None or f0 is None:
+            return self.vocoder(features)
+        hop = self.vocoder.hop * units.shape[1] // f0.shape[2]
+        # In training the noise is another each time, lest the generator learn it by heart.
+        start = int(torch.randint(NOISE_SAMPLES, ())) if self.training else 0
+        return self.vocoder(features, excitation(self.contour(f0, speaker), hop, start=start))
+
+    def contour(self, f0: Tensor, speaker: Tensor | None = None) -> Tensor:
+        """F0 in Hz, ``(B, 1, T_f0)``, as the tokens of ``f0`` say it and the speaker's register places it.
+
+        Unvoiced frames, where tokens say nothing, lie near the speaker's mean. Arguments as for the call.
+        """
+        assert self.quantizer is not None
+        rows = torch.zeros(len(f0), dtype=torch.int64, device=f0.device) if speaker is None else speaker.reshape(-1)
+        mean, deviation = self.speaker_f0[rows].unsqueeze(2).split(1, dim=1)
+        with torch.no_grad():
+            moved = mean + deviation * self.quantizer.decode(self.quantizer.encode(f0))
+            return (moved.exp() if self.f0_scale == "log" else moved).clamp(*F0_RANGE)
 
     def condition(self, units: Tensor, f0: Tensor | None = None, speaker: Tensor | None = None) -> Tensor:
         """Input of the vocoder: ``(B, streams * embedding_dim, L)``; arguments as for the call."""

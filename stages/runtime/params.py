@@ -197,7 +197,10 @@ class TrainF0VQ:
 
 @dataclass(frozen=True)
 class GeneratorModel:
-    """HiFi-GAN on embedded units; the product of ``upsample_rates`` is the unit hop in samples."""
+    """HiFi-GAN on embedded units; the product of ``upsample_rates`` is the unit hop in samples.
+
+    ``source``: none, as published, or harmonic (pulses at the quantised F0 and noise, to be filtered).
+    """
 
     embedding_dim: int
     initial_channels: int
@@ -205,6 +208,7 @@ class GeneratorModel:
     upsample_kernels: list[int]
     resblock_kernels: list[int]
     resblock_dilations: list[list[int]]
+    source: Literal["none", "harmonic"]
 
     def __post_init__(self) -> None:
         if len(self.upsample_rates) != len(self.upsample_kernels):

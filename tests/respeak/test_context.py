@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from respeak.context import Context
-from tests.respeak.tiny import MODEL, random_generator
+from tests.respeak.tiny import MODEL, WITH_SOURCE, random_generator
 
 LENGTH = 160
 MIDDLE = 80
@@ -46,6 +46,31 @@ def test_a_unit_is_heard_no_further_than_stated(context: Context) -> None:
     changed = changed_units(model, units, f0, altered, f0)
     assert context.vocoder - 3 <= MIDDLE - changed[0] <= context.vocoder
     assert context.vocoder - 3 <= changed[-1] - MIDDLE <= context.vocoder
+
+
+def test_with_a_source_a_unit_is_heard_no_further_than_stated() -> None:
+    model = random_generator(WITH_SOURCE).eval()
+    context = Context.of(model, 4)
+    units, f0 = torch.zeros(1, LENGTH, dtype=torch.int64), torch.randn(1, 1, LENGTH * 4)
+    altered = units.clone()
+    altered[0, MIDDLE] = 1
+    changed = changed_units(model, units, f0, altered, f0)
+    assert MIDDLE - context.vocoder <= changed[0] < MIDDLE - 5
+    assert MIDDLE + 5 < changed[-1] <= MIDDLE + context.vocoder
+
+
+def test_f0_of_the_source_comes_from_no_further_than_stated() -> None:
+    model = random_generator(WITH_SOURCE).eval()
+    context = Context.of(model, 4)
+    f0 = torch.zeros(1, 1, 4 * 800)
+    altered = f0.clone()
+    altered[..., 4 * 400] = 50.0
+    with torch.inference_mode():
+        contours = [model.contour(track, torch.tensor([0]))[0, 0].reshape(800, 4) for track in (f0, altered)]
+    changed = torch.nonzero((contours[0] != contours[1]).any(dim=1)).flatten()
+    assert len(changed)
+    assert changed[0] >= 400 - context.f0 - context.grid
+    assert changed[-1] <= 400 + context.f0 + context.grid
 
 
 def test_a_frame_of_f0_is_heard_no_further_than_stated(context: Context) -> None:

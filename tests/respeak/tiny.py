@@ -25,6 +25,8 @@ MODEL: dict[str, Any] = {
     "f0_quantizer": {"codes": 5, "embedding_dim": 8, "width": 4, "depth": 2},
 }
 
+WITH_SOURCE = {**MODEL, "source": "harmonic"}
+
 
 def f0_stats(mean: float) -> dict[str, Any]:
     return {
@@ -43,10 +45,12 @@ def random_generator(model: dict[str, Any]) -> UnitGenerator:
             value.fill_(1.2)
         elif name.startswith("quantizer.codebook.codes"):
             value.normal_(std=0.3)
+        elif name == "speaker_f0":
+            value.copy_(torch.tensor([[mean, 20.0] for mean in list(SPEAKERS.values())[: len(value)]]))
     return generator
 
 
-def make_bundle(directory: Path, normalise: str = "speaker", **extras: Any) -> Path:
+def make_bundle(directory: Path, normalise: str = "speaker", model: dict[str, Any] = MODEL, **extras: Any) -> Path:
     """Write a bundle and return its folder; ``extras`` go to ``save_bundle``."""
     config = {"kind": "mfcc", "layer": 0, "options": {}}
     encoder_dir = directory.parent / f"{directory.name}.encoder"
@@ -61,11 +65,11 @@ def make_bundle(directory: Path, normalise: str = "speaker", **extras: Any) -> P
         "kmeans": {"k": UNITS, "normalise": normalise},
         "f0": {"method": "dio", "floor_hz": 60.0, "ceil_hz": 400.0, "normalise": "hz"},
         "audio": {"trim_db": 40.0, "normalise_peak": 0.95, "pad_multiple": 1280},
-        "model": MODEL,
+        "model": model,
         "licence": "none",
         "provenance": {"made_by": "a test"},
     }
-    state = random_generator(MODEL).state_dict()
+    state = random_generator(model).state_dict()
     stats = {name: f0_stats(mean) for name, mean in SPEAKERS.items()}
     save_bundle(directory, bundle, state, centroids, encoder_dir, stats, **extras)
     return directory

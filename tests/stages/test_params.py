@@ -42,6 +42,7 @@ def test_scale_paper_is_the_published_generator(tmp_path: Path) -> None:
         "initial_channels": 512,
         "upsample_rates": [5, 4, 4, 2, 2],
         "upsample_kernels": [11, 8, 8, 4, 4],
+        "source": "none",
         "resblock_kernels": [3, 7, 11],
         "resblock_dilations": [[1, 3, 5]] * 3,
     }
