@@ -216,13 +216,18 @@ def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     offsets = pa.array(np.cumsum([0, *(len(a) for a in arrays)]), pa.int32())
     inner = kind.value_type
     if pa.types.is_fixed_size_list(inner):
-        dtype = inner.value_type.to_pandas_dtype()
+        dtype = _dtype(inner.value_type)
         flat = np.concatenate([a.reshape(-1) for a in arrays]) if arrays else np.zeros(0)
         values_array = pa.FixedSizeListArray.from_arrays(pa.array(flat.astype(dtype)), type=inner)
     else:
         flat = np.concatenate(arrays) if arrays else np.zeros(0)
-        values_array = pa.array(flat.astype(inner.to_pandas_dtype()))
+        values_array = pa.array(flat.astype(_dtype(inner)))
     return pa.ListArray.from_arrays(offsets, values_array)
+
+
+def _dtype(kind: pa.DataType) -> np.dtype:
+    """NumPy's name of a number type; Arrow's own ``to_pandas_dtype`` wants pandas installed."""
+    return pa.array([], kind).to_numpy(zero_copy_only=False).dtype
 
 
 def _values(column: pa.ChunkedArray) -> Sequence[Any]:
