@@ -25,7 +25,7 @@ Outcome = Literal["unchanged", "restored", "ran", "failed", "crashed", "stopped"
 DONE: tuple[Outcome, ...] = ("unchanged", "restored", "ran")
 # Stages whose threads are fixed by runtime.threads, because their numbers depend on it in the last bits. All others
 # divide their work by shards among processes, and take as many as there are cores to spare.
-THREADED = ("train_", "kmeans", "encoder")
+THREADED = ("train_", "pretrain", "kmeans", "encoder")
 
 
 @dataclass(frozen=True)

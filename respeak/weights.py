@@ -105,15 +105,22 @@ def locate(source: str, path: str, sha256: str | None, section: str) -> Path:
 
 
 def read_encoder_weights(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any], str]:
-    """Weights, the encoder options that lie beside them (Hugging Face folders), and the sha256 of what was read.
+    """Weights, the encoder options that lie beside them, and the sha256 of what was read.
+
+    Folders are Hugging Face's, or of an encoder as ``save_encoder`` leaves one (what pretraining makes).
 
     Raises:
         UserError: damaged, not tensors only, or of another kind of encoder.
     """
-    from respeak.encoders import read_state
+    from respeak.encoders import CONFIG, WEIGHTS, read_config, read_state
 
     if not path.is_dir():
         return read_state(path), {}, file_sha256(path)
+    if (path / CONFIG).is_file():
+        config, weights = read_config(path), path / WEIGHTS
+        if config["kind"] != kind:
+            raise UserError(f"{path}: an encoder of kind {config['kind']}; encoder.kind is {kind}")
+        return read_state(weights), dict(config.get("options") or {}), file_sha256(weights)
     options = _huggingface_options(path / "config.json", kind)
     files = _huggingface_files(path)
     state: dict[str, torch.Tensor] = {}

@@ -235,9 +235,13 @@ def _column(values: Sequence[Any], field: pa.Field) -> pa.Array:
         return pa.array([v.tolist() if isinstance(v, np.ndarray) else v for v in values], kind)
     arrays = [np.asarray(value) for value in values]
     offsets = pa.array(np.cumsum([0, *(len(a) for a in arrays)]), pa.int32())
-    inner = kind.value_type.to_pandas_dtype()
     flat = np.concatenate(arrays) if arrays else np.zeros(0)
-    return pa.ListArray.from_arrays(offsets, pa.array(flat.astype(inner)))
+    return pa.ListArray.from_arrays(offsets, pa.array(flat.astype(_dtype(kind.value_type))))
+
+
+def _dtype(kind: pa.DataType) -> np.dtype:
+    """NumPy's name of a number type; Arrow's own ``to_pandas_dtype`` wants pandas installed."""
+    return pa.array([], kind).to_numpy(zero_copy_only=False).dtype
 
 
 def _values(column: pa.ChunkedArray, field: pa.Field) -> Sequence[Any]:

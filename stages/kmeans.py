@@ -35,19 +35,19 @@ RARE_SHARE = 0.1  # of the mean usage: below it a unit counts as rarely used
 
 @dataclass(frozen=True)
 class Frames:
-    """The training frames of a corpus, normalised, read shard by shard."""
+    """The training frames of a corpus, normalised, read shard by shard; ``column`` is the layer's."""
 
     corpus: Path
     mode: FrameNormalisation
     speakers: dict[str, FrameNormaliser]
+    column: str = "features"
 
     def utterances(self, order: np.ndarray | None = None) -> Iterator[np.ndarray]:
         """Frames ``(N, D)`` float32 of each training utterance, shards in ``order``."""
         shards = len(shard_paths(self.corpus / "features"))
-        for row in train_rows(self.corpus, np.arange(shards) if order is None else order):
-            if len(row["features"]):
-                transform = normaliser(self.mode, row["features"], self.speakers.get(row["speaker"]))
-                yield transform(row["features"])
+        for row in train_rows(self.corpus, np.arange(shards) if order is None else order, self.column):
+            if len(frames := row[self.column]):
+                yield normaliser(self.mode, frames, self.speakers.get(row["speaker"]))(frames)
 
 
 def run(stage: Stage) -> None:
@@ -91,23 +91,23 @@ def bring(settings: KMeans, encoder: dict[str, Any]) -> tuple[np.ndarray, dict[s
     return centroids, {"source": settings.source, "sha256": file_sha256(path)}
 
 
-def train_rows(corpus: Path, order: np.ndarray) -> Iterator[dict[str, Any]]:
+def train_rows(corpus: Path, order: np.ndarray, column: str = "features") -> Iterator[dict[str, Any]]:
     """Feature rows of the training split, shards in ``order``."""
     features, audio = shard_paths(corpus / "features"), shard_paths(corpus / "audio")
     if len(features) != len(audio):
         raise UserError(f"{corpus}: {len(features)} shards of features but {len(audio)} of audio; run 'dvc repro'")
     for index in order:
-        columns = (["id", "speaker", "features"], ["id", "split"])
+        columns = (["id", "speaker", column], ["id", "split"])
         for row, source in zip_shards(features[index], audio[index], columns=columns):
             if source["split"] == "train":
                 yield row
 
 
-def survey(corpus: Path) -> tuple[int, dict[str, FrameNormaliser]]:
+def survey(corpus: Path, column: str = "features") -> tuple[int, dict[str, FrameNormaliser]]:
     """Count the training frames and gather each speaker's mean and deviation over them."""
     moments: dict[str, FrameMoments] = {}
-    for row in train_rows(corpus, np.arange(len(shard_paths(corpus / "features")))):
-        features = row["features"]
+    for row in train_rows(corpus, np.arange(len(shard_paths(corpus / "features"))), column):
+        features = row[column]
         moments.setdefault(row["speaker"], FrameMoments.empty(features.shape[1])).add(features)
     count = sum(sums.count for sums in moments.values())
     return count, {speaker: sums.normaliser() for speaker, sums in moments.items()}

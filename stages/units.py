@@ -98,11 +98,11 @@ def check_encoder(features: Path, config: dict[str, Any]) -> None:
         )
 
 
-def speaker_normalisers(features: Path) -> dict[str, FrameNormaliser]:
+def speaker_normalisers(features: Path, column: str = "features") -> dict[str, FrameNormaliser]:
     """Each speaker's mean and deviation over all recordings of the corpus, in one streaming pass."""
     moments: dict[str, FrameMoments] = {}
-    for row in read_rows(features, ["speaker", "features"]):
-        moments.setdefault(row["speaker"], FrameMoments.empty(row["features"].shape[1])).add(row["features"])
+    for row in read_rows(features, ["speaker", column]):
+        moments.setdefault(row["speaker"], FrameMoments.empty(row[column].shape[1])).add(row[column])
     return {speaker: sums.normaliser() for speaker, sums in moments.items()}
 
 

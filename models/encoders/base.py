@@ -86,7 +86,7 @@ class ContentEncoder(nn.Module, ABC):
             inside = torch.arange(waves.shape[1], device=waves.device) < lengths.to(waves.device)[:, None]
             waves = waves * inside
         if self.normalise_wave:
-            waves = _unit_variance(waves, lengths)
+            waves = unit_variance(waves, lengths)
         return self.encode(F.pad(waves, (self.padding, self.padding)), lengths, layers)
 
     @abstractmethod
@@ -100,7 +100,7 @@ class ContentEncoder(nn.Module, ABC):
         """
 
 
-def _unit_variance(waves: Tensor, lengths: Tensor | None) -> Tensor:
+def unit_variance(waves: Tensor, lengths: Tensor | None) -> Tensor:
     """Each recording ``(T,)`` at zero mean and unit variance over its own samples; zeros behind its end."""
     if lengths is None:
         return F.layer_norm(waves, waves.shape[-1:], eps=VARIANCE_FLOOR)

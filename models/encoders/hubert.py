@@ -7,19 +7,33 @@ onto them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.encoders.arithmetic import PositionalConvolution, front_end
-from models.encoders.base import ContentEncoder
+from models.encoders.base import ContentEncoder, unit_variance
+from models.encoders.spectral import LogMel
 
 # (kernel, stride) of the waveform encoder; product of strides 320, receptive field 400.
 CONVOLUTIONS = ((10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2))
 
-FrontEnd = Literal["group_norm", "layer_norm"]
+FrontEnd = Literal["group_norm", "layer_norm", "log_mel"]
+
+
+class LogMelFrontEnd(nn.Module):
+    """Log-mel bands in the place of the waveform encoder: nothing to learn there, and a tenth of its time."""
+
+    def __init__(self, bands: int) -> None:
+        super().__init__()
+        self.spectrum = LogMel(bands, floor=1e-4)
+
+    def forward(self, padded: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, None]:
+        """Padded waveforms ``(B, T)`` to ``(B, N, bands)``; the second is torchaudio's idea of a return value."""
+        with torch.autocast(padded.device.type, enabled=False):
+            return self.spectrum.log_power(padded), None
 
 
 class Hubert(ContentEncoder):
@@ -36,7 +50,8 @@ class Hubert(ContentEncoder):
         layers, heads, dim, feed_forward: of the transformer.
         conv_channels: of the waveform encoder.
         position_kernel, position_groups: of the convolution that stands for positions.
-        front_end: ``group_norm`` once after the first convolution (Base) or ``layer_norm`` after each (Large).
+        front_end: ``group_norm`` once after the first convolution (Base) or ``layer_norm`` after each (Large);
+            ``log_mel``: no convolutions, ``conv_channels`` mel bands, for what is trained on minutes of speech.
         conv_bias: whether the waveform encoder's convolutions have biases.
         norm_first: layer norm before attention and feed-forward (Large) instead of after. The norm that follows the
             last layer is then no part of a layer's output, as in the published feature extraction.
@@ -71,13 +86,15 @@ class Hubert(ContentEncoder):
             raise ValueError(f"encoder.layer: {layer} is outside the transformer's 1 to {layers}")
         if dim % heads:
             raise ValueError(f"encoder.options.dim: {dim} is not a multiple of heads ({heads})")
-        if front_end not in ("group_norm", "layer_norm"):
-            raise ValueError(f"encoder.options.front_end: {front_end!r} is not group_norm or layer_norm")
+        if front_end not in get_args(FrontEnd):
+            raise ValueError(f"encoder.options.front_end: {front_end!r} is not one of {', '.join(get_args(FrontEnd))}")
         self.layer, self.num_layers, self.dim = layer, layers, dim
         self.normalise_wave = normalise_wave
+        log_mel = front_end == "log_mel"
+        convolutions = CONVOLUTIONS[:1] if log_mel else CONVOLUTIONS
         self.model: Any = wav2vec2_model(
-            extractor_mode=front_end,
-            extractor_conv_layer_config=[(conv_channels, kernel, stride) for kernel, stride in CONVOLUTIONS],
+            extractor_mode="layer_norm" if log_mel else front_end,
+            extractor_conv_layer_config=[(conv_channels, kernel, stride) for kernel, stride in convolutions],
             extractor_conv_bias=conv_bias,
             encoder_embed_dim=dim,
             encoder_projection_dropout=0.1,
@@ -93,6 +110,8 @@ class Hubert(ContentEncoder):
             encoder_layer_drop=0.05,
             aux_num_out=None,
         )
+        if log_mel:
+            self.model.feature_extractor = LogMelFrontEnd(conv_channels)
         self._positions: PositionalConvolution | None = None
 
     def prepare(self) -> ContentEncoder:
@@ -104,15 +123,34 @@ class Hubert(ContentEncoder):
 
     def encode(self, padded: Tensor, lengths: Tensor | None, layers: Sequence[int]) -> list[Tensor]:
         """Outputs of the chosen layers; see ``ContentEncoder.encode``."""
+        frames = None if lengths is None else torch.div(lengths.to(padded.device), self.hop, rounding_mode="floor")
+        if isinstance(self.model.feature_extractor, LogMelFrontEnd):
+            return self._transform(self.model.feature_extractor(padded)[0], frames, layers)
         samples = None if lengths is None else [length + 2 * self.padding for length in lengths.tolist()]
         rows = front_end(self.model.feature_extractor, padded, samples)
         count = (padded.shape[1] - 2 * self.padding) // self.hop
         hidden = torch.stack([F.pad(row, (0, 0, 0, count - len(row))) for row in rows])
-        frames = None if lengths is None else torch.div(lengths.to(padded.device), self.hop, rounding_mode="floor")
         return self._transform(hidden, frames, layers)
 
+    def predict(self, waves: Tensor, masked: Tensor, replacement: Tensor) -> Tensor:
+        """The last layer's output with some frames hidden from the transformer, with gradients: for training.
+
+        Args:
+            waves: ``(B, T)``, all of the same length.
+            masked: ``(B, T // 320)`` bool, the frames to hide.
+            replacement: ``(D,)``, what stands in their place.
+
+        Returns:
+            ``(B, T // 320, D)``.
+        """
+        if self.normalise_wave:
+            waves = unit_variance(waves, None)
+        hidden, _ = self.model.feature_extractor(F.pad(waves, (self.padding, self.padding)), None)
+        x = self.model.encoder.feature_projection(hidden)
+        x = torch.where(masked[..., None], replacement.to(x.dtype), x)
+        return self._contextualise(x, None, [self.num_layers])[0]
+
     def _transform(self, hidden: Tensor, frames: Tensor | None, layers: Sequence[int]) -> list[Tensor]:
-        transformer = self.model.encoder.transformer
         x = self.model.encoder.feature_projection(hidden)
         mask = None
         if frames is not None:
@@ -121,6 +159,10 @@ class Hubert(ContentEncoder):
             # A recording without a frame looks at all of them: softmax over nothing is not a number.
             seen = inside | (frames == 0)[:, None]
             mask = seen[:, None, None].expand(-1, 1, x.shape[1], -1)
+        return self._contextualise(x, mask, layers)
+
+    def _contextualise(self, x: Tensor, mask: Tensor | None, layers: Sequence[int]) -> list[Tensor]:
+        transformer = self.model.encoder.transformer
         x = x + (self._positions or transformer.pos_conv_embed)(x)
         if transformer.layer_norm_first:
             x = transformer.layer_norm(x)

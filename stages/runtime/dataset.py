@@ -107,7 +107,7 @@ def build_index(corpora: Sequence[Corpus], split: str, known: Collection[str] | 
     if not rows:
         where = ", ".join(str(corpus.directory) for corpus in corpora)
         raise UserError(f"{where}: no utterance of split '{split}'; check the corpus's split options")
-    stats = tuple(_read_stats(corpus.directory / "f0_stats.json") for corpus in corpora)
+    stats = tuple(_read_stats(c.directory / "f0_stats.json") if "f0" in c.streams else {} for c in corpora)
     return Index(tuple(corpora), groups, np.array(group_of, np.int32), np.array(rows, np.int32), speakers, stats)
 
 

@@ -178,6 +178,79 @@ class Loop:
 
 
 @dataclass(frozen=True)
+class PretrainIteration:
+    """One round of pretraining: K clusters of a teacher's layer, predicted for so many steps.
+
+    ``teacher``: signal features, or hubert: the encoder in folder ``path``. ``warm_start`` goes on from its weights.
+    """
+
+    teacher: Literal["mfcc", "logmel", "hubert"]
+    path: str
+    layer: int
+    k: int
+    steps: int
+    warm_start: bool
+
+    def __post_init__(self) -> None:
+        _positive(self, "steps")
+        if not 2 <= self.k <= 65535:
+            raise ValueError(f"k must be between 2 and 65535, not {self.k}")
+        if self.warm_start and self.teacher != "hubert":
+            raise ValueError(f"warm_start takes a teacher's weights, and {self.teacher} has none")
+
+
+@dataclass(frozen=True)
+class PretrainClusters:
+    """Fitting of the teacher's clusters, on the share ``keep`` of the utterances; otherwise as ``KMeans``."""
+
+    normalise: Literal["none", "utterance", "speaker"]
+    batch_frames: int
+    init_frames: int
+    passes: int
+    keep: float
+
+    def __post_init__(self) -> None:
+        _positive(self, "batch_frames", "init_frames", "passes", "keep")
+        _fraction(self, "keep")
+        if self.keep < 1 and self.normalise == "speaker":
+            raise ValueError("keep below 1 leaves out frames of a speaker's mean; set normalise to none or utterance")
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """Pretraining of a HuBERT of sizes ``model`` (``models.encoders.hubert.Hubert``'s arguments)."""
+
+    iterations: dict[str, PretrainIteration]
+    model: dict[str, Any]
+    clusters: PretrainClusters
+    mask_starts: float
+    mask_span: int
+    unmasked_weight: float
+    label_dim: int
+    temperature: float
+    warmup: float
+    optimiser: Optimiser
+    loop: Loop
+
+    def __post_init__(self) -> None:
+        _positive(self, "mask_span", "label_dim", "temperature")
+        _fraction(self, "mask_starts", "warmup")
+
+
+@dataclass(frozen=True)
+class UnitQuality:
+    """The gate on units: sizes of codebook, normalisations and signal features to compare, pairs per text."""
+
+    k: list[int]
+    normalise: list[Literal["none", "utterance", "speaker"]]
+    baselines: list[Literal["mfcc", "logmel"]]
+    pairs: int
+
+    def __post_init__(self) -> None:
+        _positive(self, "pairs")
+
+
+@dataclass(frozen=True)
 class F0VQModel:
     """F0 VQ-VAE: ``stride ** downs`` F0 frames per token, ``codes`` tokens."""
 
@@ -347,6 +420,8 @@ class Params:
     encoder: Encoder
     features: Features
     kmeans: KMeans
+    pretrain: Pretrain
+    unit_quality: UnitQuality
     f0: F0
     f0_stats: F0Stats
     speakers: Speakers

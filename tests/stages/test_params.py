@@ -35,6 +35,29 @@ def test_every_scale_and_corpus_composes_to_valid_params(tmp_path: Path, scale: 
     assert load_params(path).scale == scale
 
 
+@pytest.mark.parametrize("encoder", sorted(path.stem for path in (PROJECT / "conf/encoder").glob("*.yaml")))
+def test_every_encoder_composes_with_every_size(tmp_path: Path, encoder: str) -> None:
+    path = tmp_path / "params.yaml"
+    for scale in ("smoke", "paper"):
+        path.write_text(yaml.safe_dump(composed(f"scale={scale}", f"encoder={encoder}")))
+        params = load_params(path)
+        pretrained = [f"pretrain/{name}" for name in params.pretrain.iterations]
+        assert bool(pretrained) == encoder.startswith("pretrained")
+        assert not pretrained or params.encoder.path == pretrained[-1]
+        assert [i.path for i in params.pretrain.iterations.values()][1:] == pretrained[:-1]
+
+
+def test_pretraining_at_paper_size_is_the_published_recipe(tmp_path: Path) -> None:
+    """Hsu et al. 2021, section IV-B and HuBERT Base's row of table I."""
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(composed("scale=paper", "encoder=pretrained")))
+    spec = load_params(path).pretrain
+    assert spec.model == {}  # HuBERT Base is what Hubert is by default
+    assert (spec.mask_starts, spec.mask_span, spec.unmasked_weight, spec.warmup) == (0.08, 10, 0, 0.08)
+    assert [(i.k, i.layer, i.steps) for i in spec.iterations.values()] == [(100, 0, 250_000), (500, 6, 400_000)]
+    assert 46 < spec.loop.batch_size * spec.loop.segment_samples / 16_000 / 60 < 47
+
+
 def test_scale_paper_is_the_published_generator(tmp_path: Path) -> None:
     generator = composed("scale=paper")["train_resynthesis"]["generator"]
     assert generator == {

@@ -95,11 +95,11 @@ def _params() -> dict[str, Any]:
     return params
 
 
-def run(stage: str, root: Path, packages: Path) -> subprocess.CompletedProcess[str]:
+def run(stage: str, root: Path, packages: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(PROJECT), str(packages)])
     environment = {**os.environ, "PYTHONPATH": path, "RESPEAK_TRACKING": "local"}
     # -S: without the interpreter's own site-packages.
-    command = [sys.executable, "-S", "-m", f"stages.{stage}"]
+    command = [sys.executable, "-S", "-m", f"stages.{stage}", *arguments]
     return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
 
 

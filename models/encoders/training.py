@@ -1,0 +1,125 @@
+"""HuBERT's pretraining (Hsu et al. 2021, sections II-B and IV-B): predict the clusters of frames that are hidden.
+
+B: batch, N: frames of 20 ms, D: width of the transformer, K: clusters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.encoders.hubert import Hubert
+from models.resynthesis.training import Batch, Schedule, TrainingModule
+
+
+@dataclass(frozen=True)
+class LinearSchedule(Schedule):
+    """AdamW whose rate rises for the share ``warmup`` of all ``steps`` and then falls to nothing, both in a line."""
+
+    steps: int = 1
+    warmup: float = 0.08
+
+    def rate(self, step: int) -> float:
+        """Learning rate at a step."""
+        rising = max(self.warmup * self.steps, 1.0)
+        falling = max(self.steps - rising, 1.0)
+        return self.learning_rate * min((step + 1) / rising, max(self.steps - step, 0) / falling, 1.0)
+
+
+@dataclass(frozen=True)
+class Masking:
+    """Spans of ``span`` frames begin at the share ``starts`` of all frames, and may overlap."""
+
+    starts: float = 0.08
+    span: int = 10
+
+    def draw(self, batch: int, frames: int, generator: torch.Generator | None = None) -> Tensor:
+        """Which frames are hidden: ``(B, N)`` bool, at least one span in each row; drawn on the processor."""
+        begins = torch.rand(batch, frames, generator=generator) < self.starts
+        last = max(frames - self.span, 0)
+        begins[torch.arange(batch), torch.randint(last + 1, (batch,), generator=generator)] = True
+        hidden = F.max_pool1d(F.pad(begins.float()[:, None], (self.span - 1, 0)), self.span, 1)
+        return hidden[:, 0] > 0
+
+
+class MaskedPrediction(nn.Module):
+    """An encoder with the head that pretraining needs: cosines to K label embeddings, over a temperature.
+
+    Args:
+        encoder: to be trained.
+        k: clusters.
+        label_dim: of the label embeddings and of the projection before them.
+        temperature: that divides the cosines.
+    """
+
+    def __init__(self, encoder: Hubert, k: int, label_dim: int = 256, temperature: float = 0.1) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.temperature = temperature
+        self.replacement = nn.Parameter(torch.rand(encoder.dim))
+        self.projection = nn.Linear(encoder.dim, label_dim)
+        self.labels = nn.Parameter(torch.randn(k, label_dim))
+
+    def forward(self, waves: Tensor, masked: Tensor) -> Tensor:
+        """Logits ``(B, N, K)`` of waveforms ``(B, T)`` whose frames ``masked`` ``(B, N)`` are hidden."""
+        hidden = self.projection(self.encoder.predict(waves, masked, self.replacement))
+        cosines = F.normalize(hidden, dim=-1) @ F.normalize(self.labels, dim=-1).T
+        return cosines / self.temperature
+
+
+class HubertTraining(TrainingModule):
+    """Cross-entropy on hidden frames, and ``unmasked_weight`` times that on the others.
+
+    The paper trains the hidden ones alone (and finds that best, where there is much to train on).
+    """
+
+    monitored = "valid/loss_masked"
+    clip = 10.0  # norm of the gradient, as published
+
+    def __init__(
+        self, model: MaskedPrediction, masking: Masking, unmasked_weight: float, schedule: Schedule, seed: int
+    ) -> None:
+        super().__init__(schedule, seed)
+        self.model = model
+        self.masking = masking
+        self.unmasked_weight = unmasked_weight
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """One AdamW for encoder and head."""
+        return [self.schedule.optimiser(self.model.parameters())]
+
+    def training_step(self, batch: Batch, index: int) -> None:
+        """One true step on ``audio`` ``(B, 1, T)`` and ``units`` ``(B, N)``, the clusters."""
+        (optimiser,) = self.begin()
+        rows, frames = batch["units"].shape
+        measured = self._measure(batch, self.masking.draw(rows, frames))
+        loss = measured["loss_masked"] + self.unmasked_weight * measured["loss_unmasked"]
+        optimiser.zero_grad()
+        self.manual_backward(loss)
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        optimiser.step()
+        self.metrics = {f"train/{name}": value.detach() for name, value in measured.items()}
+        self.step += 1
+
+    def judge(self, batch: Batch) -> dict[str, Tensor]:
+        """Losses and accuracies under masks that are the same each time."""
+        rows, frames = batch["units"].shape
+        masked = self.masking.draw(rows, frames, torch.Generator().manual_seed(self.seed))
+        return {f"valid/{name}": value for name, value in self._measure(batch, masked).items()}
+
+    def _measure(self, batch: Batch, masked: Tensor) -> dict[str, Tensor]:
+        units = batch["units"]
+        masked = masked.to(units.device)
+        logits = self.model(batch["audio"][:, 0], masked)
+        losses = F.cross_entropy(logits.float().transpose(1, 2), units, reduction="none")
+        right = (logits.argmax(-1) == units).float()
+        measured = {}
+        for name, part in (("masked", masked), ("unmasked", ~masked)):
+            # Sums over a mask, not indexing: a segment that is hidden as a whole has no other frame.
+            count = part.sum().clamp_min(1)
+            measured[f"loss_{name}"] = (losses * part).sum() / count
+            measured[f"accuracy_{name}"] = (right * part).sum() / count
+        return measured
