@@ -63,6 +63,7 @@ class Measured:
 
     name: str
     label: str
+    mode: str
     tally: UnitTally
     note: str = ""
 
@@ -138,7 +139,8 @@ def measure_units(stage: Stage, corpus: Path) -> Measured:
         for row, made in zip_shards(audio, units, columns=(AUDIO, ["id", "units"])):
             tally.add(row, made["units"])
     layer = f", layer {encoder['layer']}" if encoder["num_layers"] else ""
-    return Measured("in_use", f"{encoder['kind']}{layer}, {config['normalise']}, K={len(centroids)}", tally, "in use")
+    label = f"{encoder['kind']}{layer}, {config['normalise']}, K={len(centroids)}"
+    return Measured("in_use", label, config["normalise"], tally, "in use")
 
 
 def fit_and_measure(stage: Stage, source: Source, mode: FrameNormalisation, k: int) -> Measured:
@@ -155,7 +157,7 @@ def fit_and_measure(stage: Stage, source: Source, mode: FrameNormalisation, k: i
             if len(found := made[source.column]):
                 tally.add(row, assign(normaliser(mode, found, speakers.get(row["speaker"]))(found), centroids))
     label = f"{source.label}, {mode}, K={k}"
-    return Measured(label.replace(", layer ", "-").replace(", ", "/"), label, tally)
+    return Measured(label.replace(", layer ", "-").replace(", ", "/"), label, mode, tally)
 
 
 class _Silent:
@@ -191,16 +193,15 @@ def make_table(stage: Stage, rows: list[Measured]) -> Table:
 
 
 def metrics(stage: Stage, rows: list[Measured]) -> dict[str, float]:
-    """The units in use, and how far they are above the best baseline of their K."""
+    """The units in use, and how far each measure is above each baseline of their K and normalisation."""
     own = summary(stage, rows[0])
-    size = rows[0].tally.k
-    rivals = [summary(stage, row) for row in rows[1:] if row.tally.k == size and row.name.split("/")[0] in BASELINES]
-    if rivals and "pnmi" in own:
-        own["pnmi_over_baseline"] = own["pnmi"] - max(rival["pnmi"] for rival in rivals)
-    return own
-
-
-BASELINES = ("mfcc", "logmel")
+    differences = {}
+    for kind in stage.params.unit_quality.baselines:
+        rival = next((row for row in rows[1:] if row.name == f"{kind}/{rows[0].mode}/K={rows[0].tally.k}"), None)
+        if rival is not None:
+            other = summary(stage, rival)
+            differences |= {f"{name}_over_{kind}": own[name] - other[name] for name in own.keys() & other.keys()}
+    return own | dict(sorted(differences.items()))
 
 
 def picture(tally: UnitTally) -> Any:
