@@ -195,7 +195,7 @@ def make_table(stage: Stage, rows: list[Measured]) -> Table:
 def metrics(stage: Stage, rows: list[Measured]) -> dict[str, float]:
     """The units in use, and how far each measure is above each baseline of their K and normalisation."""
     own = summary(stage, rows[0])
-    differences = {}
+    differences: dict[str, float] = {}
     for kind in stage.params.unit_quality.baselines:
         rival = next((row for row in rows[1:] if row.name == f"{kind}/{rows[0].mode}/K={rows[0].tally.k}"), None)
         if rival is not None:
