@@ -2,8 +2,8 @@
 
 speed: a folder of shards through HuBERT at Base size (random weights) by worker processes, against torchaudio's own
 modules in a float32 loop of one recording after the other on all cores; the same layer, decoding and writing on both
-sides. shards: reading frames against one float16 ``.npy`` for each utterance. memory: peak of features and k-means on a
-corpus and on one of ten times the length.
+sides. f0: tracking by a process for each core against one. shards: reading frames against one float16 ``.npy`` for
+each utterance. memory: peak of features and k-means on a corpus and on one of ten times the length.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def by_shards(pool: Executor, audio: Path, encoder: Path, output: Path, how: dic
 
     extraction = Extraction(encoder, how["device"], how["precision"], int(how["batch_seconds"] * RATE))
     work = functools.partial(encode_shard, extraction=extraction, config=read_config(encoder))
-    list(pool.map(work, shard_paths(audio), [output / path.name for path in shard_paths(audio)]))
+    _drain(pool, work, shard_paths(audio), [output / path.name for path in shard_paths(audio)])
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -146,6 +146,31 @@ def _agreement(exact: np.ndarray, low: np.ndarray, k: int = 100) -> float:
         model.update(frames)
     centres = model.centres.numpy()
     return float(np.mean(assign(exact, centres) == assign(low, centres)))
+
+
+def compare_f0(root: Path, options: argparse.Namespace) -> None:
+    """The F0 stage's work over shards by one process and by all cores; starting them is within the time."""
+    from stages.f0 import track_shard
+    from stages.runtime.engine import open_executor
+    from stages.runtime.params import load_params
+
+    params = load_params(PROJECT / "params.yaml")
+    cores = options.workers or len(os.sched_getaffinity(0))
+    total = write_audio(root / "audio", options.files, max(1, options.files // (8 * cores)))
+    work = functools.partial(track_shard, settings=params.f0)
+    paths, took = shard_paths(root / "audio"), []
+    for workers in (1, cores):
+        os.environ["RESPEAK_WORKERS"] = str(workers)
+        outputs = [root / f"f0-{workers}" / path.name for path in paths]
+        with open_executor(params.runtime) as pool:
+            took.append(seconds(functools.partial(_drain, pool, work, paths, outputs)))
+    print(f"F0 ({params.f0.method}) of {total:.0f} s of audio: one process {took[0]:.1f} s", end="  ")
+    print(f"{cores} processes {took[1]:.1f} s  ratio {took[0] / took[1]:.2f}")
+
+
+def _drain(pool: Executor, work: Callable[..., Any], *tasks: list[Path]) -> None:
+    for _ in pool.map(work, *tasks):
+        pass
 
 
 def compare_shards(root: Path, options: argparse.Namespace) -> None:
@@ -220,27 +245,29 @@ def child(job: str, corpus: Path, encoder: Path) -> None:
     print(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
 
 
+COMPARE = {"speed": compare_speed, "f0": compare_f0, "shards": compare_shards, "memory": compare_memory}
+
+
 def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", nargs="*", default=["speed", "shards", "memory"], help="speed, shards, memory")
+    parser.add_argument("what", nargs="*", default=list(COMPARE), help=", ".join(COMPARE))
     parser.add_argument("--utterances", type=int, default=192, help="speed: recordings of 1 to 10 s")
     parser.add_argument("--layer", type=int, default=6)
     parser.add_argument("--workers", type=int, help="default: one for each core")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--batch-seconds", type=float, default=20.0)
     parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--files", type=int, default=500, help="shards: utterances")
+    parser.add_argument("--files", type=int, default=500, help="shards, f0: utterances")
     parser.add_argument("--shards", type=int, default=6, help="memory: shards of the small corpus")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         child(options.child[0], Path(options.child[1]), Path(options.child[2]))
         return
-    compare = {"speed": compare_speed, "shards": compare_shards, "memory": compare_memory}
     for what in options.what:
         with tempfile.TemporaryDirectory() as root:
-            compare[what](Path(root), options)
+            COMPARE[what](Path(root), options)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from flows.children import Children, Ending
 from flows.cores import Cores, available_cores
 from flows.graph import Graph, below
 from speech.errors import UserError
+from stages.runtime.engine import WAITING
 from stages.runtime.params import load_params
 from stages.runtime.processes import process_key
 from stages.runtime.tracking import SESSION, Tracker, announce, flatten, is_number
@@ -89,7 +90,7 @@ class Reproduction:
         return os.environ | {
             "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}",  # dvc.yaml says 'python': this one
             "PYTHONUNBUFFERED": "1",
-            "OMP_WAIT_POLICY": "PASSIVE",
+            **WAITING,
             "OMP_NUM_THREADS": str(cores),
             "MKL_NUM_THREADS": str(cores),
             "RESPEAK_WORKERS": str(cores),

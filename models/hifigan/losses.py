@@ -12,8 +12,8 @@ from torch.nn.functional import l1_loss
 from models.hifigan.discriminators import Output
 from speech.mel import PUBLISHED, MelSettings, log_mel
 
-# FFT sizes in samples at 16 kHz: 64, 32 and 16 ms; the hop is a quarter of each. A longer window would ask for F0 to a
-# few Hz, which quantised F0 cannot say: noise then costs less than harmonics in the wrong place.
+# FFT sizes in samples at 16 kHz: 64, 32 and 16 ms; the hop is a quarter of each. None is longer: it would resolve F0 to
+# a few Hz, finer than quantised F0 says, and might price noise below harmonics in the wrong place.
 STFT_SIZES = (1024, 512, 256)
 # The published clamp under the log-mel of HiFi-GAN and of the resynthesis paper's code.
 MEL_FLOOR = 1e-5

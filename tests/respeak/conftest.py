@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from respeak import System
-from tests.respeak.tiny import make_bundle
+from respeak import System, cli
+from tests.respeak.tiny import Respeak, make_bundle
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +20,17 @@ def bundle_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def system(bundle_dir: Path) -> System:
     return System.load(bundle_dir, "cpu")
+
+
+@pytest.fixture()
+def respeak(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Respeak:
+    """Run the command in this process: exit status, stdout, stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["respeak", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        output = capsys.readouterr()
+        return int(caught.value.code or 0), output.out, output.err
+
+    return run

@@ -3,31 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 import soundfile
 
-from respeak import cli
-
-Respeak = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture()
-def respeak(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Respeak:
-    """Run the command in this process: exit status, stdout, stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["respeak", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        output = capsys.readouterr()
-        return int(caught.value.code or 0), output.out, output.err
-
-    return run
+from tests.respeak.tiny import Respeak
 
 
 def speak(folder: Path, count: int) -> Path:

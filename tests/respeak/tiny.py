@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from models.encoders import build_encoder
 from models.resynthesis import UnitGenerator
 from respeak.bundle import save_bundle
 from respeak.encoders import save_encoder
+
+# The command line, run in this process: arguments to exit status, stdout, stderr.
+Respeak = Callable[..., tuple[int, str, str]]
 
 UNITS = 12
 SPEAKERS = {"jackson": 100.0, "nicolas": 150.0, "theo": 125.0}

@@ -41,7 +41,7 @@ def write(folder: Path, kind: str) -> Path:
         path = folder / "train.km"
         path.write_text("".join(f"{spaced(units)}\n" for units in UTTERANCES.values()))
         rows = "".join(f"sub/{name}.wav\t{320 * len(units)}\n" for name, units in UTTERANCES.items())
-        (folder / "train.tsv").write_text("/root\n" + rows)
+        (folder / "train.tsv").write_text("/corpus\n" + rows)
     else:
         path = folder
         for name, units in UTTERANCES.items():
@@ -71,7 +71,7 @@ def corpus(tmp_path: Path) -> Path:
     ]
     write_shard(folder / "audio/part-00000.parquet", rows[:2], AUDIO)
     write_shard(folder / "audio/part-00001.parquet", rows[2:], AUDIO)
-    write_shard(folder / "corpus/manifest.parquet", rows, MANIFEST, {"root": "/root"})
+    write_shard(folder / "corpus/manifest.parquet", rows, MANIFEST, {"root": "/corpus"})
     return folder
 
 
@@ -105,12 +105,12 @@ def test_export_is_what_the_other_projects_parse(tmp_path: Path, corpus: Path, k
     elif kind == "dict":
         entries = [ast.literal_eval(line) for line in output.read_text().splitlines()]
         assert [list(entry) for entry in entries] == [["audio", "hubert", "duration"]] * 3
-        assert entries[0]["audio"] == "/root/wavs/LJ001-0001.wav"
+        assert entries[0]["audio"] == "/corpus/wavs/LJ001-0001.wav"
         assert entries[0]["duration"] == 5 * 320 / 16000
         got = {Path(entry["audio"]).stem: entry["hubert"] for entry in entries}
     elif kind == "km":
         root, *rows = (output / "manifest.tsv").read_text().splitlines()
-        assert root == "/root"
+        assert root == "/corpus"
         assert rows[0] == "wavs/LJ001-0001.wav\t1600"
         names = [Path(row.split("\t")[0]).stem for row in rows]
         got = dict(zip(names, (output / "units.km").read_text().splitlines(), strict=True))
