@@ -17,12 +17,6 @@ AWAITED = ("streamvc", "asgan", "pitdyn")
 # Cases of a system at work whose adapters are still to be written; each is to leave this list.
 PENDING = frozenset(
     {
-        "speech-resynthesis/dataset_item",
-        "speech-resynthesis/f0_normalise",
-        "speech-resynthesis/manifest_lines",
-        "speech-resynthesis/preprocess_pad_trim",
-        "speech-resynthesis/vqvae256_librilight",
-        "speech-resynthesis/yaapt_f0",
         "soft-vc/acoustic_discrete",
         "soft-vc/acoustic_soft",
         "soft-vc/end_to_end_soft",

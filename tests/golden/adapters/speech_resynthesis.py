@@ -12,6 +12,7 @@ from models import public
 from models.hifigan import losses
 from models.hifigan.discriminators import Output
 from speech.mel import MelSettings, log_mel
+from tests.golden.adapters import speech_resynthesis_data
 from tests.golden.fill import Case
 
 
@@ -57,10 +58,26 @@ def code_generator(case: Case) -> None:
     with torch.no_grad():
         assert torch.equal(model.quantizer.encode(case.inputs["f0"]), case.outputs["f0_codes"])
         case.check("wav", model(case.inputs["code"], case.inputs["f0"], case.inputs["spkr"].squeeze(1)))
-        # The spelling of current torch must give the same model.
-        respelt = public.load("resynthesis/code_generator", {"generator": public.strip(case.state("generator"))})
+        # The spelling of current torch and the prefix of data-parallel training must give the same model.
+        respelt = {f"module.{key}": value for key, value in public.strip(case.state("generator")).items()}
+        respelt = public.load("resynthesis/code_generator", {"generator": respelt})
         for ours, theirs in zip(model.state_dict().values(), respelt.state_dict().values(), strict=True):
             assert torch.equal(ours, theirs)
+
+
+def vqvae256_librilight(case: Case) -> None:
+    model = public.load("resynthesis/code_generator", case.state("generator")).eval()
+    wave = case.inputs["audio"]
+    with torch.no_grad():
+        hidden = model.encoder(wave)
+        made, quantised = model(wave)
+        case.check("wav_from_codes", model.decode(case.outputs["codes"]))
+    kept = case.outputs["encoder_out_first8"]
+    case.check("encoder_out_first8", hidden[:, : kept.shape[1], : kept.shape[2]])
+    assert torch.equal(model.encode(wave), case.outputs["codes"])
+    assert torch.equal(quantised.codes, case.outputs["codes"])
+    case.check("commit_loss", quantised.commit_loss)
+    case.check("wav", made)
 
 
 def discriminators(case: Case) -> None:
@@ -123,7 +140,9 @@ def train_step(case: Case) -> None:
 
 
 def _discriminators(case: Case) -> tuple[Any, Any]:
-    loaded = [public.load(f"resynthesis/{kind}", case.state(kind)).train() for kind in ("mpd", "msd")]
+    # As a training checkpoint keeps them, both in one file and with the prefix of data-parallel training.
+    file = {kind: {f"module.{key}": value for key, value in case.state(kind).items()} for kind in ("mpd", "msd")}
+    loaded = [public.load(f"resynthesis/{kind}", file).train() for kind in ("mpd", "msd")]
     return loaded[0], loaded[1]
 
 
@@ -194,4 +213,6 @@ ADAPTERS: dict[str, Callable[[Case], None]] = {
     "code_generator_vctk_hubert100": code_generator,
     "discriminators": discriminators,
     "train_step": train_step,
+    "vqvae256_librilight": vqvae256_librilight,
+    **speech_resynthesis_data.ADAPTERS,
 }
