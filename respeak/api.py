@@ -7,9 +7,10 @@ pitch that a z-score means (Polyak et al. 2021, section 2; reference inference o
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -198,11 +199,14 @@ class System:
         self,
         encoded: Encoded,
         voice: Voice,
-        source: str | None = None,
+        source: str | Mapping[str, Any] | None = None,
         intonation: Intonation = UNCHANGED,
         melody: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Audio of what was encoded, as long as its speech; arguments and errors as in `convert`."""
+        """Audio of what was encoded, as long as its speech.
+
+        ``source`` says by what statistics F0 is z-scored, as in `normalise_f0`; the rest as in `convert`.
+        """
         voiced = encoded.f0 > 0
         f0 = self.normalise_f0(encoded.f0, source) if melody is None else carry_melody(melody, voiced)
         f0 = self.intone(f0, voiced, voice, intonation)
@@ -230,13 +234,16 @@ class System:
         conditioned, num_speech = self.condition(wave, rate)
         return self.normalise_f0(self._track(conditioned))[: -(-num_speech // self.f0_hop)]
 
-    def normalise_f0(self, f0: np.ndarray, speaker: str | None = None) -> np.ndarray:
-        """Z-score voiced F0 (N,) in Hz by the speaker's statistics, or by its own where the speaker is unknown."""
+    def normalise_f0(self, f0: np.ndarray, speaker: str | Mapping[str, Any] | None = None) -> np.ndarray:
+        """Z-score voiced F0 (N,) in Hz by the statistics of ``speaker``, a name or the statistics themselves.
+
+        Where the name is unknown or none is given, the track's own statistics serve.
+        """
         from speech.pitch import normalise_f0, voiced_statistics
 
         if not (f0 > 0).any():
             return np.zeros(len(f0), dtype=np.float32)
-        stats = self.bundle.speakers.get(speaker) if speaker is not None else None
+        stats = self.bundle.speakers.get(speaker) if isinstance(speaker, str) else speaker
         return normalise_f0(f0, stats or voiced_statistics(f0), self.bundle.config["f0"]["normalise"])
 
     def generate(self, units: np.ndarray, f0: np.ndarray | None, speaker: str | Voice) -> np.ndarray:
