@@ -1,7 +1,7 @@
 """Public checkpoints as our modules: key names of the published code mapped onto ours.
 
 Understands both weight-norm spellings (``weight_g``/``weight_v`` and ``parametrizations``), the ``module.`` prefix
-of data-parallel training and the outer ``{"generator": ...}`` of training checkpoints.
+of data-parallel training and the outer ``{"generator": ...}`` or ``{"hubert": ...}`` of training checkpoints.
 """
 
 from __future__ import annotations
@@ -38,19 +38,33 @@ def load(kind: str, checkpoint: Mapping[str, Any]) -> Any:
     """A module with the weights of a public checkpoint, sizes read off the weights.
 
     Args:
-        kind: ``resynthesis/code_generator``, ``resynthesis/f0_vqvae``, ``resynthesis/mpd`` or ``resynthesis/msd``.
+        kind: ``resynthesis/code_generator``, ``resynthesis/f0_vqvae``, ``resynthesis/mpd`` or ``resynthesis/msd``;
+            ``soft-vc/hubert-soft``, ``hubert-discrete``, ``acoustic-soft``, ``acoustic-discrete``, ``hifigan`` or
+            ``hifigan-discriminator``.
         checkpoint: as ``torch.load(..., weights_only=True)`` gives it.
 
     Raises:
         KeyError: unknown ``kind``.
         RuntimeError: the weights do not fit the architecture (torch's message names the keys).
     """
+    if kind.startswith("soft-vc/"):
+        from models.softvc.public import LOADERS
+
+        wrappers = ("discriminator",) if kind.endswith("discriminator") else _WRAPPERS
+        return LOADERS[kind](strip(checkpoint, wrappers))
     return _LOADERS[kind](strip(checkpoint))
 
 
-def strip(checkpoint: Mapping[str, Any]) -> State:
-    """The bare state dict inside a training checkpoint, with weight norm spelt torch's new way."""
-    state = checkpoint.get("generator", checkpoint)
+_WRAPPERS = ("generator", "hubert", "acoustic-model")
+
+
+def strip(checkpoint: Mapping[str, Any], wrappers: Iterable[str] = _WRAPPERS) -> State:
+    """The bare state dict inside a training checkpoint, with weight norm spelt torch's new way.
+
+    ``wrappers``: names under which checkpoints keep it, perhaps beside the optimiser; inside, it may lie in ``model``.
+    """
+    state = next((checkpoint[name] for name in wrappers if isinstance(checkpoint.get(name), Mapping)), checkpoint)
+    state = state["model"] if isinstance(state.get("model"), Mapping) else state
     state = {key.removeprefix("module."): value for key, value in state.items()}
     return {_new_norm_key(key, state): value for key, value in state.items()}
 
