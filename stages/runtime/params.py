@@ -123,7 +123,7 @@ class KMeans:
 class F0:
     """The F0 tracker and its range in Hz."""
 
-    method: Literal["harvest", "dio"]
+    method: Literal["harvest", "dio", "yaapt"]
     floor_hz: float
     ceil_hz: float
 
