@@ -141,12 +141,12 @@ class Hubert(ContentEncoder):
         hidden = torch.stack([F.pad(row, (0, 0, 0, count - len(row))) for row in rows])
         return self._transform(hidden, frames, layers)
 
-    def predict(self, waves: Tensor, masked: Tensor, replacement: Tensor) -> Tensor:
+    def predict(self, waves: Tensor, masked: Tensor | None, replacement: Tensor) -> Tensor:
         """The last layer's output with some frames hidden from the transformer, with gradients: for training.
 
         Args:
             waves: ``(B, T)``, all of the same length.
-            masked: ``(B, T // 320)`` bool, the frames to hide.
+            masked: ``(B, T // 320)`` bool, the frames to hide; ``None``: none.
             replacement: ``(D,)``, what stands in their place.
 
         Returns:
@@ -156,7 +156,8 @@ class Hubert(ContentEncoder):
             waves = unit_variance(waves, None)
         hidden, _ = self.model.feature_extractor(F.pad(waves, (self.padding, self.padding)), None)
         x = self.model.encoder.feature_projection(hidden)
-        x = torch.where(masked[..., None], replacement.to(x.dtype), x)
+        if masked is not None:
+            x = torch.where(masked[..., None], replacement.to(x.dtype), x)
         return self._contextualise(x, None, [self.num_layers])[0]
 
     def _transform(self, hidden: Tensor, frames: Tensor | None, layers: Sequence[int]) -> list[Tensor]:
