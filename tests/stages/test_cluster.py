@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +14,7 @@ import pytest
 from speech.errors import UserError
 from stages.runtime.jobs import Job
 from stages.runtime.params import Runtime
+from tests.cluster import Cluster, local_cluster
 from tests.stages.test_jobs import RUNTIME, count_then_write
 
 pytest.importorskip("distributed", reason="Dask is not installed")
@@ -25,38 +22,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """Address of a scheduler, and its two workers."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    start = functools.partial(subprocess.Popen, env=environment, cwd=tmp_path, stderr=subprocess.DEVNULL)
-    file = tmp_path / "scheduler.json"
-    dask = [sys.executable, "-m", "dask"]
-    options = ["--scheduler-file", str(file), "--no-dashboard"]
-    scheduler = start([*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", *options])
-    workers = [
-        start([*dask, "worker", "--nthreads", "1", "--nworkers", "1", "--no-nanny", *options[:2], "--no-dashboard"])
-        for _ in range(2)
-    ]
-    try:
-        yield _address(file), workers
-    finally:
-        for process in [*workers, scheduler]:
-            process.kill()
-            process.wait()
-
-
-def _address(file: Path) -> str:
-    import json
-
-    from distributed import Client
-
-    deadline = time.monotonic() + 60
-    while not file.is_file() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    address = json.loads(file.read_text())["address"]
-    with Client(address, set_as_default=False) as client:
-        client.wait_for_workers(2, timeout=60)
-    return str(address)
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with local_cluster(tmp_path, ROOT) as started:
+        yield started
 
 
 def write_and_kill_once(payload: Any, path: Path) -> dict[str, Any]:
@@ -75,9 +43,7 @@ def job(folder: Path, runtime: Runtime) -> Job:
     return Job(folder / "out", scratch, "key", runtime)
 
 
-def test_a_killed_workers_shard_is_made_by_the_other(
-    cluster: tuple[str, list[subprocess.Popen[bytes]]], tmp_path: Path
-) -> None:
+def test_a_killed_workers_shard_is_made_by_the_other(cluster: Cluster, tmp_path: Path) -> None:
     address, workers = cluster
     log = tmp_path / "log"
     tasks = {f"{i}.txt": (str(log), "deadly" if i == 3 else "x" * i) for i in range(8)}
@@ -92,7 +58,7 @@ def test_a_killed_workers_shard_is_made_by_the_other(
         assert (tmp_path / "cluster/out" / name).read_bytes() == (tmp_path / "here/out" / name).read_bytes()
 
 
-def test_a_users_error_comes_back_as_one(cluster: tuple[str, list[subprocess.Popen[bytes]]], tmp_path: Path) -> None:
+def test_a_users_error_comes_back_as_one(cluster: Cluster, tmp_path: Path) -> None:
     runtime = dataclasses.replace(RUNTIME, cluster=cluster[0])
     with pytest.raises(UserError, match="this one is bad"):
         job(tmp_path / "bad", runtime).run({"a.txt": (str(tmp_path / "log"), "bad")}, count_then_write)
