@@ -15,6 +15,7 @@ import numpy as np
 from speech.audio import decode_audio
 from speech.errors import UserError
 from speech.units import num_frames
+from stages.runtime.faults import ExhaustedError
 from stages.runtime.params import Features
 
 SAMPLE_RATE = 16_000
@@ -69,7 +70,7 @@ class Extraction:
                 outputs = model.extract(padded, lengths, [model.layer, *self.extra_layers])
                 encoded = [output.to("cpu", torch.float16).numpy() for output in outputs]
         except torch.OutOfMemoryError:
-            raise UserError(
+            raise ExhaustedError(
                 f"features.batch_seconds: {padded.numel() / SAMPLE_RATE:.0f} s at once do not fit on {device}; "
                 "lower it, or runtime.workers"
             ) from None
