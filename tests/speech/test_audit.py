@@ -121,7 +121,7 @@ def test_scales_are_those_of_conf(scale: str) -> None:
     loop = params.train_resynthesis.loop
     assert known.training_seconds == loop.steps * loop.batch_size * loop.segment_samples / 16000
     assert known.feature_dim == {"mfcc": 39, "hubert": 768}[params.encoder.kind]
-    assert known.f0_speed == {"dio": 65.0, "harvest": 2.9}[params.f0.method]
+    assert known.f0_speed == {"dio": 126.0, "yaapt": 14.0}[params.f0.method]
 
 
 def test_limits_are_those_of_conf() -> None:
