@@ -135,6 +135,6 @@ def test_needs_grow_with_the_corpus() -> None:
     one, two = Audit(recordings=1, speech_seconds=3600.0), Audit(recordings=1, speech_seconds=7200.0)
     small, large = one.needs(SCALES["paper"]), two.needs(SCALES["paper"])
     assert large.disk_bytes == 2 * small.disk_bytes
-    assert small.f0_hours == pytest.approx(1 / 2.9)
+    assert small.f0_hours == pytest.approx(1 / 14)
     assert small.passes == pytest.approx(400_000 * 16 * 0.56 / 3600)
     assert 3600 * 50 * 768 * 2 < small.disk_bytes < 3600 * 50 * 768 * 2 * 2
