@@ -53,7 +53,7 @@ class Extraction:
             The row's index, and for the encoder's layer and each of ``extra_layers`` its ``(N, D)`` float16 frames;
             those that the recording has alone, whatever shares its batch.
         """
-        model, device = _load(self.encoder, pick_device(self.device))
+        model, device = _load(self.encoder, pick_device(self.device), self.precision)
         for batch in batches([row["num_samples"] for row in rows], self.batch_samples):
             chosen = [rows[index] for index in batch]
             yield from zip(batch, self._encode_batch(model, chosen, device), strict=True)
@@ -114,11 +114,11 @@ def pick_device(name: str) -> str:
 
 
 @functools.cache
-def _load(directory: Path, device: str) -> tuple[Any, str]:
+def _load(directory: Path, device: str, precision: str) -> tuple[Any, str]:
     """The encoder, once per worker process."""
     import torch
 
     from respeak.encoders import load_encoder
 
     torch.set_num_threads(1)
-    return load_encoder(directory).to(device).prepare(), device
+    return load_encoder(directory).to(device).prepare(getattr(torch, precision)), device

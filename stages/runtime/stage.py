@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -18,7 +19,8 @@ from stages.runtime.jobs import Job
 from stages.runtime.params import Params, load_params
 from stages.runtime.tracking import Tracker
 
-SCRATCH = Path(".scratch")
+# Where work in progress lies. A sweep names a place outside of an experiment's temporary copy, which ends with it.
+SCRATCH = Path(os.environ.get("RESPEAK_SCRATCH", ".scratch"))
 
 
 @dataclasses.dataclass(frozen=True)

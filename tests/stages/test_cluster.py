@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -20,52 +17,17 @@ from speech.errors import UserError
 from stages.runtime.faults import LostError
 from stages.runtime.jobs import Job
 from stages.runtime.params import Runtime
+from tests.cluster import Cluster, local_cluster
 from tests.stages.test_jobs import RUNTIME, count_then_write
 
 pytest.importorskip("distributed", reason="Dask is not installed")
 ROOT = Path(__file__).parents[2]
 
 
-class Cluster(NamedTuple):
-    """A scheduler, its address, and its two workers."""
-
-    address: str
-    scheduler: subprocess.Popen[bytes]
-    workers: list[subprocess.Popen[bytes]]
-
-
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    start = functools.partial(subprocess.Popen, env=environment, cwd=tmp_path, stderr=subprocess.DEVNULL)
-    file = tmp_path / "scheduler.json"
-    dask = [sys.executable, "-m", "dask"]
-    options = ["--scheduler-file", str(file), "--no-dashboard"]
-    scheduler = start([*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", *options])
-    workers = [
-        start([*dask, "worker", "--nthreads", "1", "--nworkers", "1", "--no-nanny", *options[:2], "--no-dashboard"])
-        for _ in range(2)
-    ]
-    try:
-        yield Cluster(_address(file), scheduler, workers)
-    finally:
-        for process in [*workers, scheduler]:
-            process.kill()
-            process.wait()
-
-
-def _address(file: Path) -> str:
-    import json
-
-    from distributed import Client
-
-    deadline = time.monotonic() + 60
-    while not file.is_file() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    address = json.loads(file.read_text())["address"]
-    with Client(address, set_as_default=False) as client:
-        client.wait_for_workers(2, timeout=60)
-    return str(address)
+    with local_cluster(tmp_path, ROOT) as started:
+        yield started
 
 
 def write_and_kill_once(payload: Any, path: Path) -> dict[str, Any]:
