@@ -83,4 +83,4 @@ prefect: setup ## flow graphs and logs, in a browser at http://127.0.0.1:4200
 	PREFECT_SERVER_DATABASE_CONNECTION_URL=sqlite+aiosqlite:///$(CURDIR)/.prefect/prefect.db $(BIN)/prefect server start
 
 clean: ## remove what the graph made (outputs, scratch, runs); DVC's cache and the environment stay
-	rm -rf data encoder kmeans train_f0_vq systems synthesize evaluate tables reports sweeps .scratch .prefect mlflow.db mlartifacts
+	rm -rf data encoder kmeans train_f0_vq train_soft_units train_acoustic train_vocoder finetune_vocoder systems synthesize evaluate tables reports sweeps .scratch .prefect mlflow.db mlartifacts

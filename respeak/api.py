@@ -124,11 +124,8 @@ class System:
         Raises:
             AudioError: nothing usable in it: silent, non-finite, too short.
         """
-        from speech.audio import condition, quantise
-
-        conditioned = condition(np.asarray(wave, dtype=np.float32), rate, self._content.conditioning)
-        # Corpora are stored in 16 bits: so heard, a recording has the units that it has there.
-        return quantise(conditioned.wave).astype(np.float32) / np.float32(32768), conditioned.num_speech
+        conditioned = self._content.condition(wave, rate)
+        return conditioned.wave, conditioned.num_speech
 
     def encode(self, wave: np.ndarray, rate: int, speaker: str | None = None) -> Encoded:
         """Units and F0 of a recording; arguments and errors as in `condition`.
