@@ -2,7 +2,7 @@
 
     systems/<name>/config.yaml              what it is, rates, encoder, k-means, F0, audio, model, speakers, provenance
                    model.safetensors        generator weights, the F0 quantiser under ``quantizer.``
-                   centroids.safetensors    k-means centres ``centroids`` (K, D) float32
+                   centroids.safetensors    k-means centres ``centroids`` (K, D) float32, optional ``voiced`` (K,)
                    speakers.json            F0 statistics by speaker name
                    vectors.safetensors      optional: mean d-vector (256,) float32 by speaker name
                    frame_stats.safetensors  optional: mean and deviation (2, D) of encoder frames by speaker name
@@ -75,6 +75,7 @@ class Bundle:
         centroids: (K, D) float32.
         vectors: mean d-vectors (256,) float32 by name; empty where the bundle has none.
         frame_stats: mean and deviation (2, D) float32 of encoder frames by name; empty where the bundle has none.
+        voicing: (K,) float32, how often a unit is voiced; None where the bundle does not say.
     """
 
     path: Path
@@ -83,6 +84,7 @@ class Bundle:
     centroids: np.ndarray
     vectors: dict[str, np.ndarray]
     frame_stats: dict[str, np.ndarray]
+    voicing: np.ndarray | None = None
 
     @classmethod
     def load(cls, directory: Path | str) -> Bundle:
@@ -106,9 +108,9 @@ class Bundle:
                 "restore the encoder or make the bundle again"
             )
         speakers = _read_speakers(path / SPEAKERS, config)
-        centroids = _read_centroids(path / CENTROIDS, config)
-        optional = [_read_tensors(path / name) if (path / name).is_file() else {} for name in (VECTORS, FRAME_STATS)]
-        bundle = cls(path, config, speakers, centroids, *optional)
+        centroids, voicing = _read_centroids(path / CENTROIDS, config)
+        vectors, frames = (_read_tensors(path / n) if (path / n).is_file() else {} for n in (VECTORS, FRAME_STATS))
+        bundle = cls(path, config, speakers, centroids, vectors, frames, voicing)
         bundle._check_weights()
         if config["model"].get("speaker_dim") and (lost := sorted(speakers.keys() - bundle.vectors.keys())):
             raise UserError(
@@ -165,6 +167,7 @@ def save_bundle(
     speakers: Mapping[str, Mapping[str, Any]],
     vectors: Mapping[str, np.ndarray] | None = None,
     frame_stats: Mapping[str, np.ndarray] | None = None,
+    voicing: np.ndarray | None = None,
 ) -> None:
     """Write a bundle whole or not at all, replacing one that is there.
 
@@ -177,6 +180,7 @@ def save_bundle(
         speakers: F0 statistics by name, in the order of the speaker embedding's rows.
         vectors: mean d-vector (256,) by speaker name, for finding the nearest known speaker.
         frame_stats: (2, D) mean and deviation of encoder frames by speaker name, for ``kmeans.normalise: speaker``.
+        voicing: (K,) how often a unit is voiced, 0 to 1, for speaking from units alone.
 
     Raises:
         UserError: what is given would not load again.
@@ -192,7 +196,8 @@ def save_bundle(
         shutil.copytree(encoder_dir, building / ENCODER)
         tensors = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in state.items() if torch.is_tensor(v)}
         save_file(tensors, building / MODEL)
-        save_arrays({"centroids": np.ascontiguousarray(centroids, dtype=np.float32)}, building / CENTROIDS)
+        units = {"centroids": centroids} if voicing is None else {"centroids": centroids, "voiced": voicing}
+        save_arrays({k: np.ascontiguousarray(v, dtype=np.float32) for k, v in units.items()}, building / CENTROIDS)
         for name, arrays in ((VECTORS, vectors), (FRAME_STATS, frame_stats)):
             if arrays:
                 save_arrays({k: np.ascontiguousarray(v, dtype=np.float32) for k, v in arrays.items()}, building / name)
@@ -269,13 +274,16 @@ def _read_speakers(path: Path, config: Mapping[str, Any]) -> dict[str, dict[str,
     return {name: stats[name] for name in config["speakers"]}
 
 
-def _read_centroids(path: Path, config: Mapping[str, Any]) -> np.ndarray:
-    centroids = _read_tensors(path).get("centroids")
+def _read_centroids(path: Path, config: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray | None]:
+    tensors = _read_tensors(path)
+    centroids, voicing = tensors.get("centroids"), tensors.get("voiced")
     expected = (config["kmeans"]["k"], config["encoder"]["dim"])
     if centroids is None or centroids.shape != expected:
         found = "none" if centroids is None else list(centroids.shape)
         raise UserError(f"{path}: centroids are {found}, expected {list(expected)} (kmeans.k, encoder.dim)")
-    return centroids
+    if voicing is not None and voicing.shape != expected[:1]:
+        raise UserError(f"{path}: voiced is {list(voicing.shape)}, expected {list(expected[:1])} (kmeans.k)")
+    return centroids, voicing
 
 
 def _read_tensors(path: Path) -> dict[str, np.ndarray]:

@@ -105,7 +105,7 @@ def import_units(found: Found, output: Path, like: Path | None = None, hop: int 
         for id_, position, wanted in chosen:
             units = found.read(position)
             largest = max(largest, int(units.max()))
-            yield {"id": id_, "units": units if wanted is None else _fit(id_, units, wanted)}
+            yield {"id": id_, "units": units if wanted is None else fit_units(id_, units, wanted)}
 
     meta = {"stage": "units", "hop": hop, "origin": "imported"}
     for index, chosen in enumerate(_plan(found, like, hop)):
@@ -189,7 +189,12 @@ def _checked(units: np.ndarray, where: str) -> np.ndarray:
     return units.astype(np.uint16)
 
 
-def _fit(id_: str, units: np.ndarray, wanted: int) -> np.ndarray:
+def fit_units(id_: str, units: np.ndarray, wanted: int) -> np.ndarray:
+    """Units of an utterance cut, or filled with the last one, by up to two to ``wanted``.
+
+    Raises:
+        UserError: they differ by more.
+    """
     if abs(len(units) - wanted) > TOLERANCE:
         raise UserError(
             f"utterance '{id_}': {len(units)} units for {wanted} frames of audio; units made from recordings as they "
