@@ -108,7 +108,7 @@ def test_pitch_melody_and_foreign_units_are_heard(
         "flat": ("--pitch-range", "0"),
         "melody": ("--melody-from", tmp_path / "glide.wav"),
     }
-    phase = 2 * np.pi * np.cumsum(np.geomspace(300, 80, 16000)) / 16000
+    phase = 2 * np.pi * np.cumsum(np.geomspace(80, 300, 16000)) / 16000
     soundfile.write(tmp_path / "glide.wav", 0.2 * sum(np.sin(k * phase) / k for k in range(1, 9)), 16000)
     for name, change in changes.items():
         assert respeak("convert", recordings, tmp_path / name, *options, *change)[0] == 0
