@@ -40,19 +40,33 @@ def load(kind: str, checkpoint: Mapping[str, Any]) -> Any:
 
     Args:
         kind: ``resynthesis/code_generator`` (a :class:`~models.resynthesis.WaveVQVAE` where the weights are one's),
-            ``resynthesis/f0_vqvae``, ``resynthesis/wave_vqvae``, ``resynthesis/mpd`` or ``resynthesis/msd``.
+            ``resynthesis/f0_vqvae``, ``resynthesis/wave_vqvae``, ``resynthesis/mpd`` or ``resynthesis/msd``;
+            ``soft-vc/hubert-soft``, ``hubert-discrete``, ``acoustic-soft``, ``acoustic-discrete``, ``hifigan`` or
+            ``hifigan-discriminator``.
         checkpoint: as ``torch.load(..., weights_only=True)`` gives it.
 
     Raises:
         KeyError: unknown ``kind``.
         RuntimeError: the weights do not fit the architecture (torch's message names the keys).
     """
+    if kind.startswith("soft-vc/"):
+        from models.softvc.public import LOADERS
+
+        return LOADERS[kind](strip(checkpoint, kind.rpartition("-")[2]))
     return _LOADERS[kind](strip(checkpoint, kind.rpartition("/")[2]))
 
 
+_WRAPPERS = ("generator", "hubert", "acoustic-model")
+
+
 def strip(checkpoint: Mapping[str, Any], part: str = "generator") -> State:
-    """The bare state dict inside a training checkpoint (of ``part``), with weight norm spelt torch's new way."""
-    state = checkpoint.get(part, checkpoint.get("generator", checkpoint))
+    """The bare state dict inside a training checkpoint (of ``part``), with weight norm spelt torch's new way.
+
+    It may lie beside an optimiser, under the part's name or another wrapper's, and inside that in ``model``.
+    """
+    names = (part, *_WRAPPERS)
+    state = next((checkpoint[name] for name in names if isinstance(checkpoint.get(name), Mapping)), checkpoint)
+    state = state["model"] if isinstance(state.get("model"), Mapping) else state
     state = {key.removeprefix("module."): value for key, value in state.items()}
     return {_new_norm_key(key, state): value for key, value in state.items()}
 

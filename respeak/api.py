@@ -151,7 +151,7 @@ class System:
             AudioError: the recording cannot be used, or has another number of units than those.
             UserError: a unit that is none of the system's.
         """
-        from speech.unit_formats import fit_units
+        from speech.units import fit_units
 
         self._check_units(units)
         conditioned, num_speech = self.condition(wave, rate)

@@ -18,7 +18,7 @@ from torch.nn.functional import mse_loss
 from models.hifigan import losses
 from models.hifigan.discriminators import Discriminators, Output
 from models.resynthesis.f0_vq import F0VQVAE
-from models.resynthesis.generator import UnitGenerator
+from speech.mel import PUBLISHED
 
 Batch = Mapping[str, Tensor]
 
@@ -134,10 +134,12 @@ class ResynthesisTraining(TrainingModule):
     """
 
     monitored = "valid/loss_mel"
+    mel = PUBLISHED
+    """What is compared: sizes of the log-mel."""
 
     def __init__(
         self,
-        generator: UnitGenerator,
+        generator: nn.Module,
         discriminators: Discriminators,
         weights: LossWeights,
         adversarial_from_step: int,
@@ -155,16 +157,22 @@ class ResynthesisTraining(TrainingModule):
         modules = (self.generator, self.discriminators)
         return [self.schedule.optimiser(module.parameters()) for module in modules]
 
+    def prepare(self, batch: Batch) -> Batch:
+        """The batch that a training step takes; here the one that came."""
+        return batch
+
     def generate(self, batch: Batch) -> Tensor:
         """Waveforms ``(B, 1, S)`` of a batch's units, F0 and speakers (rows of a table, or the utterances' vectors)."""
-        if not self.generator.speaker_dim:
-            return self.generator(batch["units"], batch.get("f0"), batch["speaker"])
-        register = None if self.generator.vocoder.source is None else self.generator.speaker_f0[batch["speaker"]]
-        return self.generator(batch["units"], batch.get("f0"), batch["vector"], register)
+        generator: Any = self.generator
+        if not generator.speaker_dim:
+            return generator(batch["units"], batch.get("f0"), batch["speaker"])
+        register = None if generator.vocoder.source is None else generator.speaker_f0[batch["speaker"]]
+        return generator(batch["units"], batch.get("f0"), batch["vector"], register)
 
     def training_step(self, batch: Batch, index: int) -> None:
         """One true step: discriminators first (after the warm-up), then the generator against the updated ones."""
         optim_g, optim_d = self.begin()
+        batch = self.prepare(batch)
         real = batch["audio"]
         fake = self.generate(batch)
         adversarial = self.step >= self.adversarial_from_step
@@ -191,7 +199,7 @@ class ResynthesisTraining(TrainingModule):
         self.metrics["train/loss_discriminator"] = loss.detach()
 
     def _spectral(self, real: Tensor, fake: Tensor) -> Tensor:
-        mel = losses.mel_loss(real, fake, floor=self.weights.floor)
+        mel = losses.mel_loss(real, fake, self.mel, self.weights.floor)
         self.metrics["train/loss_mel"] = mel.detach()
         loss = self.weights.mel * mel
         if self.weights.stft:
@@ -211,7 +219,7 @@ class ResynthesisTraining(TrainingModule):
 
     def judge(self, batch: Batch) -> dict[str, Tensor]:
         """Mean absolute log-mel difference."""
-        return {"valid/loss_mel": losses.mel_loss(batch["audio"], self.generate(batch), floor=self.weights.floor)}
+        return {"valid/loss_mel": losses.mel_loss(batch["audio"], self.generate(batch), self.mel, self.weights.floor)}
 
 
 def _halves(outputs: Sequence[Output], batch: int) -> tuple[list[Output], list[Output]]:

@@ -118,7 +118,8 @@ def build_index(corpora: Sequence[Corpus], split: str, known: Collection[str] | 
 
 
 @functools.lru_cache(maxsize=4)
-def _order_of(groups: bytes, seed: int, epoch: int) -> np.ndarray:
+def epoch_order(groups: bytes, seed: int, epoch: int) -> np.ndarray:
+    """The order of an epoch's utterances, from an index's ``group`` as bytes: row groups mixed a few at a time."""
     return _shuffled(np.frombuffer(groups, np.int32), np.random.default_rng((seed, epoch)))
 
 
@@ -267,7 +268,7 @@ class Segments(IterableDataset):
     def utterance(self, position: int) -> int:
         """Index of the utterance at a place in the endless stream."""
         epoch, place = divmod(position, len(self.index))
-        return int(_order_of(self.index.group.tobytes(), self.seed, epoch)[place])
+        return int(epoch_order(self.index.group.tobytes(), self.seed, epoch)[place])
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """The batch of one step, the same whenever and wherever it is asked for."""

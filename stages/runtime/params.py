@@ -14,6 +14,8 @@ from typing import Any, Literal
 import yaml
 
 from speech.errors import UserError
+from speech.judges.settings import ASR as ASR
+from speech.judges.settings import Evaluate
 from stages.runtime.schema import fraction, positive, read_section
 from stages.runtime.training_params import Pretrain, TrainF0VQ, TrainResynthesis
 
@@ -200,28 +202,6 @@ class Synthesize:
 
     def __post_init__(self) -> None:
         positive(self, "max_utterances", "targets_per_utterance")
-
-
-@dataclass(frozen=True)
-class ASR:
-    """The speech recogniser and the language it may hear."""
-
-    judge: Literal["pocketsphinx"]
-    mode: Literal["open", "words", "sentences"]
-
-
-@dataclass(frozen=True)
-class Evaluate:
-    """The judges."""
-
-    asr: ASR
-    speaker_judge: Literal["resemblyzer"]
-    speaker_seconds: float
-    f0_tolerance: float
-    bootstrap: int
-
-    def __post_init__(self) -> None:
-        positive(self, "speaker_seconds", "f0_tolerance", "bootstrap")
 
 
 @dataclass(frozen=True)

@@ -15,19 +15,7 @@ SYSTEMS = {
 # Systems that there are vectors of, but no code yet.
 AWAITED = ("streamvc", "asgan", "pitdyn")
 # Cases of a system at work whose adapters are still to be written; each is to leave this list.
-PENDING = frozenset(
-    {
-        "soft-vc/acoustic_discrete",
-        "soft-vc/acoustic_soft",
-        "soft-vc/end_to_end_soft",
-        "soft-vc/hifigan_discriminator",
-        "soft-vc/hifigan_generator",
-        "soft-vc/hifigan_train_step",
-        "soft-vc/hubert_masked_loss",
-        "soft-vc/hubert_soft",
-        "soft-vc/log_mel",
-    }
-)
+PENDING = frozenset({})
 
 
 def adapters_of(system: str) -> dict[str, Callable[[Case], None]]:
