@@ -47,10 +47,6 @@ def job(folder: Path, runtime: Runtime) -> Job:
 
 
 def test_a_killed_workers_shard_is_made_by_the_other(cluster: Cluster, tmp_path: Path) -> None:
-<<<<<<< HEAD
-    address, workers = cluster
-=======
->>>>>>> prefect
     log = tmp_path / "log"
     tasks = {f"{i}.txt": (str(log), "deadly" if i == 3 else "x" * i) for i in range(8)}
     on_cluster = job(tmp_path / "cluster", dataclasses.replace(RUNTIME, cluster=cluster.address))
@@ -65,11 +61,7 @@ def test_a_killed_workers_shard_is_made_by_the_other(cluster: Cluster, tmp_path:
 
 
 def test_a_users_error_comes_back_as_one(cluster: Cluster, tmp_path: Path) -> None:
-<<<<<<< HEAD
-    runtime = dataclasses.replace(RUNTIME, cluster=cluster[0])
-=======
     runtime = dataclasses.replace(RUNTIME, cluster=cluster.address)
->>>>>>> prefect
     with pytest.raises(UserError, match="this one is bad"):
         job(tmp_path / "bad", runtime).run({"a.txt": (str(tmp_path / "log"), "bad")}, count_then_write)
 
