@@ -17,18 +17,18 @@ from typing import Any
 
 import numpy as np
 
+from respeak.page.charts import bar_chart, line_chart
+from respeak.page.document import document
+from respeak.page.pictures import data_url
+from respeak.page.sections import listen_section, table_section
+from respeak.results.table import NOT_INTELLIGIBLE
 from speech.errors import UserError
 from speech.files import write_text
 from speech.shards import read_rows
-from stages.page.charts import bar_chart, line_chart
-from stages.page.clips import read_sentences
-from stages.page.document import document
-from stages.page.pictures import data_url
-from stages.page.runs import read_runs
-from stages.page.sections import listen_section, runs_section, table_section
 from stages.papers.registry import REGISTRY
 from stages.runtime.params import Params
-from stages.runtime.rendering import NOT_INTELLIGIBLE
+from stages.runtime.runs import read_runs, runs_section
+from stages.runtime.sentences import read_sentences
 from stages.runtime.stage import Stage, stage_main
 from stages.runtime.tracking import main_root
 from stages.tables import describe
@@ -83,16 +83,12 @@ def _tables(tables: Mapping[str, Any]) -> str:
 
 
 def _listen(params: Params, project: Path, tables: Mapping[str, Any]) -> str:
-    experiments = [name for name in params.experiments if (project / "synthesize" / name).is_dir()]
-    corpus = project / "data" / params.roles.source
-    limit = int(params.report.max_audio_mb * 1e6)
-    folders = (project / "synthesize", project / "evaluate", corpus)
-    sentences = read_sentences(experiments, *folders, params.report.sentences, limit) if experiments else []
+    spoken = {name: spec for name, spec in params.experiments.items() if (project / "synthesize" / name).is_dir()}
+    labels = {name: describe(name, spec) for name, spec in spoken.items()}
+    sentences = read_sentences(params, project, labels, _verdicts(tables))
     if not sentences:
-        return f"<p>No sentence was spoken by every system within {params.report.max_audio_mb:g} MB of audio.</p>"
-    labels = {name: describe(name, params.experiments[name]) for name in experiments}
-    verdicts = _verdicts(tables)
-    shown = "".join(listen_section(s, labels, verdicts, params.f0, params.kmeans.k) for s in sentences)
+        return f"<p>No sentence takes less than {params.report.max_audio_mb:g} MB of audio in every system.</p>"
+    shown = "".join(listen_section(sentence, params.kmeans.k) for sentence in sentences)
     size = sum(sentence.size for sentence in sentences) / 1e6
     return (
         '<p class="hint">Keys <kbd>1</kbd> to <kbd>9</kbd> play and stop the systems of the sentence last used. '
