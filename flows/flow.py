@@ -19,6 +19,7 @@ from prefect.futures import PrefectFuture
 from prefect.states import Cancelled, Completed, Crashed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.children import Children
 from flows.graph import compose_params, read_graph
 from flows.reproduction import DONE, Outcome, Record, Reproduction, Result
 
@@ -44,7 +45,7 @@ def reproduce(overrides: list[str] | None = None, targets: list[str] | None = No
         compose_params(folder, overrides)
     work = Reproduction(folder, read_graph(folder, targets or ()))
     logging.getLogger("prefect.task_runs").addFilter(is_ours)
-    with stopped_by_signals(work), Record(work) as record:
+    with stopped_by_signals(work.children), Record(work) as record:
         futures = submit_all(work)
         for future in futures.values():
             future.wait()
@@ -107,14 +108,14 @@ def summary(work: Reproduction) -> State[Any]:
 
 
 @contextmanager
-def stopped_by_signals(work: Reproduction) -> Iterator[None]:
+def stopped_by_signals(children: Children) -> Iterator[None]:
     """Ctrl-C and SIGTERM end the stages, and so the flow, instead of tearing this process from under them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(number: int, frame: object) -> None:
-        work.children.stop()
+        children.stop()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -72,7 +73,7 @@ class Reproduction:
             return Result("stopped", "stopped before it began")
         try:
             command = [find_dvc_program(), "--wait-for-lock", "repro", "--single-item", name]
-            ending = self.children.run(command, self._environment(cores), say)
+            ending = self.children.run(command, stage_environment(cores, self.session), say)
         finally:
             self.cores.release(cores)
         return judge(ending, self.children.stopped)
@@ -85,18 +86,20 @@ class Reproduction:
         beside = [n for n in self.graph if n not in related and n not in self.results]
         return min(self.workers, max(1, self.cores.total // (1 + len(beside))))
 
-    def _environment(self, cores: int) -> dict[str, str]:
-        folder = os.fspath(Path(sys.executable).parent)
-        return os.environ | {
-            "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}",  # dvc.yaml says 'python': this one
-            "PYTHONUNBUFFERED": "1",
-            **WAITING,
-            "OMP_NUM_THREADS": str(cores),
-            "MKL_NUM_THREADS": str(cores),
-            "RESPEAK_WORKERS": str(cores),
-            "DVC_NO_ANALYTICS": "1",
-            SESSION: self.session,
-        }
+
+def stage_environment(cores: int, session: str) -> dict[str, str]:
+    """What DVC and its stages run in: this environment's programs, so many cores, runs under ``session``."""
+    folder = os.fspath(Path(sys.executable).parent)
+    return os.environ | {
+        "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}",  # dvc.yaml says 'python': this one
+        "PYTHONUNBUFFERED": "1",
+        **WAITING,
+        "OMP_NUM_THREADS": str(cores),
+        "MKL_NUM_THREADS": str(cores),
+        "RESPEAK_WORKERS": str(cores),
+        "DVC_NO_ANALYTICS": "1",
+        SESSION: session,
+    }
 
 
 def judge(ending: Ending, stopped: threading.Event) -> Result:
@@ -150,16 +153,20 @@ class Record:
         self._await_collector()
 
     def _await_collector(self) -> None:
-        """Let MLflow have the last lines before the table is printed; a slow server is not waited for."""
-        if self._collector is None:
-            return
-        deadline = time.monotonic() + 60.0
-        while self._collector.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.1)
+        await_collector(self._collector)
         note = self.work.root / ".scratch" / "mlflow" / "sessions" / f"{self.work.session}.json"
         if note.is_file() and (server := os.environ.get("MLFLOW_TRACKING_URI", "")).startswith("http"):
             where = json.loads(note.read_text())
             self.url = f"{server.rstrip('/')}/#/experiments/{where['experiment_id']}/runs/{where['run_id']}"
+
+
+def await_collector(collector: subprocess.Popen[bytes] | None) -> None:
+    """Let MLflow have the last lines before the table is printed; a slow server is not waited for."""
+    if collector is None:
+        return
+    deadline = time.monotonic() + 60.0
+    while collector.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def final_metrics(root: Path) -> Mapping[str, float]:

@@ -148,7 +148,10 @@ def _load_code_generator(state: State) -> nn.Module:
     rest = {k: v for k, v in state.items() if not k.startswith("quantizer.")}
     ours = rename(rest, _GENERATOR_RULES)
     sizes: dict[str, Any] = {"num_units": len(rest["dict.weight"]), "embedding_dim": rest["dict.weight"].shape[1]}
-    sizes["num_speakers"] = len(rest["spkr.weight"]) if "spkr.weight" in rest else 0
+    if "spkr.bias" in rest:
+        sizes |= {"num_speakers": 0, "speaker_dim": rest["spkr.weight"].shape[1]}
+    else:
+        sizes["num_speakers"] = len(rest["spkr.weight"]) if "spkr.weight" in rest else 0
     if quantizer:
         quantizer = vqvae_state(quantizer)
         sizes["f0_quantizer"] = f0_vqvae_sizes(quantizer)

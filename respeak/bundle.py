@@ -113,6 +113,11 @@ class Bundle:
         optional = [read_tensors(path / name) if (path / name).is_file() else {} for name in (VECTORS, FRAME_STATS)]
         bundle = cls(path, config, speakers, centroids, *optional)
         bundle._check_weights()
+        if config["model"].get("speaker_dim") and (lost := sorted(speakers.keys() - bundle.vectors.keys())):
+            raise UserError(
+                f"{path / VECTORS}: the system knows voices by d-vectors, but {', '.join(lost)} has none; "
+                "make the bundle again"
+            )
         return bundle
 
     def generator(self, untrained_seed: int | None = None) -> UnitGenerator:

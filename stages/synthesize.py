@@ -1,9 +1,11 @@
 """Make the audio that is judged: the source corpus's test split, copied, resynthesised or converted.
 
 In: the source corpus's audio, units and F0 shards, and a system's bundle; for conversion the target corpus's
-``f0_stats.json``, which names its speakers. Out: shards ``synthesize/<experiment>`` in the order of the corpus, 16 kHz,
-cut to the length of the speech before padding. Every experiment speaks the same utterances: their rows compare.
-Conversion as in Polyak et al. 2021, section 3: random targets for each utterance, here drawn evenly from a stated seed.
+``f0_stats.json``, which names its speakers; for voices that the system was not trained on, the d-vectors of their
+corpus. Out: shards ``synthesize/<experiment>`` in the order of the corpus, 16 kHz, cut to the length of the speech
+before padding. Every experiment speaks the same utterances: their rows compare.
+Conversion and changes of F0 as in Polyak et al. 2021, sections 3.2 and 3.3: random targets for each utterance, here
+drawn evenly from a stated seed.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import json
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,13 +29,16 @@ from speech.errors import UserError
 from speech.shards import SYNTHESIS, read_shard, shard_name, shard_paths, write_shard, zip_shards
 from stages.runtime.params import Experiment
 from stages.runtime.stage import Stage, stage_main
+from stages.runtime.voices import mean_vectors
 
 if TYPE_CHECKING:
     from respeak.api import System
     from respeak.softvc import SoftVC
+    from respeak.vocoding import Voice
 
 ROWS_PER_PART = 16
 FIGURE_ROWS = 3
+F0_HOP = 80
 
 
 @dataclass(frozen=True)
@@ -48,12 +53,18 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Part:
-    """What one worker writes: some utterances of one source shard, each in the voices chosen for it."""
+    """What one worker writes: some utterances of one source shard, each in the voices chosen for it.
+
+    ``strangers`` are the speakers, sources and targets, whom the system does not know. ``melodies`` names the utterance
+    of the shard whose melody another has.
+    """
 
     experiment: Experiment
     corpus: Path
     shard: str
     voices: dict[str, tuple[str, ...]]
+    strangers: dict[str, Voice]
+    melodies: dict[str, str]
     seed: int
     device: str
     codec: Literal["flac", "wav"]
@@ -73,8 +84,12 @@ def run(stage: Stage) -> None:
     if experiment.task == "conversion":
         inputs.append(_target_stats(stage))
     voices = _choose_voices(stage, experiment, chosen)
+    strangers = {} if experiment.task == "copy" else _strangers(stage, experiment, chosen, voices)
+    if any(voice.vector is not None for voice in strangers.values()):
+        inputs += [Path("data") / name / "speakers" for name in dict.fromkeys([roles.source, roles.target])]
+    melodies = choose_melodies(chosen) if experiment.melody == "other" else {}
     job = stage.job(inputs, Path("synthesize") / name)
-    settings = (params.seed, params.runtime.device, params.audio.codec)
+    settings = (strangers, melodies, params.seed, params.runtime.device, params.audio.codec)
     tasks = {
         shard_name(index): Part(experiment, corpus, group[0].shard, {u.id: voices[u.id] for u in group}, *settings)
         for index, group in enumerate(_groups(chosen))
@@ -133,6 +148,21 @@ def choose_targets(
     return chosen
 
 
+def choose_melodies(utterances: Sequence[Utterance]) -> dict[str, str]:
+    """For each utterance id that of the next one of its shard, whose melody it is to have; the last has the first's.
+
+    Raises:
+        UserError: a shard has one utterance only.
+    """
+    chosen: dict[str, str] = {}
+    for shard, group in itertools.groupby(utterances, key=lambda utterance: utterance.shard):
+        ids = [utterance.id for utterance in group]
+        if len(ids) == 1:
+            raise UserError(f"melody 'other': shard {shard} has one test utterance only; raise runtime.shard_minutes")
+        chosen |= dict(zip(ids, ids[1:] + ids[:1], strict=True))
+    return chosen
+
+
 def synthesize_part(part: Part, path: Path) -> dict[str, float]:
     """Write one part; the report tells seconds of audio made and of time taken, loading not counted."""
     report = {"audio_seconds": 0.0, "wall_seconds": 0.0}
@@ -166,7 +196,9 @@ def _copies(part: Part) -> Iterator[tuple[dict[str, Any], str, np.ndarray]]:
 
 
 def _renderings(part: Part, report: dict[str, float]) -> Iterator[tuple[dict[str, Any], str, np.ndarray]]:
+    from respeak.api import Encoded
     from respeak.softvc import SoftVC
+    from speech.intonation import Intonation
     from speech.units import shuffle_units
 
     experiment = part.experiment
@@ -176,16 +208,37 @@ def _renderings(part: Part, report: dict[str, float]) -> Iterator[tuple[dict[str
         return
     shards = [part.corpus / stream / part.shard for stream in ("audio", "units", "f0")]
     columns = [["id", "speaker", "text", "num_speech"], None, None]
+    melodies = dict(_melodies(part, system))
+    intonation = Intonation(experiment.semitones, experiment.span)
     for source, units_row, f0_row in zip_shards(*shards, columns=columns):
         units = units_row["units"]
         if experiment.units == "shuffled":
             units = shuffle_units(units, [part.seed, zlib.crc32(source["id"].encode())])
-        for voice in part.voices.get(source["id"], ()):
+        for name in part.voices.get(source["id"], ()):
             start = time.perf_counter()
-            f0 = system.normalise_f0(f0_row["f0"], source["speaker"])
-            wave = system.generate(units, f0, voice)[: source["num_speech"]]
+            encoded = Encoded(units, f0_row["f0"], source["num_speech"])
+            voice = part.strangers.get(name) or system.voice(name)
+            melody = melodies[part.melodies[source["id"]]] if melodies else None
+            wave = system.speak(encoded, voice, _statistics(part, source["speaker"]), intonation, melody)
             report["wall_seconds"] += time.perf_counter() - start
-            yield source, voice, wave
+            yield source, name, wave
+
+
+def _melodies(part: Part, system: System) -> Iterator[tuple[str, np.ndarray]]:
+    """By id the z-scored melodies that utterances of the part are to have."""
+    wanted = {part.melodies[id_] for id_ in part.voices if id_ in part.melodies}
+    if not wanted:
+        return
+    shards = [part.corpus / stream / part.shard for stream in ("audio", "f0")]
+    for source, f0_row in zip_shards(*shards, columns=[["id", "speaker", "num_speech"], None]):
+        if source["id"] in wanted:
+            frames = source["num_speech"] // F0_HOP
+            yield source["id"], system.normalise_f0(f0_row["f0"][:frames], _statistics(part, source["speaker"]))
+
+
+def _statistics(part: Part, speaker: str) -> str | Mapping[str, Any]:
+    """What F0 of a speaker is normalised by: what the system knows by the name, or the statistics of the corpus."""
+    return part.strangers[speaker].stats if speaker in part.strangers else speaker
 
 
 def _soft_renderings(
@@ -195,6 +248,9 @@ def _soft_renderings(
     from speech.audio import decode_audio
     from speech.units import shuffle_units
 
+    experiment = part.experiment
+    if (experiment.voices, experiment.melody, experiment.semitones, experiment.span) != ("seen", "own", 0.0, 1.0):
+        raise UserError(f"{experiment.input}: Soft-VC has its own voices and melody; set none in the experiment")
     said: list[tuple[dict[str, Any], str]] = []
     contents: list[np.ndarray] = []
     start = time.perf_counter()
@@ -205,7 +261,7 @@ def _soft_renderings(
         # Units of the corpus are normalised by all that a speaker says there.
         by_units = system.content_kind == "units"
         content = units_row["units"] if by_units else system.content(decode_audio(source["audio"]))
-        if part.experiment.units == "shuffled":
+        if experiment.units == "shuffled":
             content = shuffle_units(content, [part.seed, zlib.crc32(source["id"].encode())])
         said += [(source, voice) for voice in voices]
         contents += [content] * len(voices)
@@ -242,21 +298,56 @@ def _groups(utterances: Sequence[Utterance]) -> Iterator[list[Utterance]]:
 def _choose_voices(stage: Stage, experiment: Experiment, utterances: Sequence[Utterance]) -> dict[str, tuple[str, ...]]:
     if experiment.task == "copy":
         return {u.id: (u.speaker,) for u in utterances}
-    known = read_config(Path(experiment.input))["speakers"]
+    config = read_config(Path(experiment.input))
+    known, by_vector = config["speakers"], bool(config.get("model", {}).get("speaker_dim"))
     if experiment.task == "resynthesis":
         for utterance in utterances:
-            if utterance.speaker not in known:
+            if utterance.speaker not in known and not by_vector:
                 raise UserError(
                     f"{experiment.input}: has no speaker '{utterance.speaker}' of corpus {stage.params.roles.source}, "
-                    f"only {', '.join(known)}; resynthesis needs the source's speakers, conversion does not"
+                    f"only {', '.join(known)}; resynthesis needs the source's speakers, conversion does not, nor does "
+                    "a system with train_resynthesis.speaker=vector"
                 )
         return {u.id: (u.speaker,) for u in utterances}
     stats = _target_stats(stage)
     targets = json.loads(stats.read_text()) if stats.is_file() else {}
-    voices = [name for name in known if name in targets]
+    if experiment.voices == "unseen":
+        if not by_vector:
+            raise UserError(
+                f"{experiment.input}: voices 'unseen' need a system with train_resynthesis.speaker=vector; this one "
+                "has a table of its own speakers"
+            )
+        voices = [name for name in targets if name not in known]
+    else:
+        voices = [name for name in known if name in targets]
     if not voices:
-        raise UserError(f"{stats}: no speaker of {experiment.input} ({', '.join(known)}); choose another roles.target")
+        raise UserError(
+            f"{stats}: no speaker that {experiment.input} ({', '.join(known)}) has {experiment.voices}; choose another "
+            "roles.target"
+        )
     return choose_targets(utterances, voices, stage.params.synthesize.targets_per_utterance, stage.params.seed)
+
+
+def _strangers(
+    stage: Stage, experiment: Experiment, utterances: Sequence[Utterance], voices: Mapping[str, Sequence[str]]
+) -> dict[str, Voice]:
+    """Sources and targets whom the system does not know, with what their corpora know of them."""
+    from respeak.vocoding import Voice
+
+    config = read_config(Path(experiment.input))
+    sources, targets = {u.speaker for u in utterances}, {name for names in voices.values() for name in names}
+    missing = sorted((sources | targets) - set(config["speakers"]))
+    strangers: dict[str, Voice] = {}
+    for corpus in dict.fromkeys([stage.params.roles.source, stage.params.roles.target]):
+        directory = Path("data") / corpus
+        wanted = [name for name in missing if name not in strangers]
+        if not wanted or not (directory / "f0_stats.json").is_file():
+            continue
+        stats = json.loads((directory / "f0_stats.json").read_text())
+        by_vector = config["model"].get("speaker_dim") and any(name in stats for name in wanted)
+        vectors = mean_vectors(directory / "speakers") if by_vector else {}
+        strangers |= {name: Voice(name, stats[name], None, vectors.get(name)) for name in wanted if name in stats}
+    return strangers
 
 
 def _target_stats(stage: Stage) -> Path:

@@ -128,8 +128,10 @@ def _paper_row(entry: Entry, row: PaperRow, extra: Sequence[Column], results: Re
         experiment = row.experiments.get(column.group, "")
         cells |= _ours(column, experiment, results)
     ran = [e for e in dict.fromkeys(row.experiments.values()) if e in results.experiments]
-    if len(ran) == 1:
-        cells |= {c.name: cell for c in extra if (cell := results.cell(ran[0], c.name))}
+    # What the paper does not measure: of the experiment that plays the row's plain columns, or plays it alone.
+    shown = row.experiments.get("", ran[0] if len(ran) == 1 else "")
+    if shown in ran:
+        cells |= {c.name: cell for c in extra if (cell := results.cell(shown, c.name))}
     notes = [row.note, *(_stand_in(e, results.experiments[e], params) for e in ran), *map(results.verdict, ran)]
     return Row(f"paper:{row.label}", row.label, "paper", cells, "; ".join(dict.fromkeys(filter(None, notes))))
 
@@ -177,6 +179,11 @@ def describe(key: str, experiment: Experiment) -> str:
         for remark, applies in (
             ("shuffled units", experiment.units == "shuffled"),
             ("untrained", experiment.weights == "untrained"),
+            ("unseen voices", experiment.voices == "unseen"),
+            ("another's F0", experiment.melody == "other"),
+            (f"F0 {experiment.semitones:+g} semitones".replace("-", "\N{MINUS SIGN}"), experiment.semitones != 0),
+            (f"F0 range \xd7 {experiment.span:g}", experiment.span not in (0, 1)),
+            ("flat F0", experiment.span == 0),
         )
         if applies
     ]

@@ -36,14 +36,14 @@ OUTPUT = Path("systems/resynthesis")
 ENCODER = Path("encoder")
 KMEANS = Path("kmeans")
 F0_VQ = Path("train_f0_vq")
-STREAMS: tuple[Stream, ...] = ("audio", "units", "f0")
+VECTOR_DIM = 256  # of the stage speakers
 
 
 def run(stage: Stage) -> None:
     """Train the vocoder and bundle it."""
     params, spec = stage.params, stage.params.train_resynthesis
     names = list(dict.fromkeys([params.roles.train, params.roles.target]))
-    corpora = [Corpus(Path("data") / name, STREAMS if spec.use_f0 else STREAMS[:2]) for name in names]
+    corpora = [Corpus(Path("data") / name, _streams(params)) for name in names]
     train = build_index(corpora, "train")
     speakers = train.speakers
     valid = build_index(corpora, "valid", speakers)
@@ -66,7 +66,8 @@ def run(stage: Stage) -> None:
         params.seed,
     )
 
-    inputs = [Path("data") / name / part for name in names for part in (*STREAMS, "speakers", "f0_stats.json")]
+    parts = ("audio", "units", "f0", "speakers", "f0_stats.json")
+    inputs = [Path("data") / name / part for name in names for part in parts]
     job = stage.job([*inputs, ENCODER, KMEANS, F0_VQ], OUTPUT)
     resumed = resume_point(job.scratch)
     segment = Segment(spec.loop.segment_samples, params.train_f0_vq.normalise)
@@ -89,6 +90,15 @@ def run(stage: Stage) -> None:
     job.publish()
 
 
+def _streams(params: Params) -> tuple[Stream, ...]:
+    streams: list[Stream] = ["audio", "units"]
+    if params.train_resynthesis.use_f0:
+        streams.append("f0")
+    if params.train_resynthesis.speaker == "vector":
+        streams.append("speakers")
+    return tuple(streams)
+
+
 def _model_arguments(params: Params, num_units: int, num_speakers: int) -> dict[str, Any]:
     spec = params.train_resynthesis
     f0_vq = yaml.safe_load((F0_VQ / "config.yaml").read_text())
@@ -98,6 +108,7 @@ def _model_arguments(params: Params, num_units: int, num_speakers: int) -> dict[
         "f0_quantizer": f0_vq["model"] if spec.use_f0 else None,
         **dataclasses.asdict(spec.generator),
         "f0_scale": params.train_f0_vq.normalise,
+        "speaker_dim": VECTOR_DIM if spec.speaker == "vector" else 0,
     }
 
 

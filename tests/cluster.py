@@ -11,8 +11,15 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-Cluster = tuple[str, list[subprocess.Popen[bytes]]]
+
+class Cluster(NamedTuple):
+    """A scheduler, its address, and its two workers."""
+
+    address: str
+    scheduler: subprocess.Popen[bytes]
+    workers: list[subprocess.Popen[bytes]]
 
 
 @contextlib.contextmanager
@@ -27,7 +34,7 @@ def local_cluster(folder: Path, code: Path) -> Iterator[Cluster]:
     one = ["--nthreads", "1", "--nworkers", "1", "--no-nanny"]
     workers = [start([*dask, "worker", *one, *options]) for _ in range(2)]
     try:
-        yield _address(file), workers
+        yield Cluster(_address(file), scheduler, workers)
     finally:
         for process in [*workers, scheduler]:
             process.kill()

@@ -1,21 +1,25 @@
 """Pocketsphinx with the English model of its package: the embedded judge of intelligibility.
 
-Three vocabularies: ``open`` (the package's own language model), ``words`` (a grammar of the corpus's words) and
-``sentences`` (a grammar whose only sentences are the corpus's own). A grammar makes the judge far more forgiving:
-rates of different modes are not comparable, and each mode has its own floor on real recordings.
+Four languages: ``open`` (the package's own language model), ``lm`` (a trigram model of the corpus's sentences),
+``words`` (a grammar of the corpus's words) and ``sentences`` (a grammar whose only sentences are the corpus's own). The
+less a recogniser may hear, the more forgiving it is: rates of different modes are not comparable, and each mode has its
+own floor on real recordings.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from speech.errors import UserError
+from speech.judges.ngram import NGram
 from speech.text import normalise_text
 
-Mode = Literal["open", "words", "sentences"]
+Mode = Literal["open", "lm", "words", "sentences"]
 
 # Endpoint silence: the recogniser's noise tracker and mean normalisation need it, and words cut close lose their first
 # consonant. Chosen on 600 training recordings of spoken digits, where 0.2 to 0.4 s and 0.003 to 0.01 lie within two
@@ -32,23 +36,28 @@ class Pocketsphinx:
 
     Args:
         mode: what can be recognised, see the module.
-        texts: the corpus's texts, from which ``words`` and ``sentences`` make their grammar.
+        texts: the corpus's texts, of which every mode but ``open`` makes its language.
 
     Attributes:
-        missing: the grammar's words that the pronunciation dictionary lacks, sorted. They (``words``) or the sentences
-            with them (``sentences``) are left out of the grammar and so count as errors, in every system alike.
+        missing: the texts' words that the pronunciation dictionary lacks, sorted. They (``words``, ``lm``) or the
+            sentences with them (``sentences``) cannot be heard and so count as errors, in every system alike.
 
     Raises:
-        UserError: pocketsphinx is not installed, or no text is left to make a grammar of.
+        UserError: pocketsphinx is not installed, or no text is left to make a language of.
     """
 
     def __init__(self, mode: Mode, texts: Iterable[str] = ()) -> None:
         self.mode = mode
         self.missing: tuple[str, ...] = ()
-        # Only the open vocabulary needs the 30 MB language model.
-        self._decoder = _decoder() if mode == "open" else _decoder(lm=None)
-        if mode != "open":
-            self._add_grammar(sorted({tuple(text.split()) for text in map(normalise_text, texts) if text}))
+        sentences = sorted({text for text in map(normalise_text, texts) if text})
+        if mode == "open":
+            self._decoder = _decoder()
+        elif mode == "lm":
+            self._decoder = self._with_model(sentences)
+        else:
+            # Only the open vocabulary needs the 30 MB language model.
+            self._decoder = _decoder(lm=None)
+            self._add_grammar([tuple(sentence.split()) for sentence in sentences])
 
     def transcribe(self, wave: np.ndarray) -> str:
         """Recognise one recording.
@@ -67,20 +76,47 @@ class Pocketsphinx:
         found = self._decoder.hyp()
         return normalise_text(found.hypstr) if found else ""
 
+    def _with_model(self, sentences: Sequence[str]) -> Any:
+        if not sentences:
+            raise self._no_language()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "corpus.arpa"
+            path.write_text("\n".join(NGram(sentences).arpa()) + "\n", encoding="utf-8")
+            decoder = _decoder(lm=str(path))
+        known = self._note_missing(decoder, {word for sentence in sentences for word in sentence.split()})
+        if not known:
+            raise self._no_language()
+        return decoder
+
+    def _note_missing(self, decoder: Any, words: set[str]) -> set[str]:
+        known = {word for word in words if decoder.lookup_word(word) is not None}
+        self.missing = tuple(sorted(words - known))
+        return known
+
     def _add_grammar(self, sentences: Sequence[tuple[str, ...]]) -> None:
-        vocabulary = sorted({word for sentence in sentences for word in sentence})
-        known = {word for word in vocabulary if self._decoder.lookup_word(word) is not None}
-        self.missing = tuple(word for word in vocabulary if word not in known)
+        known = self._note_missing(self._decoder, {word for sentence in sentences for word in sentence})
         if self.mode == "words":
             single = all(len(sentence) == 1 for sentence in sentences)
             transitions = word_grammar(sorted(known), single)
         else:
             transitions = sentence_grammar([s for s in sentences if known.issuperset(s)])
         if not transitions:
-            problem = f"its dictionary lacks {', '.join(self.missing[:5])}" if vocabulary else "the corpus has no text"
-            raise UserError(f"evaluate.asr.mode {self.mode}: no grammar can be made, {problem}; use mode open")
+            raise self._no_language()
         self._decoder.add_fsg(_SEARCH, self._decoder.create_fsg(_SEARCH, 0, 1, transitions))
         self._decoder.activate_search(_SEARCH)
+
+    def _no_language(self) -> UserError:
+        problem = f"its dictionary lacks {', '.join(self.missing[:5])}" if self.missing else "the corpus has no text"
+        return UserError(f"evaluate.asr.mode {self.mode}: no language can be made, {problem}; use mode open")
+
+
+def missing_words(texts: Iterable[str]) -> list[str]:
+    """Words of ``texts`` that the pronunciation dictionary lacks, sorted; nothing is loaded but the dictionary."""
+    import pocketsphinx
+
+    with Path(pocketsphinx.get_model_path("en-us/cmudict-en-us.dict")).open(encoding="utf-8") as lines:
+        known = {line.split(None, 1)[0] for line in lines if line.strip()}
+    return sorted({word for text in texts for word in normalise_text(text).split()} - known)
 
 
 Transition = tuple[int, int, float] | tuple[int, int, float, str]

@@ -14,6 +14,8 @@ from typing import Any, Literal
 import yaml
 
 from speech.errors import UserError
+from speech.judges.settings import ASR as ASR
+from speech.judges.settings import Evaluate
 from stages.runtime.schema import fraction, positive, read_section
 from stages.runtime.softvc_params import FinetuneVocoder, SoftUnits, SoftVC, TrainAcoustic, TrainSoftUnits, TrainVocoder
 from stages.runtime.training_params import Pretrain, TrainF0VQ, TrainResynthesis
@@ -163,17 +165,33 @@ class UnitQuality:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One thing spoken and judged: a system's task on the test split, or the recordings themselves."""
+    """One thing spoken and judged: a system's task on the test split, or the recordings themselves.
+
+    ``voices``: of the target corpus, those that the system was trained on or those that it was not. ``melody``: the
+    utterance's own, or another one's; ``semitones`` higher, and ``span`` times as wide (0: flat).
+    """
 
     system: str
     input: str
     task: Literal["copy", "resynthesis", "conversion"]
     units: Literal["own", "shuffled"]
     weights: Literal["trained", "untrained"]
+    voices: Literal["seen", "unseen"] = "seen"
+    melody: Literal["own", "other"] = "own"
+    semitones: float = 0.0
+    span: float = 1.0
 
     def __post_init__(self) -> None:
         if (self.system == "none") != (self.task == "copy"):
             raise ValueError("task 'copy' (ground truth) is the one without a system: use system 'none' with it alone")
+        if self.task != "conversion" and self.voices != "seen":
+            raise ValueError(
+                f"voices '{self.voices}' are those that a conversion is made to; the task is '{self.task}'"
+            )
+        if self.task == "copy" and (self.melody, self.semitones, self.span) != ("own", 0.0, 1.0):
+            raise ValueError("a copy has its own melody: melody, semitones and span are for a system's tasks")
+        if not self.span >= 0:
+            raise ValueError(f"span must be at least 0, not {self.span}")
 
 
 @dataclass(frozen=True)
@@ -185,28 +203,6 @@ class Synthesize:
 
     def __post_init__(self) -> None:
         positive(self, "max_utterances", "targets_per_utterance")
-
-
-@dataclass(frozen=True)
-class ASR:
-    """The speech recogniser and the language it may hear."""
-
-    judge: Literal["pocketsphinx"]
-    mode: Literal["open", "words", "sentences"]
-
-
-@dataclass(frozen=True)
-class Evaluate:
-    """The judges."""
-
-    asr: ASR
-    speaker_judge: Literal["resemblyzer"]
-    speaker_seconds: float
-    f0_tolerance: float
-    bootstrap: int
-
-    def __post_init__(self) -> None:
-        positive(self, "speaker_seconds", "f0_tolerance", "bootstrap")
 
 
 @dataclass(frozen=True)

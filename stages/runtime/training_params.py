@@ -170,9 +170,10 @@ class GeneratorLoss:
 
 @dataclass(frozen=True)
 class TrainResynthesis:
-    """Training of the unit HiFi-GAN."""
+    """Training of the unit HiFi-GAN, speakers by a ``table`` of their own or by d-``vector``."""
 
     use_f0: bool
+    speaker: Literal["table", "vector"]
     adversarial_from_step: int
     generator: GeneratorModel
     discriminator: DiscriminatorModel

@@ -16,16 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from speech.audio import decode_audio
-from speech.errors import AudioError, UserError
+from respeak.judges.panel import speaker_judge
+from speech.errors import UserError
+from speech.judges.cache import Answers, Joined, Recording
+from speech.judges.settings import Evaluate
 from speech.metrics.speaker import cosine_scores, join_groups
 from speech.shards import read_shard, shard_paths, speakers_schema, write_shard
-from stages.runtime.jobs import Job
+from stages.runtime.judging import ANSWERS
 
-DIM = 256
 SAMPLE_RATE = 16_000
 ENROLMENT_GROUPS = 5
-GROUPS_PER_TASK = 16
+GROUPS_PER_TASK = 6
 
 
 @dataclass(frozen=True)
@@ -78,23 +79,53 @@ class Trials:
                 yield {**common, "claimed": speaker, "score": score}
 
 
-def judge_speakers(job: Job, made: Path, corpora: Sequence[Path], seconds: float, seed: int) -> Trials:
-    """Embed enrolment and test groups in worker processes and score all pairs.
+@dataclass(frozen=True)
+class Embedding:
+    """What one task embeds: some groups, by which judge."""
+
+    judge: str
+    groups: tuple[Group, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The trials of an experiment before anything is heard: who is enrolled, what is joined, the tasks to embed it."""
+
+    enrolment: list[Group]
+    groups: list[Group]
+    tasks: dict[str, Embedding]
+
+    def score(self, parts: Path) -> Trials:
+        """Score all pairs, from the files that the tasks left in ``parts``."""
+        vectors = np.stack([row["embedding"] for name in self.tasks for row in read_shard(parts / name)])
+        speakers = sorted({group.speaker for group in self.enrolment})
+        owners = np.array([group.speaker for group in self.enrolment])
+        enrolled = np.stack([vectors[: len(owners)][owners == name].mean(axis=0) for name in speakers])
+        scores = cosine_scores(vectors[len(owners) :], enrolled)
+        return Trials(
+            self.groups, speakers, np.array([speakers.index(g.speaker) for g in self.groups], np.int64), scores
+        )
+
+
+def plan_trials(made: Path, corpora: Sequence[Path], settings: Evaluate, seed: int) -> Plan:
+    """Choose enrolment and test groups.
 
     Raises:
         UserError: an utterance is meant to be a speaker whom no corpus has, or a shard is damaged.
     """
-    enrolment = enrolment_groups(corpora, seconds, seed)
-    speakers = sorted({group.speaker for group in enrolment})
-    groups = trial_groups(made, seconds, seed)
-    if unknown := sorted({group.speaker for group in groups} - set(speakers)):
+    enrolment = enrolment_groups(corpora, settings.speaker_seconds, seed)
+    groups = trial_groups(made, settings.speaker_seconds, seed)
+    if unknown := sorted({group.speaker for group in groups} - {group.speaker for group in enrolment}):
         names = " and ".join(str(corpus) for corpus in dict.fromkeys(corpora))
         raise UserError(f"{made}: speaker '{unknown[0]}' is in neither {names}; run 'dvc repro' again")
-    vectors = _embed(job, [*enrolment, *groups])
-    owners = np.array([group.speaker for group in enrolment])
-    enrolled = np.stack([vectors[: len(enrolment)][owners == name].mean(axis=0) for name in speakers])
-    scores = cosine_scores(vectors[len(enrolment) :], enrolled)
-    return Trials(groups, speakers, np.array([speakers.index(g.speaker) for g in groups], np.int64), scores)
+    together = [*enrolment, *groups]
+    tasks = {
+        f"speakers-{i // GROUPS_PER_TASK:05d}.parquet": Embedding(
+            settings.speaker_judge, tuple(together[i : i + GROUPS_PER_TASK])
+        )
+        for i in range(0, len(together), GROUPS_PER_TASK)
+    }
+    return Plan(enrolment, groups, tasks)
 
 
 def trial_groups(made: Path, seconds: float, seed: int) -> list[Group]:
@@ -134,40 +165,27 @@ def _join(name: str, speaker: str, clips: list[Clip], seconds: float, seed: int,
     return [Group(f"{name}#{n}", speaker, tuple(clips[i] for i in members)) for n, members in enumerate(joined)]
 
 
-def _embed(job: Job, groups: Sequence[Group]) -> np.ndarray:
-    """D-vectors ``(G, 256)`` float32 of groups."""
-    starts = range(0, len(groups), GROUPS_PER_TASK)
-    tasks = {f"speakers-{i // GROUPS_PER_TASK:05d}.parquet": tuple(groups[i : i + GROUPS_PER_TASK]) for i in starts}
-    job.run(tasks, embed_groups, f"{job.output}: speakers")
-    found = [row["embedding"] for name in tasks for row in read_shard(job.parts / name)]
-    return np.stack(found)
-
-
-def embed_groups(groups: Sequence[Group], output: Path) -> dict[str, int]:
-    """Write the d-vectors of joined utterances, in the order given."""
-    from speech.judges.speaker import embed
-
-    waves = _read_clips({clip for group in groups for clip in group.clips})
+def embed_groups(task: Embedding, output: Path) -> dict[str, int]:
+    """Write the embeddings of joined utterances, in the order given; the report counts answers found and made."""
+    answers, judge = Answers(ANSWERS), speaker_judge(task.judge)
+    recordings = _read_clips({clip for group in task.groups for clip in group.clips})
     rows = []
-    for group in groups:
-        joined = np.concatenate([waves[clip] for clip in group.clips])
-        rows.append({"id": group.name, "speaker": group.speaker, "embedding": embed(joined)})
-    write_shard(output, rows, speakers_schema(DIM))
-    return {"groups": len(rows)}
+    for group in task.groups:
+        joined = Joined(tuple(recordings[clip] for clip in group.clips))
+        vector = answers.ask(judge, joined)["embedding"]
+        rows.append({"id": group.name, "speaker": group.speaker, "embedding": np.array(vector, np.float32)})
+    write_shard(output, rows, speakers_schema(len(rows[0]["embedding"])))
+    return {"found": answers.found, "judged": answers.judged}
 
 
-def _read_clips(clips: set[Clip]) -> dict[Clip, np.ndarray]:
+def _read_clips(clips: set[Clip]) -> dict[Clip, Recording]:
     wanted = {(clip.shard, clip.id): clip for clip in clips}
-    waves: dict[Clip, np.ndarray] = {}
+    found: dict[Clip, Recording] = {}
     for shard in sorted({clip.shard for clip in clips}):
         for row in read_shard(shard, ["id", "audio"]):
             clip = wanted.get((shard, row["id"]))
-            if clip is None:
-                continue
-            try:
-                wave = decode_audio(row["audio"])
-            except AudioError as error:
-                raise UserError(f"{shard}: utterance '{clip.id}': {error}") from None
-            # Padding says nothing of the speaker.
-            waves[clip] = wave[: round(clip.seconds * SAMPLE_RATE)]
-    return waves
+            if clip is not None:
+                # Padding says nothing of the speaker.
+                samples = round(clip.seconds * SAMPLE_RATE)
+                found[clip] = Recording(row["audio"], f"{shard}: utterance '{clip.id}'", samples)
+    return found

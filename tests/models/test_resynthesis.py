@@ -149,3 +149,19 @@ def test_wave_quantiser_learns_from_the_waveform_through_its_codes() -> None:
     (made.square().mean() + quantised.commit_loss).backward()
     grads = [parameter.grad for parameter in model.encoder.parameters()]
     assert all(grad is not None and grad.abs().sum() > 0 for grad in grads)
+
+
+def test_a_speaker_by_vector_need_not_be_one_of_training() -> None:
+    torch.manual_seed(0)
+    model: Any = UnitGenerator(5, 0, f0_quantizer=TINY_F0, source="harmonic", speaker_dim=6, **TINY).eval()
+    for name, parameter in model.vocoder.named_parameters():
+        if name.endswith("original0"):
+            parameter.data.fill_(1.0)
+    units, f0 = torch.arange(4).view(1, 4), torch.randn(1, 1, 16)
+    register, vectors = torch.tensor([[120.0, 20.0]]), torch.nn.functional.normalize(torch.randn(2, 1, 6), dim=2)
+    with torch.no_grad():
+        waves = [model(units, f0, vector, register) for vector in vectors]
+        assert not torch.allclose(*waves)
+        assert torch.equal(model.contour(f0, vectors[0], 2 * register), 2 * model.contour(f0, vectors[0], register))
+    with pytest.raises(ValueError, match="pass register"):
+        model(units, f0, vectors[0])

@@ -95,7 +95,8 @@ def wait_for_work(process: subprocess.Popen[bytes], scratch: Path, pattern: str)
     while process.poll() is None:
         assert time.monotonic() < deadline, f"nothing was written to {scratch}/{pattern}"
         with contextlib.suppress(FileNotFoundError):
-            if any(path.stat().st_mtime_ns > began for path in scratch.glob(pattern)):
+            written = (path for path in scratch.glob(pattern) if not path.name.startswith("."))
+            if any(path.stat().st_mtime_ns > began for path in written):
                 return
         time.sleep(0.002)
 
@@ -177,14 +178,14 @@ def test_a_stage_over_a_cluster_ends_in_the_same_bits(prepared: Path) -> None:
     for project in (here, there):
         shutil.copytree(prepared, project, ignore=shutil.ignore_patterns("features", "f0", "kmeans", "pretrain"))
     finish(stage(here, "f0", "--variant", "digits"))
-    with local_cluster(there, there) as (address, workers):
+    with local_cluster(there, there) as cluster:
         params = yaml.safe_load((there / "params.yaml").read_text())
-        params["runtime"]["cluster"] = address
+        params["runtime"]["cluster"] = cluster.address
         (there / "params.yaml").write_text(yaml.safe_dump(params))
         process = stage(there, "f0", "--variant", "digits")
         wait_for_work(process, there / ".scratch", "f0*/*/reports/*.json")
         assert process.poll() is None, "a worker was to be killed at work"
-        workers[0].kill()
+        cluster.workers[0].kill()
         finish(process)
     assert contents(there / "data/digits/f0") == contents(here / "data/digits/f0")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import soundfile
 
 from speech.audio import resample
 from speech.errors import UserError
-from speech.judges.asr import Pocketsphinx, sentence_grammar, word_grammar
+from speech.judges.asr import Mode, Pocketsphinx, missing_words, sentence_grammar, word_grammar
 
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
@@ -45,18 +46,23 @@ def test_sentences_are_told_apart(shared: Path) -> None:
     texts = dict(line.split("|")[::2] for line in (folder / "metadata.csv").read_text().splitlines())
     name = "LJ001-0002"
     wave, rate = soundfile.read(next((folder / "wavs").glob(f"{name}.*")), dtype="float32")
-    judge = Pocketsphinx("sentences", texts.values())
-    assert judge.transcribe(resample(wave, rate)) == "in being comparatively modern"
+    for mode in ("sentences", "lm"):
+        judge = Pocketsphinx(cast(Mode, mode), texts.values())
+        assert judge.transcribe(resample(wave, rate)) == "in being comparatively modern"
 
 
 def test_unknown_words_are_named_and_left_out() -> None:
     judge = Pocketsphinx("words", ["one xyzzyplugh", "two"])
-    assert judge.missing == ("xyzzyplugh",)
+    assert judge.missing == ("xyzzyplugh",) == tuple(missing_words(["one xyzzyplugh", "two"]))
+    assert Pocketsphinx("lm", ["one xyzzyplugh", "two"]).missing == ("xyzzyplugh",)
     assert judge.transcribe(np.zeros(1600, np.float32)) in ("", "one", "two")
     with pytest.raises(UserError, match="lacks xyzzyplugh"):
         Pocketsphinx("sentences", ["one xyzzyplugh"])
-    with pytest.raises(UserError, match="no text"):
-        Pocketsphinx("words", [])
+    with pytest.raises(UserError, match="lacks xyzzyplugh"):
+        Pocketsphinx("lm", ["xyzzyplugh"])
+    for mode in ("words", "sentences", "lm"):
+        with pytest.raises(UserError, match="no text"):
+            Pocketsphinx(cast(Mode, mode), [])
 
 
 def accepts(transitions: list, words: tuple[str, ...]) -> bool:

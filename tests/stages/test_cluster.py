@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from speech.errors import UserError
+from stages.runtime.faults import LostError
 from stages.runtime.jobs import Job
 from stages.runtime.params import Runtime
 from tests.cluster import Cluster, local_cluster
@@ -44,12 +47,11 @@ def job(folder: Path, runtime: Runtime) -> Job:
 
 
 def test_a_killed_workers_shard_is_made_by_the_other(cluster: Cluster, tmp_path: Path) -> None:
-    address, workers = cluster
     log = tmp_path / "log"
     tasks = {f"{i}.txt": (str(log), "deadly" if i == 3 else "x" * i) for i in range(8)}
-    on_cluster = job(tmp_path / "cluster", dataclasses.replace(RUNTIME, cluster=address))
+    on_cluster = job(tmp_path / "cluster", dataclasses.replace(RUNTIME, cluster=cluster.address))
     reports = on_cluster.run(tasks, write_and_kill_once)
-    assert sum(worker.poll() is not None for worker in workers) == 1
+    assert sum(worker.poll() is not None for worker in cluster.workers) == 1
     here = job(tmp_path / "here", RUNTIME)
     assert reports == here.run(tasks, write_and_kill_once)
     for work in (on_cluster, here):
@@ -59,7 +61,7 @@ def test_a_killed_workers_shard_is_made_by_the_other(cluster: Cluster, tmp_path:
 
 
 def test_a_users_error_comes_back_as_one(cluster: Cluster, tmp_path: Path) -> None:
-    runtime = dataclasses.replace(RUNTIME, cluster=cluster[0])
+    runtime = dataclasses.replace(RUNTIME, cluster=cluster.address)
     with pytest.raises(UserError, match="this one is bad"):
         job(tmp_path / "bad", runtime).run({"a.txt": (str(tmp_path / "log"), "bad")}, count_then_write)
 
@@ -67,5 +69,28 @@ def test_a_users_error_comes_back_as_one(cluster: Cluster, tmp_path: Path) -> No
 def test_no_scheduler_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stages.runtime.engine.CONNECT_SECONDS", 1)
     runtime = dataclasses.replace(RUNTIME, cluster="tcp://127.0.0.1:9")
-    with pytest.raises(UserError, match=r"no Dask scheduler at tcp://127\.0\.0\.1:9"):
+    with pytest.raises(LostError, match=r"no Dask scheduler at tcp://127\.0\.0\.1:9"):
         job(tmp_path, runtime).run({"a.txt": (str(tmp_path / "log"), "x")}, count_then_write)
+
+
+def wait_long(payload: Any, path: Path) -> dict[str, Any]:
+    Path(payload).touch()
+    time.sleep(60)
+    return {}
+
+
+def test_a_lost_scheduler_is_said_and_not_waited_for(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stages.runtime.engine.CONNECT_SECONDS", 3)
+    started = tmp_path / "started"
+    work = job(tmp_path, dataclasses.replace(RUNTIME, cluster=cluster.address))
+
+    def kill_scheduler() -> None:
+        while not started.exists():
+            time.sleep(0.05)
+        cluster.scheduler.kill()
+
+    threading.Thread(target=kill_scheduler, daemon=True).start()
+    with pytest.raises(LostError, match=r"a\.txt: the cluster is gone"):
+        work.run({"a.txt": str(started)}, wait_long)

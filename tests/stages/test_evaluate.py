@@ -15,10 +15,12 @@ import soundfile
 
 from speech.audio import Conditioning, condition, decode_audio, encode_audio
 from speech.errors import UserError
+from speech.judges import cache
+from speech.judges.cache import Judge
 from speech.pitch import extract_f0
 from speech.shards import AUDIO, F0, SYNTHESIS, read_rows, write_shard
 from stages import evaluate
-from stages.runtime import jobs
+from stages.runtime import jobs, judging
 from stages.runtime.params import ASR, Corpus, Experiment, Roles, load_params
 from stages.runtime.stage import Stage
 
@@ -83,7 +85,7 @@ def judge(corpus: Path, project: Path, tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "data").symlink_to(corpus / "data")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(jobs, "open_executor", lambda runtime: InProcess(1))
-    evaluate._recogniser.cache_clear()
+    judging.corpus_texts.cache_clear()
 
     def call(task: str = "copy", change: Change = lambda row: row, prepare: Callable[[], None] = lambda: None) -> Any:
         made = [row for row in map(change, sources()) if row is not None]
@@ -141,6 +143,30 @@ def test_recordings_are_recognised_and_have_no_f0_errors_to_report(judge: Any) -
     assert len(trials) == 3 * metrics["speaker_groups"]
     judged = {id_ for trial in trials for id_ in trial["utterances"].split()}
     assert judged == set(rows)
+
+
+def test_unchanged_audio_is_not_judged_again(judge: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = judge("resynthesis")
+    monkeypatch.setattr(cache, "_loaded", {})
+    monkeypatch.setattr(Judge, "__call__", lambda *heard: pytest.fail("judged again"))
+    assert judge("resynthesis") == first
+
+
+def test_only_what_changed_is_judged_again(judge: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    judge("copy")
+    heard: list[str] = []
+    listen = Judge.__call__
+
+    def note(self: Judge, *what: Any) -> Any:
+        heard.append(self.settings["judge"])
+        return listen(self, *what)
+
+    monkeypatch.setattr(Judge, "__call__", note)
+    _, rows = judge("copy", lambda row: row | ({"audio": quiet(row)} if row["id"] == "theo-six-0" else {}))
+    assert rows["theo-six-0"]["hypothesis"] != "six"
+    assert heard.count("pocketsphinx") == 1
+    # The group of joined utterances that it is in.
+    assert heard.count("resemblyzer") == 1
 
 
 def test_unchanged_audio_has_hardly_an_f0_error_and_silence_loses_every_voiced_frame(judge: Any) -> None:

@@ -118,7 +118,7 @@ def test_training_learns(tmp_path: Path) -> None:
     module = f0_vq()
     module.schedule = Schedule(learning_rate=5e-3)
     history, _ = train(
-        module, tmp_path, dataclasses.replace(LOOP, steps=60, log_every=20, validate_every=60, checkpoint_every=60)
+        module, tmp_path, dataclasses.replace(LOOP, steps=200, log_every=20, validate_every=200, checkpoint_every=200)
     )
     losses = [row["train/loss_f0"] for row in history if "train/loss_f0" in row]
     assert losses[-1] < 0.5 * losses[0]
