@@ -248,6 +248,9 @@ def _soft_renderings(
     from speech.audio import decode_audio
     from speech.units import shuffle_units
 
+    experiment = part.experiment
+    if (experiment.voices, experiment.melody, experiment.semitones, experiment.span) != ("seen", "own", 0.0, 1.0):
+        raise UserError(f"{experiment.input}: Soft-VC has its own voices and melody; set none in the experiment")
     said: list[tuple[dict[str, Any], str]] = []
     contents: list[np.ndarray] = []
     start = time.perf_counter()
@@ -258,7 +261,7 @@ def _soft_renderings(
         # Units of the corpus are normalised by all that a speaker says there.
         by_units = system.content_kind == "units"
         content = units_row["units"] if by_units else system.content(decode_audio(source["audio"]))
-        if part.experiment.units == "shuffled":
+        if experiment.units == "shuffled":
             content = shuffle_units(content, [part.seed, zlib.crc32(source["id"].encode())])
         said += [(source, voice) for voice in voices]
         contents += [content] * len(voices)
@@ -296,7 +299,7 @@ def _choose_voices(stage: Stage, experiment: Experiment, utterances: Sequence[Ut
     if experiment.task == "copy":
         return {u.id: (u.speaker,) for u in utterances}
     config = read_config(Path(experiment.input))
-    known, by_vector = config["speakers"], bool(config["model"].get("speaker_dim"))
+    known, by_vector = config["speakers"], bool(config.get("model", {}).get("speaker_dim"))
     if experiment.task == "resynthesis":
         for utterance in utterances:
             if utterance.speaker not in known and not by_vector:
