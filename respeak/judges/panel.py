@@ -96,8 +96,10 @@ def describe(evaluate: Evaluate, f0: dict[str, Any]) -> dict[str, str]:
     model = f" {asr.model}" if asr.model else ""
     packages = {"pocketsphinx": "pocketsphinx", "torchaudio": "torchaudio", "ctc": "transformers"}
     version = package_version(packages.get(asr.judge, "transformers"))
+    resemblyzer = package_version("Resemblyzer")
+    pitch = f"{f0['method']}, {f0['floor_hz']:g} to {f0['ceil_hz']:g} Hz"
     return {
         "asr": f"{asr.judge} {version}{model}, mode {asr.mode}",
-        "f0": f"{f0['method']}, {f0['floor_hz']:g} to {f0['ceil_hz']:g} Hz, gross above {100 * evaluate.f0_tolerance:g} %",
-        "speaker": f"{evaluate.speaker_judge} {package_version('Resemblyzer')}, joined to {evaluate.speaker_seconds:g} s",
+        "f0": f"{pitch}, gross above {100 * evaluate.f0_tolerance:g} %",
+        "speaker": f"{evaluate.speaker_judge} {resemblyzer}, joined to {evaluate.speaker_seconds:g} s",
     }
