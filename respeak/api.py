@@ -6,8 +6,7 @@ pitch that a z-score means (Polyak et al. 2021, section 2; reference inference o
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ import numpy as np
 
 from respeak.bundle import ENCODER, Bundle
 from respeak.units import UnitEncoder, conditioning_of, find_device, pieces
-from respeak.vocoding import Vocoding, Voice
-from speech.errors import AudioError, UserError
+from respeak.vocoding import Request, Vocoding
+from respeak.voices import Voice, heard_voice, nearest_speaker
+from speech.errors import UserError
 from speech.intonation import UNCHANGED, Intonation, carry_melody, intone
 
 
@@ -109,7 +109,7 @@ class System:
                 "system trained with train_resynthesis.speaker=vector speaks as somebody in a recording"
             )
         conditioned, num_speech = self.condition(wave, rate)
-        return self._voice_of(conditioned[:num_speech], self._track(conditioned), name)
+        return heard_voice(conditioned[:num_speech], self._track(conditioned), name)
 
     def condition(self, wave: np.ndarray, rate: int) -> tuple[np.ndarray, int]:
         """Prepare audio as the corpora were: 16 kHz, trimmed, peak-normalised, padded.
@@ -225,10 +225,21 @@ class System:
 
         ``source`` says by what statistics F0 is z-scored, as in `normalise_f0`; the rest as in `convert`.
         """
+        (wave,) = self.generate_many([self.plan(encoded, voice, source, intonation, melody)])
+        return wave[: encoded.num_speech]
+
+    def plan(
+        self,
+        encoded: Encoded,
+        voice: Voice,
+        source: str | Mapping[str, Any] | None = None,
+        intonation: Intonation = UNCHANGED,
+        melody: np.ndarray | None = None,
+    ) -> Request:
+        """What `speak` will have generated; arguments and errors as there."""
         voiced = encoded.f0 > 0
         f0 = self.normalise_f0(encoded.f0, source) if melody is None else carry_melody(melody, voiced)
-        f0 = self.intone(f0, voiced, voice, intonation)
-        return self.generate(encoded.units, f0, voice)[: encoded.num_speech]
+        return Request(encoded.units, self.intone(f0, voiced, voice, intonation), voice)
 
     def say(
         self,
@@ -248,13 +259,25 @@ class System:
             UserError: as `generate` and `intone`; or the system does not know how long units last, or how often they
                 are voiced.
         """
+        request = self.plan_units(units, voice, intonation, melody, deduplicated)
+        return self.generate_many([request])[0]
+
+    def plan_units(
+        self,
+        units: np.ndarray,
+        voice: str | Voice,
+        intonation: Intonation = UNCHANGED,
+        melody: np.ndarray | None = None,
+        deduplicated: bool = False,
+    ) -> Request:
+        """What `say` will have generated; arguments and errors as there."""
         voice = self.voice(voice)
         self._check_units(units)
         if deduplicated:
             changes = np.flatnonzero(np.diff(np.asarray(units, dtype=np.int64), prepend=-1))
             units = self.vocoding.repeat(units[changes])
         if self.vocoding.model.quantizer is None:
-            return self.generate(units, None, voice)
+            return Request(units, None, voice)
         if self.bundle.voicing is None:
             raise UserError(
                 f"{self.bundle.path}: does not say which units are voiced, so units alone are not enough; train the "
@@ -265,7 +288,7 @@ class System:
             f0 = self.intone(np.zeros(len(voiced), np.float32), voiced, voice, Intonation(intonation.semitones, 0.0))
         else:
             f0 = self.intone(carry_melody(melody, voiced), voiced, voice, intonation)
-        return self.generate(units, f0, voice)
+        return Request(units, f0, voice)
 
     def intone(self, f0: np.ndarray, voiced: np.ndarray, voice: Voice, intonation: Intonation) -> np.ndarray:
         """Change a z-scored melody (N,), voiced where the mask (N,) says so, as ``voice`` is to speak it.
@@ -315,9 +338,13 @@ class System:
         Raises:
             UserError: unknown speaker, a unit that is none, no unit, or F0 of another length.
         """
-        voice = self.voice(speaker)
-        self._check(units, f0)
-        return self.vocoding.generate(units, f0, voice)
+        return self.generate_many([Request(units, f0, self.voice(speaker))])[0]
+
+    def generate_many(self, requests: Sequence[Request]) -> list[np.ndarray]:
+        """What `generate` gives for each, those of one length at once; errors as there."""
+        for request in requests:
+            self._check(request.units, request.f0)
+        return self.vocoding.generate_many(requests)
 
     def _pieces(self, wave: np.ndarray) -> Iterator[tuple[np.ndarray, slice]]:
         return pieces(wave, self.bundle.config["audio"]["pad_multiple"])
@@ -334,34 +361,8 @@ class System:
 
     def _own_voice(self, speech: np.ndarray, f0: np.ndarray) -> Voice:
         if self.vocoding.model.speaker_dim:
-            return self._voice_of(speech, f0, "the recording")
-        return self.voice(self._nearest_speaker(speech))
-
-    def _voice_of(self, speech: np.ndarray, f0: np.ndarray, name: str) -> Voice:
-        from speech.pitch import voiced_statistics
-
-        if importlib.util.find_spec("resemblyzer") is None:
-            raise UserError("hearing who speaks needs Resemblyzer: install it, or name one of the system's speakers")
-        from speech.judges.speaker import embed
-
-        try:
-            stats = voiced_statistics(f0)
-        except UserError:
-            raise AudioError(f"{name}: has no voiced speech, by which a voice is known") from None
-        return Voice(name, stats, None, embed(speech))
-
-    def _nearest_speaker(self, speech: np.ndarray) -> str:
-        if len(self.speakers) == 1:
-            return self.speakers[0]
-        advice = f"say who speaks (--speaker); {self.bundle.path} has {', '.join(self.speakers)}"
-        if not self.bundle.vectors:
-            raise UserError(f"the system has no d-vectors to find the speaker by: {advice}")
-        if importlib.util.find_spec("resemblyzer") is None:
-            raise UserError(f"finding the speaker needs Resemblyzer: install it, or {advice}")
-        from speech.judges.speaker import embed, similarity
-
-        heard = embed(speech)
-        return max(self.bundle.vectors, key=lambda name: float(similarity(heard, self.bundle.vectors[name])))
+            return heard_voice(speech, f0, "the recording")
+        return self.voice(nearest_speaker(self.bundle, speech))
 
     def _check_units(self, units: np.ndarray) -> None:
         known = self.bundle.config["kmeans"]["k"]

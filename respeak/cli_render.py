@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from respeak.api import System
-    from respeak.vocoding import Voice
+    from respeak.voices import Voice
     from speech.decode import IsolatedDecoder
     from speech.intonation import Intonation
     from speech.unit_formats import Found

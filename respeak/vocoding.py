@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from respeak.context import Context
+from respeak.voices import Voice
 from speech.errors import UserError
 from speech.pitch import location_scale
 
@@ -26,20 +27,12 @@ BAND_STEP, BAND_LIMIT = 0.02, 3.0
 
 
 @dataclass(frozen=True)
-class Voice:
-    """Who is to speak.
+class Request:
+    """What is to be spoken: units ``(N,)``, their normalised F0 ``(4 N,)`` or None, and the voice."""
 
-    Attributes:
-        name: for messages.
-        stats: F0 statistics, ``{"hz": {"mean", "std"}, "log": {"mean", "std"}, ...}``.
-        row: of the system's speaker table; None for somebody who is not in it.
-        vector: d-vector ``(256,)`` float32; None where there is none.
-    """
-
-    name: str
-    stats: Mapping[str, Any]
-    row: int | None = None
-    vector: np.ndarray | None = None
+    units: np.ndarray
+    f0: np.ndarray | None
+    voice: Voice
 
 
 class Vocoding:
@@ -74,6 +67,37 @@ class Vocoding:
             own = slice(start * self.unit_hop, stop * self.unit_hop)
             wave[own], phase = self._piece(units, f0, speaker, start, stop, phase)
         return wave
+
+    def generate_many(self, requests: Sequence[Request]) -> list[np.ndarray]:
+        """What `generate` gives for each, recordings of the same length side by side in batches.
+
+        Padding others to one length would change their ends, which the network sees.
+        """
+        made: dict[int, np.ndarray] = {}
+        alike: dict[tuple[int, bool], list[int]] = {}
+        for number, request in enumerate(requests):
+            alike.setdefault((len(request.units), request.f0 is None), []).append(number)
+        for (length, _), numbers in alike.items():
+            seconds = length * self.unit_hop / SAMPLE_RATE
+            size = max(1, int(GENERATE_SECONDS / seconds)) if length % self.context.grid == 0 else 1
+            for start in range(0, len(numbers), size):
+                batch = numbers[start : start + size]
+                made |= zip(batch, self._together([requests[number] for number in batch]), strict=True)
+        return [made[number] for number in range(len(requests))]
+
+    def _together(self, requests: Sequence[Request]) -> list[np.ndarray]:
+        if len(requests) == 1:
+            return [self.generate(requests[0].units, requests[0].f0, requests[0].voice)]
+        import torch
+
+        units = torch.from_numpy(np.stack([np.asarray(request.units, dtype=np.int64) for request in requests]))
+        tracks = [request.f0 for request in requests if request.f0 is not None]
+        f0 = torch.from_numpy(np.stack(tracks)).float()[:, None].to(self.device) if tracks else None
+        speakers, registers = zip(*(self._speaker(request.voice) for request in requests), strict=True)
+        register = None if registers[0] is None else torch.cat(registers)
+        with torch.inference_mode():
+            waves = self.model(units.to(self.device), f0, torch.cat(speakers), register)
+        return list(waves[:, 0].float().cpu().numpy())
 
     def repeat(self, units: np.ndarray) -> np.ndarray:
         """Units without repetitions (R,), each as often as it should last: (L,) int64.

@@ -30,9 +30,10 @@ from stages.runtime.stage import Stage, stage_main
 from stages.runtime.voices import mean_vectors
 
 if TYPE_CHECKING:
-    from respeak.vocoding import Voice
+    from respeak.voices import Voice
 
-ROWS_PER_PART = 16
+# Enough that recordings of the same length, which are spoken together, are many.
+ROWS_PER_PART = 64
 FIGURE_ROWS = 3
 
 
@@ -190,7 +191,7 @@ def _strangers(
     stage: Stage, experiment: Experiment, utterances: Sequence[Utterance], voices: Mapping[str, Sequence[str]]
 ) -> dict[str, Voice]:
     """Sources and targets whom the system does not know, with what their corpora know of them."""
-    from respeak.vocoding import Voice
+    from respeak.voices import Voice
 
     config = read_config(Path(experiment.input))
     sources, targets = {u.speaker for u in utterances}, {name for names in voices.values() for name in names}

@@ -13,6 +13,8 @@ from torch.nn.functional import avg_pool1d, leaky_relu, normalize, pad
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import weight_norm
 
+from models.hifigan.sending import Sendable
+
 SLOPE = 0.1
 Output = tuple[Tensor, list[Tensor]]
 
@@ -105,7 +107,7 @@ class ScaleDiscriminator(nn.Module):
         return _run(self.convs, self.conv_post, wave, wave.shape[0])
 
 
-class Discriminators(nn.Module):
+class Discriminators(Sendable):
     """All periods and scales together: ``(B, 1, T)`` to one (score, features) per discriminator, periods first.
 
     Scale *i* sees the wave averaged down i times; the first is spectrally normalised. ``width`` 1.0 is published.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.functional import embedding, one_hot
+
+from models.resynthesis import ranks
 
 
 class Quantised(NamedTuple):
@@ -20,7 +21,7 @@ class Quantised(NamedTuple):
     commit_loss: Tensor
     """Mean squared distance of the inputs to their codes."""
     entropy: Tensor
-    """Of the code distribution of this batch, in nats."""
+    """Of the code distribution of this batch (in training that of all processes), in nats."""
 
 
 class Codebook(nn.Module):
@@ -28,7 +29,8 @@ class Codebook(nn.Module):
 
     Everything it learns from is a buffer, so that a resumed training equals an unbroken one. A code whose running
     count falls below 1 restarts at a random vector of the batch; the first training batch initialises all of them.
-    With several processes the sums are reduced and rank 0's random choices are used by all.
+    Several processes learn from their joint batch, each the same, if their random numbers are (Dhariwal et al. reduce
+    the sums instead, and draw restarts from one process's share).
     """
 
     codes: Tensor
@@ -47,15 +49,17 @@ class Codebook(nn.Module):
     def forward(self, x: Tensor) -> Quantised:
         """Quantise ``(B, D, T)`` vectors; in training the codes follow them afterwards."""
         flat = x.transpose(1, 2).reshape(-1, x.shape[1])
+        everyone = ranks.joint(flat.detach()) if self.training else flat.detach()
         if self.training and not self.initialised:
-            self._initialise(flat.detach())
-        codes = self.nearest(flat)
+            self._initialise(everyone)
+        chosen_by_all = self.nearest(everyone)
+        codes = ranks.own(chosen_by_all) if self.training else chosen_by_all
         vectors = embedding(codes, self.codes).view(x.shape[0], x.shape[2], -1).transpose(1, 2)
         commit = (vectors.detach() - x).square().mean()
-        chosen = one_hot(codes, len(self.codes)).to(flat.dtype)
+        chosen = one_hot(chosen_by_all, len(self.codes)).to(flat.dtype)
         share = chosen.mean(0)
         if self.training:
-            self._update(flat.detach(), chosen)
+            self._update(everyone, chosen)
         entropy = -(share * torch.log(share + 1e-8)).sum()
         return Quantised(codes.view(x.shape[0], -1), x + (vectors - x).detach(), commit, entropy)
 
@@ -78,9 +82,6 @@ class Codebook(nn.Module):
     @torch.no_grad()
     def _update(self, flat: Tensor, chosen: Tensor) -> None:
         batch_sum, batch_count = chosen.t() @ flat, chosen.sum(0)
-        if _distributed():
-            dist.all_reduce(batch_sum)
-            dist.all_reduce(batch_count)
         self.running_sum.mul_(self.decay).add_(batch_sum, alpha=1 - self.decay)
         self.running_count.mul_(self.decay).add_(batch_count, alpha=1 - self.decay)
         used = (self.running_count >= 1.0).unsqueeze(1)
@@ -94,11 +95,4 @@ class Codebook(nn.Module):
         if repeats > 1:
             flat = flat.repeat(repeats, 1)
             flat = flat + torch.randn_like(flat) * (0.01 / dim**0.5)
-        picked = flat[torch.randperm(len(flat), device=flat.device)[:size]].to(self.codes.dtype)
-        if _distributed():
-            dist.broadcast(picked, 0)
-        return picked
-
-
-def _distributed() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+        return flat[torch.randperm(len(flat), device=flat.device)[:size]].to(self.codes.dtype)

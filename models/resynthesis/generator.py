@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from models.hifigan.generator import Generator
+from models.hifigan.sending import Sendable
 from models.hifigan.source import F0_RANGE, NOISE_SAMPLES, excitation
 from models.resynthesis.durations import DurationPredictor
 from models.resynthesis.f0_vq import F0VQVAE
 
 
-class UnitGenerator(nn.Module):
+class UnitGenerator(Sendable):
     """Embeds units, F0 tokens and the speaker, aligns their rates by repetition, and runs HiFi-GAN on them.
 
     Args:

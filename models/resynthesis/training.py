@@ -17,6 +17,7 @@ from torch.nn.functional import mse_loss
 
 from models.hifigan import losses
 from models.hifigan.discriminators import Discriminators, Output
+from models.resynthesis import ranks
 from models.resynthesis.durations import DurationPredictor, runs_of, whole_runs
 from models.resynthesis.f0_vq import F0VQVAE
 from speech.mel import PUBLISHED
@@ -49,6 +50,8 @@ class TrainingModule(L.LightningModule):
 
     monitored: str
     """Name of the validation series that says how good the model is."""
+    parallel = False
+    """Whether several processes can train it, each with its share of a batch: every step goes by `descend`."""
 
     def __init__(self, schedule: Schedule, seed: int) -> None:
         super().__init__()
@@ -69,6 +72,13 @@ class TrainingModule(L.LightningModule):
                 group["lr"] = self.schedule.rate(self.step)
         return optimisers
 
+    def descend(self, optimiser: Any, loss: Tensor) -> None:
+        """One step down the gradient of a loss, which is a mean over this process's share of the batch."""
+        optimiser.zero_grad()
+        self.manual_backward(loss)
+        ranks.average_gradients(p for group in optimiser.param_groups for p in group["params"])
+        optimiser.step()
+
     def validation_step(self, batch: Batch, index: int) -> None:
         """Collect the batch's metrics; the keeper of the run takes their means."""
         self.validation.append(self.judge(batch))
@@ -82,6 +92,7 @@ class F0VQTraining(TrainingModule):
     """Mean squared error of the reconstruction plus the weighted commitment loss."""
 
     monitored = "valid/loss_f0"
+    parallel = True
 
     def __init__(self, model: F0VQVAE, commit_weight: float, schedule: Schedule, seed: int) -> None:
         super().__init__(schedule, seed)
@@ -97,9 +108,7 @@ class F0VQTraining(TrainingModule):
         (optimiser,) = self.begin()
         f0_hat, quantised = self.model(batch["f0"])
         loss = mse_loss(f0_hat, batch["f0"])
-        optimiser.zero_grad()
-        self.manual_backward(loss + self.commit_weight * quantised.commit_loss)
-        optimiser.step()
+        self.descend(optimiser, loss + self.commit_weight * quantised.commit_loss)
         self.metrics = {
             "train/loss_f0": loss.detach(),
             "train/loss_commit": quantised.commit_loss.detach(),
@@ -137,6 +146,7 @@ class ResynthesisTraining(TrainingModule):
     """
 
     monitored = "valid/loss_mel"
+    parallel = True
     mel = PUBLISHED
     """What is compared: sizes of the log-mel."""
 
@@ -186,19 +196,15 @@ class ResynthesisTraining(TrainingModule):
         if adversarial:
             self.discriminators.requires_grad_(False)
             loss = loss + self._adversarial(real, fake)
-        optim_g.zero_grad()
-        self.manual_backward(loss)
+        self.descend(optim_g, loss)
         self.discriminators.requires_grad_(True)
-        optim_g.step()
         self.metrics["train/loss_generator"] = loss.detach()
         self.step += 1
 
     def _discriminator_step(self, optimiser: Any, real: Tensor, fake: Tensor) -> None:
         both = self.discriminators(torch.cat([real, fake]))
         loss = losses.discriminator_loss(*_halves(both, real.shape[0]))
-        optimiser.zero_grad()
-        self.manual_backward(loss)
-        optimiser.step()
+        self.descend(optimiser, loss)
         self.metrics["train/loss_discriminator"] = loss.detach()
 
     def _spectral(self, real: Tensor, fake: Tensor) -> Tensor:

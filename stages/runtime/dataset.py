@@ -259,6 +259,10 @@ class Segments(IterableDataset):
         for step in range(self.start + offset, self.stop, stride):
             yield self.batch(step)
 
+    def share(self, rank: int, world: int) -> None:
+        """Be the part of process ``rank`` of ``world``, which divide each batch."""
+        self.rank, self.world = rank, world
+
     def positions(self, step: int) -> range:
         """Places in the endless stream that this rank takes at ``step``."""
         share = self.batch_size // self.world

@@ -19,7 +19,8 @@ from stages.runtime.params import Experiment
 if TYPE_CHECKING:
     from respeak.api import Encoded, System
     from respeak.softvc import SoftVC
-    from respeak.vocoding import Voice
+    from respeak.vocoding import Request
+    from respeak.voices import Voice
     from speech.intonation import Intonation
 
 F0_HOP = 80
@@ -91,38 +92,41 @@ def _renderings(part: Part, report: dict[str, float]) -> Iterator[tuple[dict[str
     columns = [["id", "speaker", "text", "num_speech"], None, None]
     melodies = dict(_melodies(part, system))
     intonation = Intonation(experiment.semitones, experiment.span)
+    planned = functools.partial(_repeated, system) if experiment.units == "deduplicated" else system.plan
+    said: list[tuple[dict[str, Any], str]] = []
+    requests: list[Request] = []
+    start = time.perf_counter()
     for source, units_row, f0_row in zip_shards(*shards, columns=columns):
         units = units_row["units"]
         if experiment.units == "shuffled":
             units = shuffle_units(units, [part.seed, zlib.crc32(source["id"].encode())])
         for name in part.voices.get(source["id"], ()):
-            start = time.perf_counter()
             encoded = Encoded(units, f0_row["f0"], source["num_speech"])
             voice = part.strangers.get(name) or system.voice(name)
             melody = melodies[part.melodies[source["id"]]] if melodies else None
-            statistics = _statistics(part, source["speaker"])
-            if experiment.units == "deduplicated":
-                wave = _say(system, encoded, voice, statistics, intonation, melody)
-            else:
-                wave = system.speak(encoded, voice, statistics, intonation, melody)
-            report["wall_seconds"] += time.perf_counter() - start
-            yield source, name, wave
+            arguments = (encoded, voice, _statistics(part, source["speaker"]), intonation, melody)
+            requests.append(planned(*arguments))
+            said.append((source, name))
+    waves = system.generate_many(requests)
+    report["wall_seconds"] += time.perf_counter() - start
+    for (source, name), wave in zip(said, waves, strict=True):
+        yield source, name, wave if experiment.units == "deduplicated" else wave[: source["num_speech"]]
 
 
-def _say(
+def _repeated(
     system: System,
     encoded: Encoded,
     voice: Voice,
     statistics: str | Mapping[str, Any],
     intonation: Intonation,
     melody: np.ndarray | None,
-) -> np.ndarray:
+) -> Request:
     """The units of the speech without their repetitions, with its melody stretched to however long they last."""
     units = encoded.units[: -(-encoded.num_speech // system.unit_hop)]
     if melody is None:
         melody = system.normalise_f0(encoded.f0[: encoded.num_speech // F0_HOP], statistics)
     # A melody without a voiced frame is none; the units then speak on a level.
-    return system.say(units, voice, intonation, melody if melody.any() else None, deduplicated=True)
+    return system.plan_units(units, voice, intonation, melody if melody.any() else None, deduplicated=True)
 
 
 def _melodies(part: Part, system: System) -> Iterator[tuple[str, np.ndarray]]:

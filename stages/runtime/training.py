@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import pickle
 import signal
 import sys
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import lightning as L
 import torch
 
+from models.resynthesis import ranks
 from models.resynthesis.training import Schedule, TrainingModule
 from speech.errors import UserError
 from speech.files import atomic_path, write_text
@@ -82,19 +84,40 @@ def fit(
 
     Raises:
         SystemExit: 128 + signal, after the step under way, when a signal asked to stop.
+        UserError: training diverged, or cannot be shared among ``loop.processes``.
     """
-    torch.set_num_threads(runtime.threads)
+    if loop.processes > 1 and resumed.step < loop.steps:
+        from stages.runtime.ranks import fit_together
+
+        fit_together(module, train, valid, loop, runtime, tracker, scratch)
+        resumed = resume_point(scratch)
+    return fit_alone(module, train, valid, loop, runtime, tracker, scratch, resumed)
+
+
+def fit_alone(
+    module: TrainingModule,
+    train: Iterable[Any],
+    valid: Iterable[Any],
+    loop: Loop,
+    runtime: Runtime,
+    tracker: Metrics,
+    scratch: Path,
+    resumed: Resumed,
+) -> History:
+    """What `fit` does in one process, or each of several; of those the first logs and writes."""
+    torch.set_num_threads(max(1, runtime.threads // ranks.world()))
     keeper = _Keeper(loop, tracker, scratch, resumed)
     if resumed.step >= loop.steps:
         keeper.restore(module, None)
         return keeper.history
-    accelerator = "gpu" if runtime.device == "cuda" else runtime.device
-    with _quiet(), _signals() as asked, warnings.catch_warnings():
+    on_gpu = runtime.device != "cpu" and torch.cuda.is_available()
+    accelerator = "gpu" if runtime.device == "cuda" or on_gpu else "cpu"
+    with _quiet(), signals_heard() as asked, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"lightning\..*")
         keeper.asked = asked
         trainer = L.Trainer(
             accelerator=accelerator,
-            devices=1,
+            devices=[ranks.rank()] if on_gpu else 1,
             precision=loop.precision,
             max_epochs=1,
             max_steps=-1,
@@ -143,7 +166,9 @@ class _Keeper(L.Callback):
         self.interval = min(loop.validate_every, loop.steps - resumed.step)
         self.history: History = []
         self.asked: list[int] = []
-        self.progress = _Progress(loop.steps, resumed.step)
+        self.parent = os.getppid()
+        self.leads = ranks.rank() == 0
+        self.progress = _Progress(loop.steps, resumed.step, self.leads)
 
     def restore(self, module: TrainingModule, optimisers: list[torch.optim.Optimizer] | None) -> None:
         state = self.resumed.state
@@ -158,7 +183,7 @@ class _Keeper(L.Callback):
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         assert isinstance(module, TrainingModule)
         self.restore(module, trainer.optimizers)
-        if self.resumed.step:
+        if self.resumed.step and self.leads:
             print(f"resuming after step {self.resumed.step}", flush=True)
 
     def on_train_batch_end(
@@ -166,8 +191,10 @@ class _Keeper(L.Callback):
     ) -> None:
         assert isinstance(module, TrainingModule)
         step = module.step
+        self._hear_each_other(module)
         if step % self.loop.log_every == 0 or step == self.loop.steps:
-            values = {name: float(value) for name, value in module.metrics.items()}
+            means = ranks.mean(torch.stack([value.float() for value in module.metrics.values()]))
+            values = dict(zip(module.metrics, means.tolist(), strict=True))
             values["train/learning_rate"] = module.schedule.rate(step - 1)
             values["train/steps_per_second"] = self.progress.rate(step)
             self._log(step, values)
@@ -185,6 +212,14 @@ class _Keeper(L.Callback):
             self.progress.show(module.step, means)
         self._keep(trainer, module)
 
+    def _hear_each_other(self, module: TrainingModule) -> None:
+        """A signal that one process heard stops all after the same step, and none outlives the one that made it."""
+        if ranks.world() == 1:
+            return
+        heard = self.asked[0] if self.asked else signal.SIGTERM * (os.getppid() != self.parent)
+        if heard := ranks.largest(int(heard), module.device):
+            self.asked[:] = [heard]
+
     def _log(self, step: int, values: dict[str, float]) -> None:
         self.tracker.log_metrics(values, step)
         if self.history and self.history[-1]["step"] == step:
@@ -197,7 +232,8 @@ class _Keeper(L.Callback):
             self._save(trainer, module)
         if self.asked and module.step < self.loop.steps:
             name = signal.Signals(self.asked[0]).name
-            print(f"stopped by {name} after step {module.step}; run again to go on from there", flush=True)
+            if self.leads:
+                print(f"stopped by {name} after step {module.step}; run again to go on from there", flush=True)
             raise SystemExit(128 + self.asked[0])
 
     def _save(self, trainer: L.Trainer, module: TrainingModule) -> None:
@@ -208,7 +244,8 @@ class _Keeper(L.Callback):
             "optimisers": [optimiser.state_dict() for optimiser in trainer.optimizers],
             "history": self.history,
         }
-        if trainer.is_global_zero:
+        ranks.require_agreement(module)
+        if self.leads:
             with atomic_path(self.scratch / CHECKPOINT) as temporary:
                 torch.save(state, temporary)
 
@@ -216,14 +253,16 @@ class _Keeper(L.Callback):
 class _Progress:
     """One line per report: step, losses, steps per second, time left. Rewritten in place on a terminal."""
 
-    def __init__(self, steps: int, start: int) -> None:
-        self.steps, self.start, self.began = steps, start, time.monotonic()
+    def __init__(self, steps: int, start: int, shown: bool) -> None:
+        self.steps, self.start, self.shown, self.began = steps, start, shown, time.monotonic()
         self.end = "\r" if sys.stdout.isatty() else "\n"
 
     def rate(self, step: int) -> float:
         return (step - self.start) / max(time.monotonic() - self.began, 1e-9)
 
     def show(self, step: int, values: dict[str, float]) -> None:
+        if not self.shown:
+            return
         rate = self.rate(step)
         left = int((self.steps - step) / max(rate, 1e-9))
         shown = " ".join(f"{name.partition('/')[2]} {v:.4g}" for name, v in values.items() if "loss" in name)
@@ -240,7 +279,7 @@ def _stop_when_broken(values: dict[str, float], step: int) -> None:
 
 
 @contextmanager
-def _signals() -> Iterator[list[int]]:
+def signals_heard() -> Iterator[list[int]]:
     """Signals received while inside: noted, not obeyed, so that the step under way ends and is checkpointed."""
     asked: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

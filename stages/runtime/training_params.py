@@ -24,7 +24,10 @@ class Optimiser:
 
 @dataclass(frozen=True)
 class Loop:
-    """A training loop: steps, batch, segment in samples, and how often it logs, validates and checkpoints (steps)."""
+    """A training loop: steps, batch, segment in samples, and how often it logs, validates and checkpoints (steps).
+
+    ``batch_size`` is that of all ``processes`` together, which share each batch; ``workers`` load for one of them.
+    """
 
     steps: int
     batch_size: int
@@ -34,9 +37,13 @@ class Loop:
     checkpoint_every: int
     workers: int
     precision: Literal["32-true", "bf16-mixed"]
+    processes: int = 1
 
     def __post_init__(self) -> None:
         positive(self, "steps", "batch_size", "segment_samples", "log_every", "validate_every", "checkpoint_every")
+        positive(self, "processes")
+        if self.batch_size % self.processes:
+            raise ValueError(f"batch_size {self.batch_size} does not divide among {self.processes} processes")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import pytest
@@ -165,3 +166,12 @@ def test_a_speaker_by_vector_need_not_be_one_of_training() -> None:
         assert torch.equal(model.contour(f0, vectors[0], 2 * register), 2 * model.contour(f0, vectors[0], register))
     with pytest.raises(ValueError, match="pass register"):
         model(units, f0, vectors[0])
+
+
+def test_a_generator_can_be_sent_to_another_process() -> None:
+    torch.manual_seed(0)
+    model = UnitGenerator(5, 2, f0_quantizer=TINY_F0, **TINY).train()
+    again = pickle.loads(pickle.dumps(model))
+    assert again.training and not any(p.requires_grad for p in again.quantizer.parameters())
+    for (name, one), (_, other) in zip(model.state_dict().items(), again.state_dict().items(), strict=True):
+        assert torch.equal(one, other), name

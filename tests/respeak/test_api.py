@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ import soundfile
 import torch
 
 from respeak import System, units, vocoding
+from respeak.voices import nearest_speaker
 from speech.errors import AudioError, UserError
-from tests.respeak.tiny import SPEAKERS, UNITS, WITH_SOURCE, make_bundle
+from tests.respeak.tiny import MODEL, SPEAKERS, UNITS, WITH_SOURCE, make_bundle
 
 RATE = 16000
 
@@ -110,6 +112,26 @@ def test_pieces_with_a_source_sound_like_the_whole(tmp_path: Path, monkeypatch: 
     assert difference.max() < 2e-2
 
 
+@pytest.mark.parametrize("model", [MODEL, WITH_SOURCE, {**WITH_SOURCE, "speaker_dim": 256}])
+def test_many_together_are_what_each_is_alone(tmp_path: Path, model: dict[str, Any]) -> None:
+    vectors = {name: np.eye(256, dtype=np.float32)[row] for row, name in enumerate(SPEAKERS)}
+    system = System.load(make_bundle(tmp_path / "many", model=model, vectors=vectors), "cpu")
+    lengths, names = (8, 12, 8, 5, 8, 12, 5), list(SPEAKERS)
+    requests = [vocoding.Request(*_cut(length, n), system.voice(names[n % 3])) for n, length in enumerate(lengths)]
+    seen: list[int] = []
+    hook = system.vocoding.model.vocoder.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    together = system.generate_many(requests)
+    hook.remove()
+    assert sorted(seen) == [1, 1, 2, 3]  # off the grid of F0 tokens nothing is batched
+    for request, wave in zip(requests, together, strict=True):
+        np.testing.assert_allclose(wave, system.generate(request.units, request.f0, request.voice), atol=2e-4)
+
+
+def _cut(length: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    units, f0 = noise(length + seed)
+    return units[seed:], f0[4 * seed :]
+
+
 def test_memory_does_not_grow_with_the_recording(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vocoding, "GENERATE_SECONDS", 0.5)
     seen: list[int] = []
@@ -182,7 +204,7 @@ def test_nearest_speaker_is_found_by_voice(tmp_path: Path, shared: Path) -> None
 
     vectors = {name: embed(joined(name, 10)) for name in SPEAKERS}
     known = System.load(make_bundle(tmp_path / "known", vectors=vectors), "cpu")
-    assert [known._nearest_speaker(joined(name, 0)) for name in SPEAKERS] == list(SPEAKERS)
+    assert [nearest_speaker(known.bundle, joined(name, 0)) for name in SPEAKERS] == list(SPEAKERS)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import soundfile
 import torch
 
 from respeak import System
-from respeak.vocoding import Voice
+from respeak.voices import Voice
 from speech.errors import AudioError, UserError
 from speech.intonation import FLAT, Intonation
 from speech.judges.speaker import embed

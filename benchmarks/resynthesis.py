@@ -1,0 +1,413 @@
+"""Resynthesis at the published size against the straightforward way, ratios in one run.
+
+    python benchmarks/resynthesis.py [step] [input] [synthesis] [gpu]
+
+step: one training step, discriminators and generator, from the same weights on the same batch. The straightforward
+one runs every discriminator for recordings and for what was generated, each time with gradients for all there is, the
+period discriminators as two-dimensional convolutions; its losses must agree with ours.
+input: a training item from shards, against decoding, cropping, YAAPT on the crop and parsing units from text.
+synthesis: a test split by the stage's workers, one in every core, from F0 and units in shards, against one recording
+after the other with its F0 by YAAPT, on all cores; words of one second and sentences of two to six.
+gpu: the step in bf16 against float32, and both loss curves, where there is a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PROJECT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(PROJECT))
+
+import torch  # noqa: E402
+from torch import Tensor  # noqa: E402
+from torch.nn.functional import avg_pool1d, conv2d, l1_loss, leaky_relu, pad  # noqa: E402
+
+from models.hifigan import Discriminators  # noqa: E402
+from models.hifigan.losses import mel_loss  # noqa: E402
+from models.resynthesis import UnitGenerator  # noqa: E402
+from models.resynthesis.training import LossWeights, ResynthesisTraining, Schedule  # noqa: E402
+from speech.audio import decode_audio, encode_audio  # noqa: E402
+from speech.pitch import extract_f0, normalise_f0, voiced_statistics  # noqa: E402
+from speech.shards import AUDIO, F0, UNITS, read_shard, shard_name, write_shard  # noqa: E402
+
+SEGMENT, BATCH, UNITS_K = 8960, 16, 100
+Output = tuple[Tensor, list[Tensor]]
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """Wall time."""
+    start = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def in_turns(works: Sequence[Callable[[], Any]], rounds: int) -> list[float]:
+    """The least time of each, after one that does not count, in turns: what disturbs one disturbs the other."""
+    for work in works:
+        work()
+    return np.array([[seconds(work) for work in works] for _ in range(rounds)]).min(axis=0).tolist()
+
+
+# -- the training step ------------------------------------------------------------------------------------------------
+
+
+class Straightforward:
+    """The step as the method's description reads: a forward of each discriminator wherever its output is named."""
+
+    def __init__(self, generator: UnitGenerator, discriminators: Discriminators) -> None:
+        self.generator, self.discriminators = generator, discriminators
+        self.optim_g = torch.optim.AdamW(generator.parameters(), 2e-4, (0.8, 0.99))
+        self.optim_d = torch.optim.AdamW(discriminators.parameters(), 2e-4, (0.8, 0.99))
+
+    def step(self, batch: dict[str, Tensor]) -> dict[str, float]:
+        """Losses by name."""
+        real = batch["audio"]
+        fake = self.generator(batch["units"], batch["f0"], batch["speaker"])
+        self.optim_d.zero_grad()
+        pairs = [(self.judge(i, real), self.judge(i, fake.detach())) for i in range(self.count)]
+        loss_d = sum((1 - r[0]).square().mean() + f[0].square().mean() for r, f in pairs)
+        loss_d.backward()
+        self.optim_d.step()
+        self.optim_g.zero_grad()
+        loss_mel = mel_loss(real, fake)
+        pairs = [(self.judge(i, real), self.judge(i, fake)) for i in range(self.count)]
+        feature = sum(l1_loss(a, b) for r, f in pairs for a, b in zip(r[1], f[1], strict=True))
+        adversarial = sum((1 - f[0]).square().mean() for _, f in pairs)
+        loss_g = adversarial + 2 * feature + 45 * loss_mel
+        loss_g.backward()
+        self.optim_g.step()
+        return {"discriminator": float(loss_d), "mel": float(loss_mel), "generator": float(loss_g)}
+
+    @property
+    def count(self) -> int:
+        """Discriminators of both kinds."""
+        return len(self.discriminators.mpd) + len(self.discriminators.msd)
+
+    def judge(self, index: int, wave: Tensor) -> Output:
+        """One discriminator on one wave ``(B, 1, T)``."""
+        periods = len(self.discriminators.mpd)
+        if index < periods:
+            return self.by_period(self.discriminators.mpd[index], wave)
+        for _ in range(index - periods):
+            wave = avg_pool1d(wave, 4, 2, padding=2)
+        return self.discriminators.msd[index - periods](wave)
+
+    def by_period(self, discriminator: Any, wave: Tensor) -> Output:
+        """Two-dimensional convolutions over ``(B, 1, T / period, period)``, as published."""
+        period = discriminator.period
+        wave = pad(wave, (0, -wave.shape[2] % period), mode="reflect")
+        x, maps = wave.view(len(wave), 1, -1, period), []
+        for conv in discriminator.convs:
+            x = leaky_relu(_conv2d(x, conv), 0.1)
+            maps.append(x)
+        x = _conv2d(x, discriminator.conv_post)
+        return x.flatten(1), [*maps, x]
+
+
+def _conv2d(x: Tensor, conv: Any) -> Tensor:
+    return conv2d(x, conv.weight.unsqueeze(3), conv.bias, (conv.stride[0], 1), (conv.padding[0], 0))
+
+
+class Ours(ResynthesisTraining):
+    """The training module, its optimisers without a trainer."""
+
+    def begin(self) -> list[Any]:
+        """The optimisers of all steps."""
+        if not hasattr(self, "made"):
+            self.made = self.configure_optimizers()
+        return self.made
+
+    def manual_backward(self, loss: Tensor, *_: Any, **__: Any) -> None:
+        """Plainly."""
+        loss.backward()
+
+
+def networks(device: str = "cpu") -> tuple[UnitGenerator, Discriminators]:
+    """At the published size, the same weights each time."""
+    torch.manual_seed(0)
+    generator = UnitGenerator(UNITS_K, 200, 128, {})
+    generator.quantizer.codebook.codes.normal_()  # type: ignore[union-attr]
+    return generator.to(device).train(), Discriminators().to(device).train()
+
+
+def training(device: str = "cpu") -> Ours:
+    """Our step at the published size."""
+    return Ours(*networks(device), LossWeights(), 0, Schedule(), 0)
+
+
+def batch_of(size: int, device: str = "cpu", seed: int = 0) -> dict[str, Tensor]:
+    """Voice-like waves with units and F0."""
+    rng = torch.Generator().manual_seed(seed)
+    hz = 100 + 100 * torch.rand(size, 1, 1, generator=rng)
+    time_ = torch.arange(SEGMENT) / 16000
+    wave = sum(torch.sin(2 * torch.pi * k * hz * time_) / k for k in range(1, 12)) * 0.2
+    wave = wave + 0.01 * torch.randn(size, 1, SEGMENT, generator=rng)
+    batch = {
+        "audio": wave.clamp(-1, 1),
+        "units": torch.randint(UNITS_K, (size, SEGMENT // 320), generator=rng),
+        "f0": torch.randn(size, 1, SEGMENT // 80, generator=rng),
+        "speaker": torch.randint(200, (size,), generator=rng),
+    }
+    return {name: value.to(device) for name, value in batch.items()}
+
+
+def compare_step(options: argparse.Namespace) -> None:
+    """Ours against the straightforward step; first that both do the same."""
+    batch, ours, theirs = batch_of(options.batch), training(), Straightforward(*networks())
+    for _ in range(2):
+        expected = theirs.step(batch)
+        ours.training_step(batch, 0)
+        for name, value in expected.items():
+            found = float(ours.metrics[f"train/loss_{name}"])
+            # The spectral norm's estimate moves once with the joint batch, twice in two calls.
+            assert abs(found - value) < 0.02 * abs(value), (name, found, value)
+    took = in_turns([lambda: theirs.step(batch), lambda: ours.training_step(batch, 0)], options.rounds)
+    _say(f"training step, batch {options.batch}, {torch.get_num_threads()} threads", *took, limit="<= 0.8")
+
+
+# -- the input pipeline -----------------------------------------------------------------------------------------------
+
+
+def write_corpus(root: Path, utterances: int, split: str = "train", blocks: tuple[int, int] = (25, 75)) -> None:
+    """Shards of voice-like recordings of so many blocks of 80 ms, with units and F0, and a text of units."""
+    rng = np.random.default_rng(0)
+    streams: dict[str, list[dict[str, Any]]] = {"audio": [], "units": [], "f0": []}
+    lines = []
+    for number in range(utterances):
+        samples = 1280 * int(rng.integers(*blocks))
+        hz = 120 * (1 + 0.2 * np.sin(np.arange(samples) / 16000 * rng.uniform(3, 9)))
+        phase = np.cumsum(2 * np.pi * hz / 16000)
+        loud = np.clip(1.5 * np.sin(np.arange(samples) / 16000 * rng.uniform(8, 14)), 0, 1)
+        wave = loud * sum(np.sin(k * phase) / k for k in range(1, 12)) * 0.2 + 0.003 * rng.standard_normal(samples)
+        units = rng.integers(0, UNITS_K, samples // 320).astype(np.uint16)
+        row = {"id": f"{number:05d}", "speaker": f"s{number % 4}", "split": split, "language": "en", "text": None}
+        row |= {"num_samples": samples, "num_speech": samples, "phones": None}
+        streams["audio"].append({**row, "audio": encode_audio(wave.astype(np.float32), "flac")})
+        streams["units"].append({"id": row["id"], "units": units})
+        streams["f0"].append({"id": row["id"], "f0": np.where(loud[::80] > 0, hz[::80], 0).astype(np.float32)})
+        lines.append(f"{row['id']}|{' '.join(map(str, units))}")
+    for stream, schema in (("audio", AUDIO), ("units", UNITS), ("f0", F0)):
+        write_shard(root / stream / shard_name(0), streams[stream], schema, {})
+    tracks = {name: [] for name in ("s0", "s1", "s2", "s3")}
+    for audio, f0 in zip(streams["audio"], streams["f0"], strict=True):
+        tracks[audio["speaker"]].append(f0["f0"])
+    stats = {name: voiced_statistics(np.concatenate(parts)) for name, parts in tracks.items() if parts}
+    (root / "f0_stats.json").write_text(json.dumps(stats))
+    (root / "units.txt").write_text("\n".join(lines))
+
+
+def straightforward_items(root: Path, count: int) -> None:
+    """Items as the published data set makes them: whole recordings decoded, F0 tracked on each crop."""
+    rng = np.random.default_rng(1)
+    coded = dict(line.split("|") for line in (root / "units.txt").read_text().splitlines())
+    stats = json.loads((root / "f0_stats.json").read_text())
+    for row in list(read_shard(root / "audio" / shard_name(0)))[:count]:
+        wave = decode_audio(row["audio"])
+        wave = 0.95 * wave / np.abs(wave).max()
+        units = np.array([int(unit) for unit in coded[row["id"]].split()])
+        start = int(rng.integers(len(units) - SEGMENT // 320 + 1))
+        crop = wave[start * 320 : start * 320 + SEGMENT]
+        f0 = extract_f0(crop, "yaapt")
+        item = (crop, units[start : start + SEGMENT // 320], normalise_f0(f0, stats[row["speaker"]]))
+        assert [len(part) for part in item] == [SEGMENT, SEGMENT // 320, SEGMENT // 80]
+
+
+def compare_input(options: argparse.Namespace) -> None:
+    """Milliseconds per item."""
+    from stages.runtime.dataset import Corpus, Segment, Segments, build_index
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_corpus(root, options.items)
+        index = build_index([Corpus(root, ("audio", "units", "f0"))], "train")
+
+        def ours() -> None:
+            # A reader of its own each time: recordings are decoded, as in the first epoch.
+            for _ in Segments(index, Segment(SEGMENT, "hz"), index.speakers, BATCH, 0, options.items // BATCH):
+                pass
+
+        took = in_turns([lambda: straightforward_items(root, options.items), ours], options.rounds)
+    each = [1000 * value / options.items for value in took]
+    _say("input, milliseconds an item, first epoch", *each, limit=">= 20 times", times=True)
+
+
+# -- synthesis --------------------------------------------------------------------------------------------------------
+
+
+def write_system(root: Path) -> Path:
+    """A bundle of the published size, weights as they are drawn."""
+    from models.encoders import build_encoder
+    from respeak.bundle import save_bundle
+    from respeak.encoders import save_encoder
+
+    config: dict[str, Any] = {"kind": "mfcc", "layer": 0, "options": {}}
+    encoder = build_encoder(config)
+    save_encoder(root / "encoder", config, encoder)
+    model = {"num_units": UNITS_K, "num_speakers": 4, "embedding_dim": 128, "f0_quantizer": {}}
+    bundle = {
+        "scale": "paper",
+        "sample_rate": 16000,
+        "unit_hop": 320,
+        "f0_hop": 80,
+        "kmeans": {"k": UNITS_K, "normalise": "none"},
+        "f0": {"method": "yaapt", "floor_hz": 60.0, "ceil_hz": 400.0, "normalise": "hz"},
+        "audio": {"trim_db": None, "normalise_peak": 0.95, "pad_multiple": 1280},
+        "model": model,
+    }
+    stats = json.loads((root / "data/f0_stats.json").read_text())
+    generator, _ = networks()
+    state = UnitGenerator(**{**model, "f0_quantizer": {}}).state_dict()
+    state |= {name: value for name, value in generator.state_dict().items() if state[name].shape == value.shape}
+    centroids = np.random.default_rng(0).normal(size=(UNITS_K, encoder.dim)).astype(np.float32)
+    save_bundle(root / "system", bundle, state, centroids, root / "encoder", stats)
+    return root / "system"
+
+
+def straightforward_synthesis(root: Path, system: Path) -> list[np.ndarray]:
+    """One recording after the other: F0 by YAAPT, units from text, the whole through the generator."""
+    from respeak.bundle import Bundle
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    bundle = Bundle.load(system)
+    model = bundle.generator()
+    model.vocoder.remove_weight_norm()
+    coded = dict(line.split("|") for line in (root / "data/units.txt").read_text().splitlines())
+    names, made = list(bundle.speakers), []
+    for row in read_shard(root / "data/audio" / shard_name(0)):
+        f0 = normalise_f0(extract_f0(decode_audio(row["audio"]), "yaapt"), bundle.speakers[row["speaker"]])
+        units = torch.tensor([[int(unit) for unit in coded[row["id"]].split()]])
+        with torch.no_grad():
+            speaker = torch.tensor([names.index(row["speaker"])])
+            made.append(model(units, torch.from_numpy(f0)[None, None], speaker)[0, 0].numpy())
+    return made
+
+
+def by_parts(pool: Executor, root: Path, system: Path) -> list[Path]:
+    """Ours: the stage's work, in as many parts as there are cores."""
+    from stages.runtime.params import Experiment
+    from stages.runtime.speaking import Part, synthesize_part
+
+    experiment = Experiment("resynthesis", str(system), "resynthesis", "own", "trained")
+    rows = list(read_shard(root / "data/audio" / shard_name(0), ["id", "speaker"]))
+    cores = len(os.sched_getaffinity(0))
+    parts = []
+    for core in range(cores):
+        voices = {
+            row["id"]: (row["speaker"],) for row in rows[core * len(rows) // cores : (core + 1) * len(rows) // cores]
+        }
+        parts.append(Part(experiment, root / "data", shard_name(0), voices, {}, {}, 0, "cpu", "flac"))
+    outputs = [root / "made" / shard_name(core) for core in range(cores)]
+    list(pool.map(synthesize_part, parts, outputs))
+    return outputs
+
+
+def compare_synthesis(options: argparse.Namespace) -> None:
+    """Seconds for a test split of words, and for one of sentences; loading is within both times."""
+    from stages.runtime.engine import open_executor
+    from stages.runtime.params import load_params
+
+    os.environ["RESPEAK_WORKERS"] = str(len(os.sched_getaffinity(0)))
+    for what, blocks in (("words", (10, 15)), ("sentences", (25, 75))):
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            open_executor(load_params(PROJECT / "params.yaml").runtime) as pool,
+        ):
+            root = Path(folder)
+            write_corpus(root / "data", options.utterances, "test", blocks)
+            system = write_system(root)
+            works = [
+                functools.partial(straightforward_synthesis, root, system),
+                functools.partial(by_parts, pool, root, system),
+            ]
+            took = in_turns(works, options.rounds)
+            check_synthesis(root, system)
+        _say(f"synthesis of {options.utterances} {what}, seconds", *took, limit=">= 2 times", times=True)
+
+
+def check_synthesis(root: Path, system: Path) -> None:
+    """What the stage wrote is what the network says of the stored units and F0."""
+    from respeak.bundle import Bundle
+
+    bundle = Bundle.load(system)
+    model, names = bundle.generator(), list(bundle.speakers)
+    shards = [read_shard(root / "data" / stream / shard_name(0)) for stream in ("audio", "units", "f0")]
+    audio, units, f0 = (next(rows) for rows in shards)
+    track = normalise_f0(f0["f0"], bundle.speakers[audio["speaker"]])
+    with torch.no_grad():
+        batch = torch.from_numpy(units["units"].astype(np.int64))[None], torch.from_numpy(track)[None, None]
+        expected = model(*batch, torch.tensor([names.index(audio["speaker"])]))[0, 0].numpy()
+    made = decode_audio(next(iter(read_shard(root / "made" / shard_name(0))))["audio"])
+    assert np.abs(made - expected[: len(made)]).max() < 1e-3
+
+
+# -- a GPU ------------------------------------------------------------------------------------------------------------
+
+
+def compare_precisions(options: argparse.Namespace) -> None:
+    """Our step on a GPU in float32 and under bf16 autocast: ratio, and losses side by side."""
+    if not torch.cuda.is_available():
+        print("gpu: none here, not measured")
+        return
+    batches = [batch_of(options.batch, "cuda", seed) for seed in range(8)]
+    curves, took = {}, {}
+    for name in ("float32", "bf16"):
+        module, losses = training("cuda"), []
+
+        def step(number: int, module: Ours = module, low: bool = name == "bf16") -> None:
+            with torch.autocast("cuda", torch.bfloat16, enabled=low):
+                module.training_step(batches[number % len(batches)], 0)
+
+        for number in range(options.steps):
+            step(number)
+            losses.append(float(module.metrics["train/loss_mel"]))
+        took[name] = min(seconds(lambda: [step(number) for number in range(8)]) for _ in range(options.rounds)) / 8
+        curves[name] = np.array(losses)
+    _say(f"GPU step, batch {options.batch}", took["float32"], took["bf16"], limit=">= 2 times", times=True)
+    last = options.steps // 4
+    difference = np.abs(curves["bf16"][-last:].mean() / curves["float32"][-last:].mean() - 1)
+    print(
+        f"mel loss over the last {last} of {options.steps} steps: bf16 differs from float32 by {100 * difference:.1f} %"
+    )
+    for number in range(0, options.steps, max(1, options.steps // 10)):
+        print(f"  step {number:4d}  float32 {curves['float32'][number]:.4f}  bf16 {curves['bf16'][number]:.4f}")
+
+
+def _say(what: str, theirs: float, ours: float, limit: str, times: bool = False) -> None:
+    ratio = f"{theirs / ours:.1f} times" if times else f"ratio {ours / theirs:.2f}"
+    print(f"{what}: straightforward {theirs:.3f}, ours {ours:.3f}: {ratio} (wanted {limit})", flush=True)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", default=["step", "input", "synthesis", "gpu"])
+    parser.add_argument("--batch", type=int, default=4, help="of the training step")
+    parser.add_argument("--items", type=int, default=64, help="of the input pipeline")
+    parser.add_argument("--utterances", type=int, default=24, help="of each test split")
+    parser.add_argument("--rounds", type=int, default=3, help="of which the fastest counts")
+    parser.add_argument("--steps", type=int, default=200, help="of the loss curves on a GPU")
+    options = parser.parse_args()
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    works = {"step": compare_step, "input": compare_input, "synthesis": compare_synthesis, "gpu": compare_precisions}
+    for part in options.parts:
+        if part not in works:
+            parser.error(f"{part} is not one of {', '.join(works)}")
+        works[part](options)
+
+
+if __name__ == "__main__":
+    main()

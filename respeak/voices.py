@@ -1,0 +1,75 @@
+"""Who is to speak: known by name, or heard in a recording."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from speech.errors import AudioError, UserError
+
+if TYPE_CHECKING:
+    from respeak.bundle import Bundle
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Who is to speak.
+
+    Attributes:
+        name: for messages.
+        stats: F0 statistics, ``{"hz": {"mean", "std"}, "log": {"mean", "std"}, ...}``.
+        row: of the system's speaker table; None for somebody who is not in it.
+        vector: d-vector ``(256,)`` float32; None where there is none.
+    """
+
+    name: str
+    stats: Mapping[str, Any]
+    row: int | None = None
+    vector: np.ndarray | None = None
+
+
+def heard_voice(speech: np.ndarray, f0: np.ndarray, name: str) -> Voice:
+    """The voice of a recording (T,) at 16 kHz with its F0 (N,) in Hz.
+
+    Raises:
+        AudioError: it has no voiced speech.
+        UserError: Resemblyzer is not installed.
+    """
+    from speech.pitch import voiced_statistics
+
+    _require_resemblyzer("hearing who speaks", "name one of the system's speakers")
+    from speech.judges.speaker import embed
+
+    try:
+        stats = voiced_statistics(f0)
+    except UserError:
+        raise AudioError(f"{name}: has no voiced speech, by which a voice is known") from None
+    return Voice(name, stats, None, embed(speech))
+
+
+def nearest_speaker(bundle: Bundle, speech: np.ndarray) -> str:
+    """The speaker of a bundle whose d-vector is nearest to that of speech (T,) at 16 kHz.
+
+    Raises:
+        UserError: there are several and none has a d-vector, or Resemblyzer is not installed.
+    """
+    names = list(bundle.speakers)
+    if len(names) == 1:
+        return names[0]
+    advice = f"say who speaks (--speaker); {bundle.path} has {', '.join(names)}"
+    if not bundle.vectors:
+        raise UserError(f"the system has no d-vectors to find the speaker by: {advice}")
+    _require_resemblyzer("finding the speaker", advice)
+    from speech.judges.speaker import embed, similarity
+
+    heard = embed(speech)
+    return max(bundle.vectors, key=lambda name: float(similarity(heard, bundle.vectors[name])))
+
+
+def _require_resemblyzer(purpose: str, otherwise: str) -> None:
+    if importlib.util.find_spec("resemblyzer") is None:
+        raise UserError(f"{purpose} needs Resemblyzer: install it, or {otherwise}")

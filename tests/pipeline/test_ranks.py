@@ -1,0 +1,99 @@
+"""Two training processes that talk by gloo: what one process makes of the joint batch."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.resynthesis.training import F0VQTraining, TrainingModule
+from speech.errors import UserError
+from stages.runtime.training import fit, resume_point
+from tests.stages.test_training import LOOP, RUNTIME, Recorder, batch, f0_vq, resynthesis
+
+STEPS = dataclasses.replace(LOOP, log_every=1, checkpoint_every=2)
+
+
+class Shared(torch.utils.data.IterableDataset):
+    """The batches of the other tests, of which each process takes its items."""
+
+    def __init__(self, start: int, stop: int, pause: float = 0.0) -> None:
+        self.range, self.pause = range(start, stop), pause
+        self.share(0, 1)
+
+    def share(self, rank: int, world: int) -> None:
+        self.rank, self.world = rank, world
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        for step in self.range:
+            time.sleep(self.pause)
+            yield {name: value.chunk(self.world)[self.rank] for name, value in batch(step).items()}
+
+
+class Broken(Shared):
+    """One process's numbers are none."""
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        for made in super().__iter__():
+            yield {**made, "f0": made["f0"] * float("nan")} if self.rank else made
+
+
+def train(module: TrainingModule, scratch: Path, processes: int, steps: int = 6, **options: Any) -> Any:
+    resumed = resume_point(scratch)
+    dataset = options.pop("dataset", Shared)(resumed.step, steps, **options)
+    loop = dataclasses.replace(STEPS, steps=steps, processes=processes)
+    loaders = [torch.utils.data.DataLoader(d, batch_size=None) for d in (dataset, Shared(100, 101))]
+    recorder = Recorder()
+    return fit(module, *loaders, loop, RUNTIME, recorder, scratch, resumed), recorder
+
+
+@pytest.mark.parametrize("make", [f0_vq, resynthesis])
+def test_two_processes_train_as_one_does_with_the_joint_batch(make: Any, tmp_path: Path) -> None:
+    """That both hold the same bits, codebooks too, every checkpoint makes sure of (``require_agreement``)."""
+    alone, together = make(), make()
+    history, _ = train(alone, tmp_path / "alone", 1)
+    shared, recorder = train(together, tmp_path / "together", 2)
+    assert together.step == alone.step == 6
+    assert [row["step"] for row in shared] == [row["step"] for row in history]
+    for one, other in zip(history, shared, strict=True):
+        for name in one.keys() - {"train/steps_per_second"}:
+            assert other[name] == pytest.approx(one[name], rel=2e-3, abs=1e-5), (one["step"], name)
+    state = together.state_dict()
+    for name, value in alone.state_dict().items():
+        if "codebook" in name:
+            torch.testing.assert_close(state[name], value, atol=2e-3, rtol=2e-3)
+    assert [step for step, row in recorder.rows if "train/learning_rate" in row] == list(range(1, 7))
+
+
+def test_a_signal_stops_both_after_a_checkpoint_to_go_on_from(tmp_path: Path) -> None:
+    timer = threading.Timer(9.0, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    with pytest.raises(SystemExit) as stopped:
+        train(f0_vq(), tmp_path, 2, steps=600, pause=0.05)
+    timer.cancel()
+    assert stopped.value.code == 128 + signal.SIGTERM
+    reached = resume_point(tmp_path).step
+    assert 0 < reached < 600
+    module = f0_vq()
+    train(module, tmp_path, 1, steps=reached + 2)
+    assert module.step == reached + 2
+
+
+def test_what_a_process_says_and_what_cannot_be_shared_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="diverged at step 1"):
+        train(f0_vq(), tmp_path, 2, dataset=Broken)
+    module: F0VQTraining = f0_vq()
+    module.parallel = False
+    with pytest.raises(UserError, match="for one process; set it to 1"):
+        train(module, tmp_path, 2)
+    with pytest.raises(ValueError, match="batch_size 2 does not divide among 3 processes"):
+        dataclasses.replace(STEPS, processes=3)
