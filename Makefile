@@ -22,7 +22,7 @@ export DO_NOT_TRACK := 1
 # dvc.yaml says `python`: the one of the environment.
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help setup reproduce plan sweep test unit lint types format params tables mlflow prefect clean
+.PHONY: help setup reproduce plan sweep test unit pipeline lint types format params tables mlflow prefect clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,7 +53,10 @@ sweep: setup ## a grid of parameters as experiments, compared   (G="kmeans.k=50,
 test: lint types unit ## lint, types, tests
 
 unit: setup ## the tests alone
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --ignore=tests/pipeline
+
+pipeline: setup ## whole graphs run, killed, interrupted and scheduled: minutes rather than seconds a test
+	$(BIN)/python -m pytest -n auto --dist loadfile tests/pipeline
 
 lint: setup ## ruff
 	$(BIN)/ruff check .
