@@ -50,13 +50,14 @@ plan: setup ## say what `make reproduce` would run
 sweep: setup ## a grid of parameters as experiments, compared   (G="kmeans.k=50,100,200")
 	$(BIN)/python -m flows.sweep $(G)
 
-test: lint types unit ## lint, types, tests
+test: lint types ## lint, types, all tests
+	$(BIN)/python -m pytest -n auto
 
-unit: setup ## the tests alone
-	$(BIN)/python -m pytest -n auto --ignore=tests/pipeline
+unit: setup ## the tests of code alone
+	$(BIN)/python -m pytest -n auto --ignore tests/pipeline
 
-pipeline: setup ## whole graphs run, killed, interrupted and scheduled: minutes rather than seconds a test
-	$(BIN)/python -m pytest -n auto --dist loadfile tests/pipeline
+pipeline: setup ## the tests of stages as processes: killed, served, scheduled
+	$(BIN)/python -m pytest -n auto tests/pipeline
 
 lint: setup ## ruff
 	$(BIN)/ruff check .
@@ -82,4 +83,4 @@ prefect: setup ## flow graphs and logs, in a browser at http://127.0.0.1:4200
 	PREFECT_SERVER_DATABASE_CONNECTION_URL=sqlite+aiosqlite:///$(CURDIR)/.prefect/prefect.db $(BIN)/prefect server start
 
 clean: ## remove what the graph made (outputs, scratch, runs); DVC's cache and the environment stay
-	rm -rf data encoder kmeans train_f0_vq systems synthesize evaluate tables reports sweeps .scratch .prefect mlflow.db mlartifacts
+	rm -rf data encoder kmeans train_f0_vq train_soft_units train_acoustic train_vocoder finetune_vocoder systems synthesize evaluate tables reports sweeps .scratch .prefect mlflow.db mlartifacts

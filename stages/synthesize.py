@@ -33,6 +33,7 @@ from stages.runtime.voices import mean_vectors
 
 if TYPE_CHECKING:
     from respeak.api import System
+    from respeak.softvc import SoftVC
     from respeak.vocoding import Voice
 
 ROWS_PER_PART = 16
@@ -172,7 +173,8 @@ def synthesize_part(part: Part, path: Path) -> dict[str, float]:
 def _rows(part: Part, report: dict[str, float]) -> Iterator[dict[str, Any]]:
     from speech.audio import SAMPLE_RATE, encode_audio
 
-    for source, voice, wave in _copies(part) if part.experiment.task == "copy" else _renderings(part, report):
+    made = _copies(part) if part.experiment.task == "copy" else _renderings(part, report)
+    for source, voice, wave in made:
         report["audio_seconds"] += len(wave) / SAMPLE_RATE
         yield {
             "id": source["id"] if part.experiment.task != "conversion" else f"{source['id']}__{voice}",
@@ -195,11 +197,15 @@ def _copies(part: Part) -> Iterator[tuple[dict[str, Any], str, np.ndarray]]:
 
 def _renderings(part: Part, report: dict[str, float]) -> Iterator[tuple[dict[str, Any], str, np.ndarray]]:
     from respeak.api import Encoded
+    from respeak.softvc import SoftVC
     from speech.intonation import Intonation
     from speech.units import shuffle_units
 
     experiment = part.experiment
     system = _load_system(experiment.input, part.device, part.seed if experiment.weights == "untrained" else None)
+    if isinstance(system, SoftVC):
+        yield from _soft_renderings(part, report, system)
+        return
     shards = [part.corpus / stream / part.shard for stream in ("audio", "units", "f0")]
     columns = [["id", "speaker", "text", "num_speech"], None, None]
     melodies = dict(_melodies(part, system))
@@ -235,12 +241,44 @@ def _statistics(part: Part, speaker: str) -> str | Mapping[str, Any]:
     return part.strangers[speaker].stats if speaker in part.strangers else speaker
 
 
-@functools.lru_cache(maxsize=1)
-def _load_system(path: str, device: str, untrained_seed: int | None) -> System:
-    from respeak.api import System
-    from respeak.bundle import Bundle
+def _soft_renderings(
+    part: Part, report: dict[str, float], system: SoftVC
+) -> Iterator[tuple[dict[str, Any], str, np.ndarray]]:
+    """Soft-VC says a part's utterances at once: its acoustic model goes frame by frame, for many as fast as for one."""
+    from speech.audio import decode_audio
+    from speech.units import shuffle_units
 
-    return System(Bundle.load(path), device, untrained_seed)
+    experiment = part.experiment
+    if (experiment.voices, experiment.melody, experiment.semitones, experiment.span) != ("seen", "own", 0.0, 1.0):
+        raise UserError(f"{experiment.input}: Soft-VC has its own voices and melody; set none in the experiment")
+    said: list[tuple[dict[str, Any], str]] = []
+    contents: list[np.ndarray] = []
+    start = time.perf_counter()
+    for source, units_row in zip_shards(part.corpus / "audio" / part.shard, part.corpus / "units" / part.shard):
+        voices = part.voices.get(source["id"], ())
+        if not voices:
+            continue
+        # Units of the corpus are normalised by all that a speaker says there.
+        by_units = system.content_kind == "units"
+        content = units_row["units"] if by_units else system.content(decode_audio(source["audio"]))
+        if experiment.units == "shuffled":
+            content = shuffle_units(content, [part.seed, zlib.crc32(source["id"].encode())])
+        said += [(source, voice) for voice in voices]
+        contents += [content] * len(voices)
+    mels = system.mels(contents, [voice for _, voice in said])
+    report["wall_seconds"] += time.perf_counter() - start
+    for (source, voice), mel in zip(said, mels, strict=True):
+        start = time.perf_counter()
+        wave = system.vocode(mel)[: source["num_speech"]]
+        report["wall_seconds"] += time.perf_counter() - start
+        yield source, voice, wave
+
+
+@functools.lru_cache(maxsize=1)
+def _load_system(path: str, device: str, untrained_seed: int | None) -> System | SoftVC:
+    from respeak.systems import load_system
+
+    return load_system(path, device, untrained_seed)
 
 
 def _test_split(corpus: Path) -> Iterator[Utterance]:
@@ -261,7 +299,7 @@ def _choose_voices(stage: Stage, experiment: Experiment, utterances: Sequence[Ut
     if experiment.task == "copy":
         return {u.id: (u.speaker,) for u in utterances}
     config = read_config(Path(experiment.input))
-    known, by_vector = config["speakers"], bool(config["model"].get("speaker_dim"))
+    known, by_vector = config["speakers"], bool(config.get("model", {}).get("speaker_dim"))
     if experiment.task == "resynthesis":
         for utterance in utterances:
             if utterance.speaker not in known and not by_vector:
@@ -296,6 +334,8 @@ def _strangers(
     """Sources and targets whom the system does not know, with what their corpora know of them."""
     from respeak.vocoding import Voice
 
+    if experiment.system == "soft-vc":  # its content encoder knows no speakers, and its voices are its own
+        return {}
     config = read_config(Path(experiment.input))
     sources, targets = {u.speaker for u in utterances}, {name for names in voices.values() for name in names}
     missing = sorted((sources | targets) - set(config["speakers"]))

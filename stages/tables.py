@@ -17,15 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speech.errors import UserError
-from speech.files import write_json, write_text
-from speech.metrics.bootstrap import Interval
-from stages.papers.metrics import MEASURED
-from stages.papers.registry import ANCHORS, REGISTRY, SHUFFLED, TRUTH, Claim, Entry
-from stages.papers.table import PaperColumn, PaperRow
-from stages.runtime.paired import Paired, read_sums
-from stages.runtime.params import ASR, Experiment, Params
-from stages.runtime.rendering import (
+from respeak.results.columns import MEASURED
+from respeak.results.paired import Paired, read_sums
+from respeak.results.table import (
     NOT_INTELLIGIBLE,
     Cell,
     Column,
@@ -38,6 +32,12 @@ from stages.runtime.rendering import (
     to_markdown,
     to_measured_csv,
 )
+from speech.errors import UserError
+from speech.files import write_json, write_text
+from speech.metrics.bootstrap import Interval
+from stages.papers.registry import ANCHORS, REGISTRY, SHUFFLED, TRUTH, Claim, Entry
+from stages.papers.table import PaperColumn, PaperRow
+from stages.runtime.params import ASR, Experiment, Params
 from stages.runtime.stage import Stage, stage_main
 
 NOT_RUN = Cell(None, text="not run")

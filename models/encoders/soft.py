@@ -45,9 +45,9 @@ class SoftHubert(ContentEncoder):
         self.dim = label_dim
         self.normalise_wave = encoder.normalise_wave
 
-    def prepare(self) -> ContentEncoder:
+    def prepare(self, dtype: torch.dtype = torch.float32) -> ContentEncoder:
         """See ``ContentEncoder.prepare``."""
-        self.network.encoder.prepare()
+        self.network.encoder.prepare(dtype)
         return self
 
     def encode(self, padded: Tensor, lengths: Tensor | None, layers: Sequence[int]) -> list[Tensor]:

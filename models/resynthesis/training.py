@@ -163,10 +163,11 @@ class ResynthesisTraining(TrainingModule):
 
     def generate(self, batch: Batch) -> Tensor:
         """Waveforms ``(B, 1, S)`` of a batch's units, F0 and speakers (rows of a table, or the utterances' vectors)."""
-        if not self.generator.speaker_dim:
-            return self.generator(batch["units"], batch.get("f0"), batch["speaker"])
-        register = None if self.generator.vocoder.source is None else self.generator.speaker_f0[batch["speaker"]]
-        return self.generator(batch["units"], batch.get("f0"), batch["vector"], register)
+        generator: Any = self.generator
+        if not generator.speaker_dim:
+            return generator(batch["units"], batch.get("f0"), batch["speaker"])
+        register = None if generator.vocoder.source is None else generator.speaker_f0[batch["speaker"]]
+        return generator(batch["units"], batch.get("f0"), batch["vector"], register)
 
     def training_step(self, batch: Batch, index: int) -> None:
         """One true step: discriminators first (after the warm-up), then the generator against the updated ones."""

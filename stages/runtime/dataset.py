@@ -286,7 +286,7 @@ class Segments(IterableDataset):
         return _collate(items, speakers)
 
 
-def loader(segments: Segments, workers: int) -> DataLoader:
+def loader(segments: IterableDataset, workers: int) -> DataLoader:
     """Loader of whole batches in order; workers leave interrupts to the main process, which ends them itself."""
     return DataLoader(
         segments,

@@ -17,6 +17,7 @@ from speech.errors import UserError
 from speech.judges.settings import ASR as ASR
 from speech.judges.settings import Evaluate
 from stages.runtime.schema import fraction, positive, read_section
+from stages.runtime.softvc_params import FinetuneVocoder, SoftUnits, SoftVC, TrainAcoustic, TrainSoftUnits, TrainVocoder
 from stages.runtime.training_params import Pretrain, TrainF0VQ, TrainResynthesis
 
 TABLE_SLOTS = 8
@@ -251,6 +252,12 @@ class Params:
     speakers: Speakers
     train_f0_vq: TrainF0VQ
     train_resynthesis: TrainResynthesis
+    train_soft_units: TrainSoftUnits
+    soft_units: SoftUnits
+    train_acoustic: TrainAcoustic
+    train_vocoder: TrainVocoder
+    finetune_vocoder: FinetuneVocoder
+    softvc: SoftVC
     experiments: dict[str, Experiment]
     synthesize: Synthesize
     evaluate: Evaluate
@@ -268,6 +275,14 @@ class Params:
         for role, name in dataclasses.asdict(self.roles).items():
             if name not in self.corpora:
                 raise ValueError(f"roles.{role} names corpus '{name}', but corpora has {', '.join(self.corpora)}")
+        for section in (self.train_acoustic, self.train_vocoder, self.finetune_vocoder):
+            for variant in section.variants.values():
+                if variant.corpus not in self.corpora:
+                    known = ", ".join(self.corpora)
+                    raise ValueError(f"a variant of Soft-VC names corpus '{variant.corpus}', but corpora has {known}")
+        self._check_tables()
+
+    def _check_tables(self) -> None:
         for table, spec in self.tables.items():
             for name in spec.experiments:
                 if name not in self.experiments:

@@ -95,7 +95,8 @@ def wait_for_work(process: subprocess.Popen[bytes], scratch: Path, pattern: str)
     while process.poll() is None:
         assert time.monotonic() < deadline, f"nothing was written to {scratch}/{pattern}"
         with contextlib.suppress(FileNotFoundError):
-            if any(path.stat().st_mtime_ns > began for path in scratch.glob(pattern)):
+            written = (path for path in scratch.glob(pattern) if not path.name.startswith("."))
+            if any(path.stat().st_mtime_ns > began for path in written):
                 return
         time.sleep(0.002)
 
