@@ -158,6 +158,7 @@ def describe(key: str, experiment: Experiment) -> str:
         remark
         for remark, applies in (
             ("shuffled units", experiment.units == "shuffled"),
+            ("deduplicated units", experiment.units == "deduplicated"),
             ("untrained", experiment.weights == "untrained"),
             ("unseen voices", experiment.voices == "unseen"),
             ("another's F0", experiment.melody == "other"),
