@@ -9,6 +9,9 @@ BIN := $(abspath $(VENV))/bin
 S ?=
 OVERRIDES := $(foreach override,$(S),-S '$(override)')
 
+# The grid of `make sweep`, and constants beside it, as in G="kmeans.k=50,100,200 scale=smoke".
+G ?=
+
 # Waiting OpenMP threads that spin make two busy neighbours many times slower.
 export OMP_WAIT_POLICY := PASSIVE
 # Nothing here calls home.
@@ -19,7 +22,7 @@ export DO_NOT_TRACK := 1
 # dvc.yaml says `python`: the one of the environment.
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help setup reproduce plan test unit lint types format params tables mlflow prefect clean
+.PHONY: help setup reproduce plan sweep test unit pipeline lint types format params tables mlflow prefect clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,10 +47,17 @@ reproduce: setup ## run the graph, end with the measured table   (S="scale=smoke
 plan: setup ## say what `make reproduce` would run
 	$(BIN)/python -m flows.reproduce --dry-run $(OVERRIDES)
 
-test: lint types unit ## lint, types, tests
+sweep: setup ## a grid of parameters as experiments, compared   (G="kmeans.k=50,100,200")
+	$(BIN)/python -m flows.sweep $(G)
 
-unit: setup ## the tests alone
+test: lint types ## lint, types, all tests
 	$(BIN)/python -m pytest -n auto
+
+unit: setup ## the tests of code alone
+	$(BIN)/python -m pytest -n auto --ignore tests/pipeline
+
+pipeline: setup ## the tests of stages as processes: killed, served, scheduled
+	$(BIN)/python -m pytest -n auto tests/pipeline
 
 lint: setup ## ruff
 	$(BIN)/ruff check .
@@ -73,4 +83,4 @@ prefect: setup ## flow graphs and logs, in a browser at http://127.0.0.1:4200
 	PREFECT_SERVER_DATABASE_CONNECTION_URL=sqlite+aiosqlite:///$(CURDIR)/.prefect/prefect.db $(BIN)/prefect server start
 
 clean: ## remove what the graph made (outputs, scratch, runs); DVC's cache and the environment stay
-	rm -rf data encoder kmeans train_f0_vq systems synthesize evaluate tables reports .scratch .prefect mlflow.db mlartifacts
+	rm -rf data encoder kmeans train_f0_vq train_soft_units train_acoustic train_vocoder finetune_vocoder systems synthesize evaluate tables reports sweeps .scratch .prefect mlflow.db mlartifacts

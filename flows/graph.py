@@ -57,21 +57,26 @@ def compose_params(root: Path, overrides: Sequence[str]) -> None:
     Raises:
         UserError: an override that Hydra refuses.
     """
+    from speech.files import atomic_path
+
+    with atomic_path(root / "params.yaml") as path:
+        compose(root, overrides, path)
+
+
+def compose(root: Path, overrides: Sequence[str], target: Path) -> None:
+    """Write what ``compose_params`` would to another file, a ``.yaml``; errors as there."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
     from dvc.utils.hydra import compose_and_dump
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from speech.files import atomic_path
-
     try:
         with Repo(os.fspath(root)) as repo:
             settings = repo.config.get("hydra", {})
         folder = os.fspath(root / settings.get("config_dir", "conf"))
         name, plugins = settings.get("config_name", "config"), os.fspath(root / settings.get("plugins_path", ""))
-        with atomic_path(root / "params.yaml") as path:
-            compose_and_dump(os.fspath(path), folder, None, name, plugins, list(overrides))
+        compose_and_dump(os.fspath(target), folder, None, name, plugins, list(overrides))
     except (DvcException, HydraException, OmegaConfBaseException) as error:
         raise UserError(f"-S {' -S '.join(overrides)}: {one_line(error)}") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -16,6 +17,7 @@ from typing import Literal
 from flows.children import Children, Ending
 from flows.cores import Cores, available_cores
 from flows.graph import Graph, below
+from flows.locks import Blocked
 from speech.errors import UserError
 from stages.runtime.engine import WAITING
 from stages.runtime.params import load_params
@@ -31,19 +33,24 @@ THREADED = ("train_", "pretrain", "kmeans", "encoder")
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a stage, in a word and in a sentence."""
+    """What became of a stage, in a word and in a sentence; ``again`` when it is to be tried once more."""
 
     outcome: Outcome
     message: str
+    again: bool = False
 
 
 @dataclass
 class Reproduction:
-    """The state that the tasks of one flow share."""
+    """The state that the tasks of one flow share.
+
+    ``retries`` is how often a stage is tried again that the machine failed: killed from outside, or left by a worker.
+    """
 
     root: Path
     graph: Graph
     children: Children = field(default_factory=Children)
+    retries: int = 1
     results: dict[str, Result] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -54,28 +61,52 @@ class Reproduction:
         self.workers = loaded.runtime.workers if loaded else 1
         self.cores = Cores(available_cores())
         self.session = f"{process_key(os.getpid()) or os.getpid()}-{time.time_ns()}"
+        self._tries: dict[str, int] = {}
         self._below = below(self.graph)
         self._above = {name: {n for n in self.graph if name in self._below[n]} for name in self.graph}
 
     def run(self, name: str, say: Callable[[str], None]) -> Result:
         """Run one stage whose upstream stages are done; an unchanged one costs nothing."""
         result = self._run(name, say)
-        self.results[name] = result
+        if not result.again:
+            self.results[name] = result
         return result
 
     def _run(self, name: str, say: Callable[[str], None]) -> Result:
         node = self.graph[name]
         if not node.changed and all(self.results[other].outcome == "unchanged" for other in node.upstream):
             return Result("unchanged", "skipped (unchanged)")
+        while True:
+            ending = self._repro(name, say)
+            if ending is None:
+                return Result("stopped", "stopped before it began")
+            blocked = Blocked.told(ending.tail) if ending.status else None
+            if blocked is None:
+                return self._judge(name, ending)
+            say(str(blocked))
+            while blocked.lasts(self.root) and not self.children.stopped.wait(1.0):
+                pass
+
+    def _repro(self, name: str, say: Callable[[str], None]) -> Ending | None:
+        """DVC's run of one stage, once there are cores for it; None when all was stopped before."""
         cores = self.cores.acquire(name, lambda: self.share(name), len(self._below[name]), self.children.stopped)
         if not cores:
-            return Result("stopped", "stopped before it began")
+            return None
         try:
+            # Killed before, most likely for want of memory: half the workers need half of it.
+            workers = max(1, cores >> self._tries.get(name, 0))
             command = [find_dvc_program(), "--wait-for-lock", "repro", "--single-item", name]
-            ending = self.children.run(command, self._environment(cores), say)
+            environment = stage_environment(cores, self.session) | {"RESPEAK_WORKERS": str(workers)}
+            return self.children.run(command, environment, say)
         finally:
             self.cores.release(cores)
-        return judge(ending, self.children.stopped)
+
+    def _judge(self, name: str, ending: Ending) -> Result:
+        result = judge(ending, self.children.stopped)
+        tries = self._tries[name] = self._tries.get(name, 0) + 1
+        if result.outcome == "crashed" and ending.may_pass and tries <= self.retries:
+            return Result("crashed", result.message, again=True)
+        return result
 
     def share(self, name: str) -> int:
         """Cores for a stage: its fixed threads, or an even share among the stages that could run beside it."""
@@ -85,18 +116,20 @@ class Reproduction:
         beside = [n for n in self.graph if n not in related and n not in self.results]
         return min(self.workers, max(1, self.cores.total // (1 + len(beside))))
 
-    def _environment(self, cores: int) -> dict[str, str]:
-        folder = os.fspath(Path(sys.executable).parent)
-        return os.environ | {
-            "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}",  # dvc.yaml says 'python': this one
-            "PYTHONUNBUFFERED": "1",
-            **WAITING,
-            "OMP_NUM_THREADS": str(cores),
-            "MKL_NUM_THREADS": str(cores),
-            "RESPEAK_WORKERS": str(cores),
-            "DVC_NO_ANALYTICS": "1",
-            SESSION: self.session,
-        }
+
+def stage_environment(cores: int, session: str) -> dict[str, str]:
+    """What DVC and its stages run in: this environment's programs, so many cores, runs under ``session``."""
+    folder = os.fspath(Path(sys.executable).parent)
+    return os.environ | {
+        "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}",  # dvc.yaml says 'python': this one
+        "PYTHONUNBUFFERED": "1",
+        **WAITING,
+        "OMP_NUM_THREADS": str(cores),
+        "MKL_NUM_THREADS": str(cores),
+        "RESPEAK_WORKERS": str(cores),
+        "DVC_NO_ANALYTICS": "1",
+        SESSION: session,
+    }
 
 
 def judge(ending: Ending, stopped: threading.Event) -> Result:
@@ -109,7 +142,7 @@ def judge(ending: Ending, stopped: threading.Event) -> Result:
         return Result("ran", "ran")
     if stopped.is_set():
         return Result("stopped", f"stopped: {ending.meaning()}")
-    return Result("crashed" if ending.signal else "failed", ending.meaning())
+    return Result("crashed" if ending.fault else "failed", ending.meaning())
 
 
 def find_dvc_program() -> str:
@@ -150,16 +183,20 @@ class Record:
         self._await_collector()
 
     def _await_collector(self) -> None:
-        """Let MLflow have the last lines before the table is printed; a slow server is not waited for."""
-        if self._collector is None:
-            return
-        deadline = time.monotonic() + 60.0
-        while self._collector.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.1)
+        await_collector(self._collector)
         note = self.work.root / ".scratch" / "mlflow" / "sessions" / f"{self.work.session}.json"
         if note.is_file() and (server := os.environ.get("MLFLOW_TRACKING_URI", "")).startswith("http"):
             where = json.loads(note.read_text())
             self.url = f"{server.rstrip('/')}/#/experiments/{where['experiment_id']}/runs/{where['run_id']}"
+
+
+def await_collector(collector: subprocess.Popen[bytes] | None) -> None:
+    """Let MLflow have the last lines before the table is printed; a slow server is not waited for."""
+    if collector is None:
+        return
+    deadline = time.monotonic() + 60.0
+    while collector.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def final_metrics(root: Path) -> Mapping[str, float]:

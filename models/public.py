@@ -1,7 +1,8 @@
 """Public checkpoints as our modules: key names of the published code mapped onto ours.
 
 Understands both weight-norm spellings (``weight_g``/``weight_v`` and ``parametrizations``), the ``module.`` prefix
-of data-parallel training and the outer ``{"generator": ...}`` of training checkpoints.
+of data-parallel training and the outer ``{"generator": ...}``, ``{"mpd": ...}`` or ``{"msd": ...}`` of training
+checkpoints.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 State = dict[str, Tensor]
 
-_F0_RULES = (
+_VQ_RULES = (
     (r"^encoder\.level_blocks\.0\.model\.(\d+)\.0\.(\w+)$", r"encoder.\1.conv.\2"),
     (r"^encoder\.level_blocks\.0\.model\.(\d+)\.1\.model\.(\d+)\.model\.1\.", r"encoder.\1.residual.\2.dilated."),
     (r"^encoder\.level_blocks\.0\.model\.(\d+)\.1\.model\.(\d+)\.model\.3\.", r"encoder.\1.residual.\2.pointwise."),
@@ -30,6 +31,7 @@ _GENERATOR_RULES = (
     (r"^dict\.", "unit_embedding."),
     (r"^f0_dict\.", "f0_embedding."),
     (r"^spkr\.", "speaker_embedding."),
+    (r"^dur_predictor\.", "durations."),
     (r"^(conv_pre|conv_post|ups|resblocks)\.", r"vocoder.\1."),
 )
 
@@ -38,19 +40,34 @@ def load(kind: str, checkpoint: Mapping[str, Any]) -> Any:
     """A module with the weights of a public checkpoint, sizes read off the weights.
 
     Args:
-        kind: ``resynthesis/code_generator``, ``resynthesis/f0_vqvae``, ``resynthesis/mpd`` or ``resynthesis/msd``.
+        kind: ``resynthesis/code_generator`` (a :class:`~models.resynthesis.WaveVQVAE` where the weights are one's),
+            ``resynthesis/f0_vqvae``, ``resynthesis/wave_vqvae``, ``resynthesis/mpd`` or ``resynthesis/msd``;
+            ``soft-vc/hubert-soft``, ``hubert-discrete``, ``acoustic-soft``, ``acoustic-discrete``, ``hifigan`` or
+            ``hifigan-discriminator``.
         checkpoint: as ``torch.load(..., weights_only=True)`` gives it.
 
     Raises:
         KeyError: unknown ``kind``.
         RuntimeError: the weights do not fit the architecture (torch's message names the keys).
     """
-    return _LOADERS[kind](strip(checkpoint))
+    if kind.startswith("soft-vc/"):
+        from models.softvc.public import LOADERS
+
+        return LOADERS[kind](strip(checkpoint, kind.rpartition("-")[2]))
+    return _LOADERS[kind](strip(checkpoint, kind.rpartition("/")[2]))
 
 
-def strip(checkpoint: Mapping[str, Any]) -> State:
-    """The bare state dict inside a training checkpoint, with weight norm spelt torch's new way."""
-    state = checkpoint.get("generator", checkpoint)
+_WRAPPERS = ("generator", "hubert", "acoustic-model")
+
+
+def strip(checkpoint: Mapping[str, Any], part: str = "generator") -> State:
+    """The bare state dict inside a training checkpoint (of ``part``), with weight norm spelt torch's new way.
+
+    It may lie beside an optimiser, under the part's name or another wrapper's, and inside that in ``model``.
+    """
+    names = (part, *_WRAPPERS)
+    state = next((checkpoint[name] for name in names if isinstance(checkpoint.get(name), Mapping)), checkpoint)
+    state = state["model"] if isinstance(state.get("model"), Mapping) else state
     state = {key.removeprefix("module."): value for key, value in state.items()}
     return {_new_norm_key(key, state): value for key, value in state.items()}
 
@@ -80,10 +97,10 @@ def rename(state: Mapping[str, Tensor], rules: Iterable[tuple[str, str]]) -> Sta
     return renamed
 
 
-def f0_vqvae_state(state: Mapping[str, Tensor]) -> State:
-    """Our state of the F0 quantiser; the running means that public files lack start at the codes themselves."""
-    downs = sum(bool(re.fullmatch(r"decoder\.level_blocks\.0\.model\.\d+\.1\.bias", key)) for key in state)
-    renamed = rename(state, (*_F0_RULES, (r"^decoder\.out\.", f"decoder.{downs + 1}.")))
+def vqvae_state(state: Mapping[str, Tensor]) -> State:
+    """Our state of a quantiser; the running means that public files lack start at the codes themselves."""
+    ups = sum(bool(re.fullmatch(r"decoder\.level_blocks\.0\.model\.\d+\.1\.bias", key)) for key in state)
+    renamed = rename(state, (*_VQ_RULES, (r"^decoder\.out\.", f"decoder.{ups + 1}.")))
     codes = renamed["codebook.codes"]
     renamed.setdefault("codebook.running_sum", codes.clone())
     renamed.setdefault("codebook.running_count", torch.ones(len(codes), dtype=codes.dtype))
@@ -91,32 +108,54 @@ def f0_vqvae_state(state: Mapping[str, Tensor]) -> State:
     return renamed
 
 
-def f0_vqvae_sizes(state: Mapping[str, Tensor]) -> dict[str, int]:
-    """Constructor arguments read off our state; stride and dilation growth are the published ones."""
+def f0_vqvae_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Constructor arguments of the F0 quantiser read off our state; dilation growth is the published one."""
+    sizes = _vqvae_sizes(state)
+    strides = sizes.pop("strides")
+    return {**sizes, "downs": len(strides), "stride": strides[0]}
+
+
+def _vqvae_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
     codes, dim = state["codebook.codes"].shape
     downs = sum(bool(re.fullmatch(r"encoder\.\d+\.conv\.bias", key)) for key in state)
     depth = sum(bool(re.fullmatch(r"encoder\.0\.residual\.\d+\.dilated\.bias", key)) for key in state)
+    # Kernels are twice the stride, or one more when it is odd.
+    strides = [state[f"encoder.{level}.conv.weight"].shape[2] // 2 for level in range(downs)]
     width = len(state["encoder.0.conv.bias"])
-    return {"codes": codes, "embedding_dim": dim, "width": width, "depth": depth, "downs": downs}
+    return {"codes": codes, "embedding_dim": dim, "width": width, "depth": depth, "strides": strides}
 
 
 def _load_f0_vqvae(state: State) -> nn.Module:
     from models.resynthesis import F0VQVAE
 
-    ours = f0_vqvae_state(state)
+    ours = vqvae_state(state)
     return _filled(F0VQVAE(**f0_vqvae_sizes(ours)), ours)
+
+
+def _load_wave_vqvae(state: State) -> nn.Module:
+    from models.resynthesis import WaveVQVAE
+
+    renamed = rename(state, ((r"^code_encoder\.", "encoder."), (r"^code_vq\.", "vq."), *_GENERATOR_RULES))
+    ours = vqvae_state(renamed)
+    return _filled(WaveVQVAE(**_vqvae_sizes(ours), **_hifigan_sizes(state)), ours)
 
 
 def _load_code_generator(state: State) -> nn.Module:
     from models.resynthesis import UnitGenerator
 
+    if "code_vq.level_blocks.0.k" in state:
+        return _load_wave_vqvae(state)
     quantizer = {k.removeprefix("quantizer."): v for k, v in state.items() if k.startswith("quantizer.")}
     rest = {k: v for k, v in state.items() if not k.startswith("quantizer.")}
     ours = rename(rest, _GENERATOR_RULES)
     sizes: dict[str, Any] = {"num_units": len(rest["dict.weight"]), "embedding_dim": rest["dict.weight"].shape[1]}
-    sizes["num_speakers"] = len(rest["spkr.weight"]) if "spkr.weight" in rest else 0
+    sizes["durations"] = "dur_predictor.proj.weight" in rest
+    if "spkr.bias" in rest:
+        sizes |= {"num_speakers": 0, "speaker_dim": rest["spkr.weight"].shape[1]}
+    else:
+        sizes["num_speakers"] = len(rest["spkr.weight"]) if "spkr.weight" in rest else 0
     if quantizer:
-        quantizer = f0_vqvae_state(quantizer)
+        quantizer = vqvae_state(quantizer)
         sizes["f0_quantizer"] = f0_vqvae_sizes(quantizer)
         ours |= {f"quantizer.{key}": value for key, value in quantizer.items()}
     return _filled(UnitGenerator(**sizes, **_hifigan_sizes(rest)), ours)
@@ -159,6 +198,7 @@ def _filled(module: nn.Module, state: State) -> nn.Module:
 _LOADERS: dict[str, Callable[[State], nn.Module]] = {
     "resynthesis/code_generator": _load_code_generator,
     "resynthesis/f0_vqvae": _load_f0_vqvae,
+    "resynthesis/wave_vqvae": _load_wave_vqvae,
     "resynthesis/mpd": _load_mpd,
     "resynthesis/msd": _load_msd,
 }

@@ -7,22 +7,18 @@ pitch that a z-score means (Polyak et al. 2021, section 2; reference inference o
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from respeak.bundle import ENCODER, Bundle
-from respeak.context import Context
 from respeak.units import UnitEncoder, conditioning_of, find_device, pieces
-from speech.errors import UserError
-
-if TYPE_CHECKING:
-    import torch
-
-# The vocoder's activations for 20 s take about 1 GB at the published width.
-GENERATE_SECONDS = 20.0
+from respeak.vocoding import Vocoding, Voice
+from speech.errors import AudioError, UserError
+from speech.intonation import UNCHANGED, Intonation, carry_melody, intone
 
 
 @dataclass(frozen=True)
@@ -65,10 +61,7 @@ class System:
             conditioning_of(config["audio"]),
             bundle.frame_stats,
         )
-        model = bundle.generator(untrained_seed)
-        model.vocoder.remove_weight_norm()
-        self._model = model.to(self.device)
-        self._context = Context.of(model, self.f0_per_unit)
+        self.vocoding = Vocoding(bundle.generator(untrained_seed), self.device, self.f0_hop)
 
     @classmethod
     def load(cls, path: Path | str, device: str = "auto") -> System:
@@ -85,7 +78,7 @@ class System:
         return list(self.bundle.speakers)
 
     def speaker_index(self, name: str) -> int:
-        """Row of the speaker embedding.
+        """Place of a voice among the system's.
 
         Raises:
             UserError: the system has no such voice; lists those it has.
@@ -93,6 +86,30 @@ class System:
         if name not in self.bundle.speakers:
             raise UserError(f"speaker '{name}' is not in {self.bundle.path}; it has {', '.join(self.speakers)}")
         return self.speakers.index(name)
+
+    def voice(self, name: str | Voice) -> Voice:
+        """The voice of a name; errors as `speaker_index`."""
+        if isinstance(name, Voice):
+            return name
+        row = self.speaker_index(name)
+        return Voice(name, self.bundle.speakers[name], row, self.bundle.vectors.get(name))
+
+    def voice_of(self, wave: np.ndarray, rate: int, name: str = "the recording") -> Voice:
+        """The voice that speaks in a recording, for a system that knows voices by d-vectors.
+
+        Some ten seconds say it well. Arguments as in `condition`; ``name`` is for messages.
+
+        Raises:
+            AudioError: the recording cannot be used.
+            UserError: the system has a table of its own speakers, or the recording has no voiced speech.
+        """
+        if not self.vocoding.model.speaker_dim:
+            raise UserError(
+                f"{self.bundle.path} has a table of its own speakers ({', '.join(self.speakers)}): name one; only a "
+                "system trained with train_resynthesis.speaker=vector speaks as somebody in a recording"
+            )
+        conditioned, num_speech = self.condition(wave, rate)
+        return self._voice_of(conditioned[:num_speech], self._track(conditioned), name)
 
     def condition(self, wave: np.ndarray, rate: int) -> tuple[np.ndarray, int]:
         """Prepare audio as the corpora were: 16 kHz, trimmed, peak-normalised, padded.
@@ -107,11 +124,8 @@ class System:
         Raises:
             AudioError: nothing usable in it: silent, non-finite, too short.
         """
-        from speech.audio import condition, quantise
-
-        conditioned = condition(np.asarray(wave, dtype=np.float32), rate, self._content.conditioning)
-        # Corpora are stored in 16 bits: so heard, a recording has the units that it has there.
-        return quantise(conditioned.wave).astype(np.float32) / np.float32(32768), conditioned.num_speech
+        conditioned = self._content.condition(wave, rate)
+        return conditioned.wave, conditioned.num_speech
 
     def encode(self, wave: np.ndarray, rate: int, speaker: str | None = None) -> Encoded:
         """Units and F0 of a recording; arguments and errors as in `condition`.
@@ -123,24 +137,48 @@ class System:
 
     def encode_conditioned(self, wave: np.ndarray, num_speech: int, speaker: str | None = None) -> Encoded:
         """Units and F0 of audio as `condition` returns it: (T16,) float32 at 16 kHz."""
-        from speech.pitch import extract_f0
-
-        f0 = self.bundle.config["f0"]
-        tracks, frames = [], []
-        for piece, own in pieces(wave, self.bundle.config["audio"]["pad_multiple"]):
-            track = extract_f0(piece, f0["method"], f0["floor_hz"], f0["ceil_hz"])
-            tracks.append(track[own.start * self.f0_per_unit : own.stop * self.f0_per_unit])
-            frames.append(self._content.features(piece)[own])
+        frames = [self._content.features(piece)[own] for piece, own in self._pieces(wave)]
         units = self._content.assign(np.concatenate(frames), speaker)
-        return Encoded(units, np.concatenate(tracks), num_speech)
+        return Encoded(units, self._track(wave), num_speech)
 
-    def resynthesize(self, wave: np.ndarray, rate: int, speaker: str | None = None) -> np.ndarray:
+    def encode_as(self, wave: np.ndarray, rate: int, units: np.ndarray) -> Encoded:
+        """A recording with units (N,) that were made elsewhere, and its own F0; arguments as in `encode`.
+
+        Raises:
+            AudioError: the recording cannot be used, or has another number of units than those.
+            UserError: a unit that is none of the system's.
+        """
+        from speech.units import fit_units
+
+        self._check_units(units)
+        conditioned, num_speech = self.condition(wave, rate)
+        track = self._track(conditioned)
+        # Units of the speech alone, or of the padded recording: by default we cut silences, others may not.
+        wanted = len(track) // self.f0_per_unit
+        spoken = -(-num_speech // self.unit_hop)
+        if abs(len(units) - spoken) < abs(len(units) - wanted):
+            units = np.pad(fit_units("units", units, spoken), (0, wanted - spoken), mode="edge")
+        else:
+            units = fit_units("units", units, wanted)
+        return Encoded(units, track, num_speech)
+
+    def resynthesize(
+        self,
+        wave: np.ndarray,
+        rate: int,
+        speaker: str | None = None,
+        intonation: Intonation = UNCHANGED,
+        melody: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Say a recording again in its own voice.
 
         Args:
             wave: (T,) float32 in [-1, 1].
             rate: of ``wave``, in Hz.
-            speaker: who speaks; by default the system's speaker with the nearest d-vector.
+            speaker: who speaks; by default the voice of the recording itself where the system knows voices by
+                d-vectors, else its speaker with the nearest one.
+            intonation: what is done to the melody.
+            melody: instead of the recording's own, as `melody_of` gives it.
 
         Returns:
             (T',) float32 in [-1, 1] at 16 kHz, as long as the conditioned input before padding.
@@ -152,102 +190,165 @@ class System:
         if speaker is not None:
             self.speaker_index(speaker)
         conditioned, num_speech = self.condition(wave, rate)
-        voice = speaker or self._nearest_speaker(conditioned[:num_speech])
         encoded = self.encode_conditioned(conditioned, num_speech, speaker)
-        return self.generate(encoded.units, self.normalise_f0(encoded.f0, speaker), voice)[:num_speech]
+        voice = self.voice(speaker) if speaker else self._own_voice(conditioned[:num_speech], encoded.f0)
+        return self.speak(encoded, voice, speaker, intonation, melody)
 
-    def convert(self, wave: np.ndarray, rate: int, target: str, source: str | None = None) -> np.ndarray:
+    def convert(
+        self,
+        wave: np.ndarray,
+        rate: int,
+        target: str | Voice,
+        source: str | None = None,
+        intonation: Intonation = UNCHANGED,
+        melody: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Say a recording in the voice of ``target``.
 
         F0 is z-scored with the statistics of ``source`` where the system knows that speaker, else with the
         recording's own, and gets its height from the target. Arguments, result and errors as in `resynthesize`.
         """
-        for name in (target, source):
-            if name is not None:
-                self.speaker_index(name)
-        encoded = self.encode(wave, rate, source)
-        return self.generate(encoded.units, self.normalise_f0(encoded.f0, source), target)[: encoded.num_speech]
+        voice = self.voice(target)
+        if source is not None:
+            self.speaker_index(source)
+        return self.speak(self.encode(wave, rate, source), voice, source, intonation, melody)
 
-    def normalise_f0(self, f0: np.ndarray, speaker: str | None = None) -> np.ndarray:
-        """Z-score voiced F0 (N,) in Hz by the speaker's statistics, or by its own where the speaker is unknown."""
+    def speak(
+        self,
+        encoded: Encoded,
+        voice: Voice,
+        source: str | Mapping[str, Any] | None = None,
+        intonation: Intonation = UNCHANGED,
+        melody: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Audio of what was encoded, as long as its speech.
+
+        ``source`` says by what statistics F0 is z-scored, as in `normalise_f0`; the rest as in `convert`.
+        """
+        voiced = encoded.f0 > 0
+        f0 = self.normalise_f0(encoded.f0, source) if melody is None else carry_melody(melody, voiced)
+        f0 = self.intone(f0, voiced, voice, intonation)
+        return self.generate(encoded.units, f0, voice)[: encoded.num_speech]
+
+    def say(
+        self,
+        units: np.ndarray,
+        voice: str | Voice,
+        intonation: Intonation = UNCHANGED,
+        melody: np.ndarray | None = None,
+        deduplicated: bool = False,
+    ) -> np.ndarray:
+        """Audio of units alone (N,): ``(N * unit_hop,)`` float32 in [-1, 1] at 16 kHz.
+
+        The melody is that of another recording (`melody_of`), or level at the voice's mean; which frames are voiced is
+        what the system learnt of each unit. ``deduplicated`` units last as long as the system thinks right, whatever
+        their repetitions.
+
+        Raises:
+            UserError: as `generate` and `intone`; or the system does not know how long units last, or how often they
+                are voiced.
+        """
+        voice = self.voice(voice)
+        self._check_units(units)
+        if deduplicated:
+            changes = np.flatnonzero(np.diff(np.asarray(units, dtype=np.int64), prepend=-1))
+            units = self.vocoding.repeat(units[changes])
+        if self.vocoding.model.quantizer is None:
+            return self.generate(units, None, voice)
+        if self.bundle.voicing is None:
+            raise UserError(
+                f"{self.bundle.path}: does not say which units are voiced, so units alone are not enough; train the "
+                "system again, or give the recordings too"
+            )
+        voiced = np.repeat(self.bundle.voicing[np.asarray(units, dtype=np.int64)] > 0.5, self.f0_per_unit)
+        if melody is None:
+            f0 = self.intone(np.zeros(len(voiced), np.float32), voiced, voice, Intonation(intonation.semitones, 0.0))
+        else:
+            f0 = self.intone(carry_melody(melody, voiced), voiced, voice, intonation)
+        return self.generate(units, f0, voice)
+
+    def intone(self, f0: np.ndarray, voiced: np.ndarray, voice: Voice, intonation: Intonation) -> np.ndarray:
+        """Change a z-scored melody (N,), voiced where the mask (N,) says so, as ``voice`` is to speak it.
+
+        Raises:
+            UserError: the system has no F0, or its F0 tokens do not tell the flat melody from unvoiced speech.
+        """
+        if intonation == UNCHANGED:
+            return f0
+        if self.vocoding.model.quantizer is None:
+            raise UserError(f"{self.bundle.path}: this system was trained without F0, so its melody cannot be changed")
+        band = self.vocoding.unvoiced_band if intonation.span < 1 else (0.0, 0.0)
+        return intone(f0, voiced, voice.stats, self.bundle.config["f0"]["normalise"], intonation, band)
+
+    def melody_of(self, wave: np.ndarray, rate: int) -> np.ndarray:
+        """Z-scored F0 (N,) of a recording, to be spoken by another; arguments as in `condition`.
+
+        Raises:
+            AudioError: the recording cannot be used.
+        """
+        conditioned, num_speech = self.condition(wave, rate)
+        return self.normalise_f0(self._track(conditioned))[: -(-num_speech // self.f0_hop)]
+
+    def normalise_f0(self, f0: np.ndarray, speaker: str | Mapping[str, Any] | None = None) -> np.ndarray:
+        """Z-score voiced F0 (N,) in Hz by the statistics of ``speaker``, a name or the statistics themselves.
+
+        Where the name is unknown or none is given, the track's own statistics serve.
+        """
         from speech.pitch import normalise_f0, voiced_statistics
 
         if not (f0 > 0).any():
             return np.zeros(len(f0), dtype=np.float32)
-        stats = self.bundle.speakers.get(speaker) if speaker is not None else None
+        stats = self.bundle.speakers.get(speaker) if isinstance(speaker, str) else speaker
         return normalise_f0(f0, stats or voiced_statistics(f0), self.bundle.config["f0"]["normalise"])
 
-    def generate(self, units: np.ndarray, f0: np.ndarray | None, speaker: str) -> np.ndarray:
+    def generate(self, units: np.ndarray, f0: np.ndarray | None, speaker: str | Voice) -> np.ndarray:
         """Audio from units.
 
         Args:
             units: (N,) integers below K.
             f0: (4 N,) float32 z-scored F0, 0 where unvoiced; ignored by a system without F0.
-            speaker: the voice.
+            speaker: the voice, or its name.
 
         Returns:
-            (N * unit_hop,) float32 in [-1, 1] at 16 kHz. It is made piece by piece, each with as much context as the
-            network can see, so that memory does not grow with the recording and the seams are none.
+            (N * unit_hop,) float32 in [-1, 1] at 16 kHz, made piece by piece without seams.
 
         Raises:
             UserError: unknown speaker, a unit that is none, no unit, or F0 of another length.
         """
-        row = self.speaker_index(speaker)
+        voice = self.voice(speaker)
         self._check(units, f0)
-        wave = np.empty(len(units) * self.unit_hop, dtype=np.float32)
-        phase = 0.0
-        step = round(GENERATE_SECONDS * self.sample_rate / self.unit_hop)
-        for start in range(0, len(units), step):
-            stop = min(start + step, len(units))
-            own = slice(start * self.unit_hop, stop * self.unit_hop)
-            wave[own], phase = self._generate_piece(units, f0, row, start, stop, phase)
-        return wave
+        return self.vocoding.generate(units, f0, voice)
 
-    def _generate_piece(
-        self, units: np.ndarray, f0: np.ndarray | None, row: int, start: int, stop: int, phase: float
-    ) -> tuple[np.ndarray, float]:
-        """Samples of units ``start`` to ``stop``; ``phase`` in periods at the first and, returned, after the last."""
-        import torch
+    def _pieces(self, wave: np.ndarray) -> Iterator[tuple[np.ndarray, slice]]:
+        return pieces(wave, self.bundle.config["audio"]["pad_multiple"])
 
-        left, right = self._context.heard(start, stop, len(units))
-        low, high = self._context.quantised(left, right, len(units))
-        # The end of a recording may lie off the grid of F0 tokens.
-        short = -(high - low) % self._context.grid
-        piece = np.pad(np.asarray(units[low:high], dtype=np.int64), (0, short), mode="edge")
-        track = None
-        if f0 is not None and self._model.quantizer is not None:
-            values = np.asarray(f0[low * self.f0_per_unit : high * self.f0_per_unit], dtype=np.float32)
-            track = torch.from_numpy(np.pad(values, (0, short * self.f0_per_unit)))[None, None].to(self.device)
-        heard = slice(left - low, right - low)
-        with torch.inference_mode():
-            speaker = torch.tensor([row], device=self.device)
-            condition = self._model.condition(torch.from_numpy(piece)[None].to(self.device), track, speaker)
-            source = None
-            if track is not None and self._model.vocoder.source is not None:
-                contour = self._model.contour(track, speaker)
-                source, phase = self._source(contour, heard, slice(start - low, stop - low), left, phase)
-            wave = self._model.vocoder(condition[..., heard], source)[0, 0].float().cpu().numpy()
-        return wave[(start - left) * self.unit_hop : (stop - left) * self.unit_hop], phase
+    def _track(self, wave: np.ndarray) -> np.ndarray:
+        """F0 (N,) in Hz of conditioned audio."""
+        from speech.pitch import extract_f0
 
-    def _source(
-        self, contour: torch.Tensor, heard: slice, own: slice, left: int, phase: float
-    ) -> tuple[torch.Tensor, float]:
-        """Excitation of the units ``heard`` (from ``left`` on in the recording), in phase with the pieces before.
+        f0, tracks = self.bundle.config["f0"], []
+        for piece, own in self._pieces(wave):
+            track = extract_f0(piece, f0["method"], f0["floor_hz"], f0["ceil_hz"])
+            tracks.append(track[own.start * self.f0_per_unit : own.stop * self.f0_per_unit])
+        return np.concatenate(tracks)
 
-        ``contour`` (1, 1, N) in Hz; slices are in units of it; ``phase`` holds where ``own`` begins.
-        """
-        import torch
+    def _own_voice(self, speech: np.ndarray, f0: np.ndarray) -> Voice:
+        if self.vocoding.model.speaker_dim:
+            return self._voice_of(speech, f0, "the recording")
+        return self.voice(self._nearest_speaker(speech))
 
-        from models.hifigan.source import excitation
+    def _voice_of(self, speech: np.ndarray, f0: np.ndarray, name: str) -> Voice:
+        from speech.pitch import voiced_statistics
 
-        def periods(first: int, last: int) -> float:
-            hertz = contour[..., first * self.f0_per_unit : last * self.f0_per_unit].double()
-            return float(hertz.sum()) * self.f0_hop / self.sample_rate
+        if importlib.util.find_spec("resemblyzer") is None:
+            raise UserError("hearing who speaks needs Resemblyzer: install it, or name one of the system's speakers")
+        from speech.judges.speaker import embed
 
-        at_left = contour.new_tensor([phase - periods(heard.start, own.start)], dtype=torch.float64)
-        frames = contour[..., heard.start * self.f0_per_unit : heard.stop * self.f0_per_unit]
-        source = excitation(frames, self.f0_hop, at_left, left * self.unit_hop)
-        return source, (phase + periods(own.start, own.stop)) % 1.0
+        try:
+            stats = voiced_statistics(f0)
+        except UserError:
+            raise AudioError(f"{name}: has no voiced speech, by which a voice is known") from None
+        return Voice(name, stats, None, embed(speech))
 
     def _nearest_speaker(self, speech: np.ndarray) -> str:
         if len(self.speakers) == 1:
@@ -262,11 +363,14 @@ class System:
         heard = embed(speech)
         return max(self.bundle.vectors, key=lambda name: float(similarity(heard, self.bundle.vectors[name])))
 
-    def _check(self, units: np.ndarray, f0: np.ndarray | None) -> None:
+    def _check_units(self, units: np.ndarray) -> None:
         known = self.bundle.config["kmeans"]["k"]
         if not len(units) or int(np.min(units)) < 0 or int(np.max(units)) >= known:
             raise UserError(f"units: expected at least one, each from 0 to {known - 1}; were they made by this system?")
-        if self._model.quantizer is None:
+
+    def _check(self, units: np.ndarray, f0: np.ndarray | None) -> None:
+        self._check_units(units)
+        if self.vocoding.model.quantizer is None:
             return
         if f0 is None or len(f0) != len(units) * self.f0_per_unit:
             found = "none" if f0 is None else len(f0)

@@ -2,7 +2,7 @@
 
     systems/<name>/config.yaml              what it is, rates, encoder, k-means, F0, audio, model, speakers, provenance
                    model.safetensors        generator weights, the F0 quantiser under ``quantizer.``
-                   centroids.safetensors    k-means centres ``centroids`` (K, D) float32
+                   centroids.safetensors    k-means centres ``centroids`` (K, D) float32, optional ``voiced`` (K,)
                    speakers.json            F0 statistics by speaker name
                    vectors.safetensors      optional: mean d-vector (256,) float32 by speaker name
                    frame_stats.safetensors  optional: mean and deviation (2, D) of encoder frames by speaker name
@@ -16,9 +16,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +26,7 @@ import numpy as np
 import yaml
 
 from respeak.encoders import read_config as read_encoder_config
+from respeak.folders import CONFIG, building, check_shapes, read_tensors, read_yaml, save_state, shapes
 from speech.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,31 +35,35 @@ if TYPE_CHECKING:
     from models.resynthesis import UnitGenerator
 
 FORMAT = 1
-SYSTEM = "resynthesis"
-CONFIG, MODEL, CENTROIDS = "config.yaml", "model.safetensors", "centroids.safetensors"
+SYSTEM, SOFT_VC = "resynthesis", "soft-vc"
+MODEL, CENTROIDS = "model.safetensors", "centroids.safetensors"
 SPEAKERS, VECTORS, FRAME_STATS = "speakers.json", "vectors.safetensors", "frame_stats.safetensors"
 ENCODER = "encoder"
 UNTRAINED_KEEPS = ("quantizer.", "speaker_f0")
 
-_REQUIRED = {
+_EVERY_SYSTEM: dict[str, tuple[type, ...]] = {
     "sample_rate": (int,),
     "unit_hop": (int,),
-    "f0_hop": (int,),
     "encoder.kind": (str,),
     "encoder.dim": (int,),
     "encoder.hash": (str,),
+    "audio.trim_db": (int, float, type(None)),
+    "audio.normalise_peak": (int, float),
+    "audio.pad_multiple": (int,),
+    "speakers": (list,),
+}
+_RESYNTHESIS: dict[str, tuple[type, ...]] = {
+    "f0_hop": (int,),
     "kmeans.k": (int,),
     "kmeans.normalise": (str,),
     "f0.method": (str,),
     "f0.floor_hz": (int, float),
     "f0.ceil_hz": (int, float),
     "f0.normalise": (str,),
-    "audio.trim_db": (int, float, type(None)),
-    "audio.normalise_peak": (int, float),
-    "audio.pad_multiple": (int,),
     "model": (dict,),
-    "speakers": (list,),
 }
+_SOFT_VC: dict[str, tuple[type, ...]] = {"content": (str,), "acoustic": (dict,), "vocoder": (dict,)}
+_REQUIRED = {SYSTEM: {**_EVERY_SYSTEM, **_RESYNTHESIS}, SOFT_VC: {**_EVERY_SYSTEM, **_SOFT_VC}}
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class Bundle:
         centroids: (K, D) float32.
         vectors: mean d-vectors (256,) float32 by name; empty where the bundle has none.
         frame_stats: mean and deviation (2, D) float32 of encoder frames by name; empty where the bundle has none.
+        voicing: (K,) float32, how often a unit is voiced; None where the bundle does not say.
     """
 
     path: Path
@@ -83,6 +87,7 @@ class Bundle:
     centroids: np.ndarray
     vectors: dict[str, np.ndarray]
     frame_stats: dict[str, np.ndarray]
+    voicing: np.ndarray | None = None
 
     @classmethod
     def load(cls, directory: Path | str) -> Bundle:
@@ -98,7 +103,7 @@ class Bundle:
         for name in (CONFIG, MODEL, CENTROIDS, SPEAKERS, f"{ENCODER}/{CONFIG}"):
             if not (path / name).is_file():
                 raise UserError(f"{path}: not a complete system bundle: {name} is missing; make the bundle again")
-        config = read_config(path)
+        config = read_config(path, SYSTEM)
         found, expected = read_encoder_config(path / ENCODER)["hash"], config["encoder"]["hash"]
         if found != expected:
             raise UserError(
@@ -106,10 +111,15 @@ class Bundle:
                 "restore the encoder or make the bundle again"
             )
         speakers = _read_speakers(path / SPEAKERS, config)
-        centroids = _read_centroids(path / CENTROIDS, config)
-        optional = [_read_tensors(path / name) if (path / name).is_file() else {} for name in (VECTORS, FRAME_STATS)]
-        bundle = cls(path, config, speakers, centroids, *optional)
+        centroids, voicing = _read_centroids(path / CENTROIDS, config)
+        vectors, frames = (read_tensors(path / n) if (path / n).is_file() else {} for n in (VECTORS, FRAME_STATS))
+        bundle = cls(path, config, speakers, centroids, vectors, frames, voicing)
         bundle._check_weights()
+        if config["model"].get("speaker_dim") and (lost := sorted(speakers.keys() - bundle.vectors.keys())):
+            raise UserError(
+                f"{path / VECTORS}: the system knows voices by d-vectors, but {', '.join(lost)} has none; "
+                "make the bundle again"
+            )
         return bundle
 
     def generator(self, untrained_seed: int | None = None) -> UnitGenerator:
@@ -120,7 +130,7 @@ class Bundle:
         """
         import torch
 
-        state = {name: torch.from_numpy(value) for name, value in _read_tensors(self.path / MODEL).items()}
+        state = {name: torch.from_numpy(value) for name, value in read_tensors(self.path / MODEL).items()}
         if untrained_seed is None:
             model = _build_model(self.config)
         else:
@@ -135,20 +145,14 @@ class Bundle:
     @property
     def num_weights(self) -> int:
         """Numbers in the generator's weights, the F0 quantiser's among them."""
-        return sum(math.prod(shape) for shape in _shapes(self.path / MODEL).values())
+        return sum(math.prod(shape) for shape in shapes(self.path / MODEL).values())
 
     def _check_weights(self) -> None:
         import torch
 
         with torch.device("meta"):
             expected = {name: list(value.shape) for name, value in _build_model(self.config).state_dict().items()}
-        found = _shapes(self.path / MODEL)
-        for name in [*expected, *sorted(found)]:
-            if expected.get(name) != found.get(name):
-                raise UserError(
-                    f"{self.path / MODEL}: not the architecture of {CONFIG}: tensor '{name}' is "
-                    f"{found.get(name, 'absent')}, expected {expected.get(name, 'none')}; make the bundle again"
-                )
+        check_shapes(self.path / MODEL, expected)
 
 
 def save_bundle(
@@ -160,6 +164,7 @@ def save_bundle(
     speakers: Mapping[str, Mapping[str, Any]],
     vectors: Mapping[str, np.ndarray] | None = None,
     frame_stats: Mapping[str, np.ndarray] | None = None,
+    voicing: np.ndarray | None = None,
 ) -> None:
     """Write a bundle whole or not at all, replacing one that is there.
 
@@ -172,47 +177,26 @@ def save_bundle(
         speakers: F0 statistics by name, in the order of the speaker embedding's rows.
         vectors: mean d-vector (256,) by speaker name, for finding the nearest known speaker.
         frame_stats: (2, D) mean and deviation of encoder frames by speaker name, for ``kmeans.normalise: speaker``.
+        voicing: (K,) how often a unit is voiced, 0 to 1, for speaking from units alone.
 
     Raises:
         UserError: what is given would not load again.
     """
-    import torch
     from safetensors.numpy import save_file as save_arrays
-    from safetensors.torch import save_file
 
-    directory = Path(directory)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    try:
-        shutil.copytree(encoder_dir, building / ENCODER)
-        tensors = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in state.items() if torch.is_tensor(v)}
-        save_file(tensors, building / MODEL)
-        save_arrays({"centroids": np.ascontiguousarray(centroids, dtype=np.float32)}, building / CENTROIDS)
+    units = {"centroids": centroids} if voicing is None else {"centroids": centroids, "voiced": voicing}
+    with building(Path(directory)) as made:
+        shutil.copytree(encoder_dir, made / ENCODER)
+        save_state(made / MODEL, state)
+        save_arrays({k: np.ascontiguousarray(v, dtype=np.float32) for k, v in units.items()}, made / CENTROIDS)
         for name, arrays in ((VECTORS, vectors), (FRAME_STATS, frame_stats)):
             if arrays:
-                save_arrays({k: np.ascontiguousarray(v, dtype=np.float32) for k, v in arrays.items()}, building / name)
-        (building / SPEAKERS).write_text(json.dumps(dict(speakers), indent=1, ensure_ascii=False) + "\n")
-        encoder = read_encoder_config(building / ENCODER)
+                save_arrays({k: np.ascontiguousarray(v, dtype=np.float32) for k, v in arrays.items()}, made / name)
+        (made / SPEAKERS).write_text(json.dumps(dict(speakers), indent=1, ensure_ascii=False) + "\n")
+        encoder = read_encoder_config(made / ENCODER)
         whole = {**config, "format": FORMAT, "system": SYSTEM, "encoder": encoder, "speakers": list(speakers)}
-        (building / CONFIG).write_text(yaml.safe_dump(whole, sort_keys=True, allow_unicode=True))
-        Bundle.load(building)
-        _publish(building, directory)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-
-
-def _publish(building: Path, directory: Path) -> None:
-    for path in [p for p in building.rglob("*") if p.is_file()]:
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    building.chmod(0o755)  # mkdtemp makes it private
-    if not directory.exists():
-        building.rename(directory)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{directory.name}.old.", dir=directory.parent))
-    directory.rename(old / directory.name)
-    building.rename(directory)
-    shutil.rmtree(old)
+        (made / CONFIG).write_text(yaml.safe_dump(whole, sort_keys=True, allow_unicode=True))
+        Bundle.load(made)
 
 
 def _build_model(config: Mapping[str, Any]) -> UnitGenerator:
@@ -224,26 +208,25 @@ def _build_model(config: Mapping[str, Any]) -> UnitGenerator:
         raise UserError(f"{CONFIG}: model: {' '.join(str(error).split())}; the bundle is of another version") from None
 
 
-def read_config(directory: Path | str) -> dict[str, Any]:
+def read_config(directory: Path | str, system: str | None = None) -> dict[str, Any]:
     """A bundle's ``config.yaml``, its keys checked; light, the weights are not looked at.
 
     Raises:
-        UserError: it is missing, or of another format or system.
+        UserError: it is missing, of another format, or of another system than ``system`` (None: any that is known).
     """
     path = Path(directory) / CONFIG
     if not path.is_file():
         raise UserError(f"{directory}: no system bundle there ({CONFIG} is missing); train one first")
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(config, dict) or "format" not in config:
+    config = read_yaml(path)
+    if "format" not in config:
         raise UserError(f"{path}: not a system bundle's configuration: key 'format' is missing")
     if config["format"] != FORMAT:
         raise UserError(f"{path}: bundle format {config['format']}, this version reads {FORMAT}; make the bundle again")
-    if config.get("system") != SYSTEM:
-        raise UserError(f"{path}: holds a system '{config.get('system')}', expected '{SYSTEM}'; give another bundle")
-    for key, kinds in _REQUIRED.items():
+    found = config.get("system")
+    if found not in _REQUIRED or system not in (None, found):
+        expected = f"'{system}'" if system else " or ".join(f"'{name}'" for name in _REQUIRED)
+        raise UserError(f"{path}: holds a system '{found}', expected {expected}; give another bundle")
+    for key, kinds in _REQUIRED[found].items():
         value: Any = config
         for part in key.split("."):
             if not isinstance(value, dict) or part not in value:
@@ -264,30 +247,13 @@ def _read_speakers(path: Path, config: Mapping[str, Any]) -> dict[str, dict[str,
     return {name: stats[name] for name in config["speakers"]}
 
 
-def _read_centroids(path: Path, config: Mapping[str, Any]) -> np.ndarray:
-    centroids = _read_tensors(path).get("centroids")
+def _read_centroids(path: Path, config: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray | None]:
+    tensors = read_tensors(path)
+    centroids, voicing = tensors.get("centroids"), tensors.get("voiced")
     expected = (config["kmeans"]["k"], config["encoder"]["dim"])
     if centroids is None or centroids.shape != expected:
         found = "none" if centroids is None else list(centroids.shape)
         raise UserError(f"{path}: centroids are {found}, expected {list(expected)} (kmeans.k, encoder.dim)")
-    return centroids
-
-
-def _read_tensors(path: Path) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise UserError(f"{path}: not a readable safetensors file ({error}); make the bundle again") from None
-
-
-def _shapes(path: Path) -> dict[str, list[int]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no iterator)
-    except SafetensorError as error:
-        raise UserError(f"{path}: not a readable safetensors file ({error}); make the bundle again") from None
+    if voicing is not None and voicing.shape != expected[:1]:
+        raise UserError(f"{path}: voiced is {list(voicing.shape)}, expected {list(expected[:1])} (kmeans.k)")
+    return centroids, voicing

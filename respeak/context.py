@@ -28,11 +28,11 @@ class Context:
         """Read off the convolutions of a model, an upper bound on each side."""
         quantiser = model.quantizer
         if quantiser is None:
-            return cls(_vocoder_reach(model.vocoder), 0, 1)
+            return cls(vocoder_reach(model.vocoder), 0, 1)
         frames = _encoder_reach(quantiser.encoder)
         if model.vocoder.source is not None:
             frames += _decoder_reach(quantiser.decoder)
-        return cls(_vocoder_reach(model.vocoder), _ceil(frames, f0_per_unit), max(1, quantiser.hop // f0_per_unit))
+        return cls(vocoder_reach(model.vocoder), _ceil(frames, f0_per_unit), max(1, quantiser.hop // f0_per_unit))
 
     def heard(self, start: int, stop: int, length: int) -> tuple[int, int]:
         """Units whose embeddings the vocoder needs for ``start .. stop`` of ``length``."""
@@ -44,7 +44,8 @@ class Context:
         return low, min(_ceil(stop + self.f0, self.grid) * self.grid, length)
 
 
-def _vocoder_reach(vocoder: Any) -> int:
+def vocoder_reach(vocoder: Any) -> int:
+    """Input frames on either side that a HiFi-GAN's waveform under one frame can depend on, or more."""
     reach = vocoder.conv_post.kernel_size[0] // 2
     for stage in reversed(range(len(vocoder.ups))):
         blocks = vocoder.resblocks[stage * vocoder.branches : (stage + 1) * vocoder.branches]

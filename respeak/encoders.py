@@ -136,7 +136,8 @@ def load_weights(encoder: ContentEncoder, state: Mapping[str, torch.Tensor], sou
     from models.encoders.keys import torchaudio_state
 
     own = encoder.state_dict()
-    state = {f"model.{name}": value for name, value in torchaudio_state(state).items()}
+    if state.keys() != own.keys():
+        state = {f"model.{name}": value for name, value in torchaudio_state(state).items()}
     for name, value in own.items():
         if name not in state:
             raise UserError(f"{source}: weight '{name}' is missing; do encoder.options fit these weights?")

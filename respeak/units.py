@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from speech.audio import SAMPLE_RATE, Conditioning
+from speech.audio import SAMPLE_RATE, Conditioned, Conditioning
 from speech.errors import UserError
 from speech.units import UNIT_HOP, FrameNormaliser, assign, normaliser
 
@@ -118,15 +119,22 @@ class UnitEncoder:
         Raises:
             AudioError: nothing usable in it: silent, non-finite, too short.
         """
-        from speech.audio import condition, quantise
-
-        made = condition(np.asarray(wave, dtype=np.float32), rate, self.conditioning)
-        # Corpora are stored in 16 bits: so heard, a recording has the units that it has there.
-        heard = quantise(made.wave).astype(np.float32) / np.float32(32768)
+        made = self.condition(wave, rate)
+        heard = made.wave
         step = self.conditioning.pad_multiple
         features = np.concatenate([self.features(piece)[own] for piece, own in pieces(heard, step)])
         units = self.assign(features, speaker)[: -(-made.num_speech // UNIT_HOP)]
         return Spoken(units, made.trim_start_seconds)
+
+    def condition(self, wave: np.ndarray, rate: int) -> Conditioned:
+        """A recording as its corpora were stored: 16 kHz, trimmed, peak-normalised, padded, in 16 bits.
+
+        Corpora are stored so: heard in 16 bits, a recording has the units that it has there. Errors as `encode`.
+        """
+        from speech.audio import condition, quantise
+
+        made = condition(np.asarray(wave, dtype=np.float32), rate, self.conditioning)
+        return dataclasses.replace(made, wave=quantise(made.wave).astype(np.float32) / np.float32(32768))
 
     def features(self, wave: np.ndarray) -> np.ndarray:
         """Encoder frames (T // 320, D) of (T,) samples at 16 kHz, float16 as the feature shards store them."""

@@ -43,12 +43,12 @@ class Scale:
 
 
 # Measured speeds of the F0 trackers; sizes as in conf/ (a test holds them equal).
-DIO, HARVEST = 65.0, 2.9
+DIO, YAAPT = 126.0, 14.0
 SCALES = {
     "smoke": Scale(39, DIO, 10 * 4 * 8960 / SAMPLE_RATE),
-    "demo": Scale(39, DIO, 1600 * 6 * 8960 / SAMPLE_RATE),
+    "demo": Scale(39, DIO, 2400 * 6 * 8960 / SAMPLE_RATE),
     "small": Scale(39, DIO, 30_000 * 32 * 8960 / SAMPLE_RATE),
-    "paper": Scale(768, HARVEST, 400_000 * 16 * 8960 / SAMPLE_RATE),
+    "paper": Scale(768, YAAPT, 400_000 * 16 * 8960 / SAMPLE_RATE),
 }
 FLAC_BYTES = 29_000  # per second of 16 kHz speech, as the shards hold it
 UNIT_RATE, F0_RATE = 50, 200

@@ -4,8 +4,10 @@
 class UserError(Exception):
     """Bad file, bad parameter or missing program: one line saying what, where and what to do.
 
-    Entry points print it without a traceback and exit with status 2.
+    Entry points print it without a traceback and exit with its ``status``.
     """
+
+    status = 2
 
 
 class AudioError(UserError):

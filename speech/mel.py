@@ -25,6 +25,7 @@ class MelSettings:
     """What defines a log-mel; the defaults are the published ones at 16 kHz.
 
     ``n_fft`` and ``hop`` are in samples, ``f_min`` and ``f_max`` in Hz (``None``: half the sample rate).
+    ``power_floor`` is added to power before its root is taken (0: Soft-VC's log-mel).
     """
 
     sample_rate: int = 16000
@@ -33,6 +34,7 @@ class MelSettings:
     n_mels: int = 80
     f_min: float = 0.0
     f_max: float | None = None
+    power_floor: float = 1e-9
 
 
 PUBLISHED = MelSettings()
@@ -82,8 +84,11 @@ def log_mel(wave: torch.Tensor, settings: MelSettings = PUBLISHED) -> torch.Tens
     pad = (settings.n_fft - settings.hop) // 2
     padded = torch.nn.functional.pad(wave.unsqueeze(1), (pad, pad), mode="reflect").squeeze(1)
     spectrum = torch.stft(padded, settings.n_fft, settings.hop, window=window, center=False, return_complex=True)
-    # The floor under the root keeps its gradient finite in silence.
-    magnitude = torch.sqrt(spectrum.real.square() + spectrum.imag.square() + 1e-9)
+    if settings.power_floor:
+        # The floor under the root keeps its gradient finite in silence.
+        magnitude = torch.sqrt(spectrum.real.square() + spectrum.imag.square() + settings.power_floor)
+    else:
+        magnitude = spectrum.abs()  # whose gradient torch sets to zero there
     return torch.log(torch.clamp(basis @ magnitude, min=1e-5))
 
 

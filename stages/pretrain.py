@@ -19,7 +19,8 @@ import torch
 
 from models.encoders import build_encoder
 from models.encoders.hubert import Hubert
-from models.encoders.training import HubertTraining, LinearSchedule, MaskedPrediction, Masking
+from models.encoders.prediction import MaskedPrediction
+from models.encoders.training import HubertTraining, LinearSchedule, Masking
 from respeak.encoders import load_encoder, read_config, save_encoder
 from speech.errors import UserError
 from speech.shards import shard_paths

@@ -1,35 +1,36 @@
 """Make the audio that is judged: the source corpus's test split, copied, resynthesised or converted.
 
 In: the source corpus's audio, units and F0 shards, and a system's bundle; for conversion the target corpus's
-``f0_stats.json``, which names its speakers. Out: shards ``synthesize/<experiment>`` in the order of the corpus, 16 kHz,
-cut to the length of the speech before padding. Every experiment speaks the same utterances: their rows compare.
-Conversion as in Polyak et al. 2021, section 3: random targets for each utterance, here drawn evenly from a stated seed.
+``f0_stats.json``, which names its speakers; for voices that the system was not trained on, the d-vectors of their
+corpus. Out: shards ``synthesize/<experiment>`` in the order of the corpus, 16 kHz, cut to the length of the speech
+before padding. Every experiment speaks the same utterances: their rows compare.
+Conversion and changes of F0 as in Polyak et al. 2021, sections 3.2 and 3.3: random targets for each utterance, here
+drawn evenly from a stated seed.
 """
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import itertools
 import json
-import time
-import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from respeak.bundle import read_config
 from speech.errors import UserError
-from speech.shards import SYNTHESIS, read_shard, shard_name, shard_paths, write_shard, zip_shards
+from speech.shards import read_shard, shard_name, shard_paths
 from stages.runtime.params import Experiment
+from stages.runtime.speaking import Part, synthesize_part
 from stages.runtime.stage import Stage, stage_main
+from stages.runtime.voices import mean_vectors
 
 if TYPE_CHECKING:
-    from respeak.api import System
+    from respeak.vocoding import Voice
 
 ROWS_PER_PART = 16
 FIGURE_ROWS = 3
@@ -43,19 +44,6 @@ class Utterance:
     id: str
     speaker: str
     text: str | None
-
-
-@dataclass(frozen=True)
-class Part:
-    """What one worker writes: some utterances of one source shard, each in the voices chosen for it."""
-
-    experiment: Experiment
-    corpus: Path
-    shard: str
-    voices: dict[str, tuple[str, ...]]
-    seed: int
-    device: str
-    codec: Literal["flac", "wav"]
 
 
 def run(stage: Stage) -> None:
@@ -72,8 +60,12 @@ def run(stage: Stage) -> None:
     if experiment.task == "conversion":
         inputs.append(_target_stats(stage))
     voices = _choose_voices(stage, experiment, chosen)
+    strangers = {} if experiment.task == "copy" else _strangers(stage, experiment, chosen, voices)
+    if any(voice.vector is not None for voice in strangers.values()):
+        inputs += [Path("data") / name / "speakers" for name in dict.fromkeys([roles.source, roles.target])]
+    melodies = choose_melodies(chosen) if experiment.melody == "other" else {}
     job = stage.job(inputs, Path("synthesize") / name)
-    settings = (params.seed, params.runtime.device, params.audio.codec)
+    settings = (strangers, melodies, params.seed, params.runtime.device, params.audio.codec)
     tasks = {
         shard_name(index): Part(experiment, corpus, group[0].shard, {u.id: voices[u.id] for u in group}, *settings)
         for index, group in enumerate(_groups(chosen))
@@ -132,62 +124,19 @@ def choose_targets(
     return chosen
 
 
-def synthesize_part(part: Part, path: Path) -> dict[str, float]:
-    """Write one part; the report tells seconds of audio made and of time taken, loading not counted."""
-    report = {"audio_seconds": 0.0, "wall_seconds": 0.0}
-    write_shard(path, _rows(part, report), SYNTHESIS, {"stage": "synthesize", "sample_rate": 16000})
-    return report
+def choose_melodies(utterances: Sequence[Utterance]) -> dict[str, str]:
+    """For each utterance id that of the next one of its shard, whose melody it is to have; the last has the first's.
 
-
-def _rows(part: Part, report: dict[str, float]) -> Iterator[dict[str, Any]]:
-    from speech.audio import SAMPLE_RATE, encode_audio
-
-    for source, voice, wave in _copies(part) if part.experiment.task == "copy" else _renderings(part, report):
-        report["audio_seconds"] += len(wave) / SAMPLE_RATE
-        yield {
-            "id": source["id"] if part.experiment.task != "conversion" else f"{source['id']}__{voice}",
-            "source_id": source["id"],
-            "source_speaker": source["speaker"],
-            "target_speaker": voice,
-            "text": source["text"],
-            "num_samples": len(wave),
-            "audio": encode_audio(wave, part.codec),
-        }
-
-
-def _copies(part: Part) -> Iterator[tuple[dict[str, Any], str, np.ndarray]]:
-    from speech.audio import decode_audio
-
-    for row in read_shard(part.corpus / "audio" / part.shard):
-        if row["id"] in part.voices:
-            yield row, row["speaker"], decode_audio(row["audio"])[: row["num_speech"]]
-
-
-def _renderings(part: Part, report: dict[str, float]) -> Iterator[tuple[dict[str, Any], str, np.ndarray]]:
-    from speech.units import shuffle_units
-
-    experiment = part.experiment
-    system = _load_system(experiment.input, part.device, part.seed if experiment.weights == "untrained" else None)
-    shards = [part.corpus / stream / part.shard for stream in ("audio", "units", "f0")]
-    columns = [["id", "speaker", "text", "num_speech"], None, None]
-    for source, units_row, f0_row in zip_shards(*shards, columns=columns):
-        units = units_row["units"]
-        if experiment.units == "shuffled":
-            units = shuffle_units(units, [part.seed, zlib.crc32(source["id"].encode())])
-        for voice in part.voices.get(source["id"], ()):
-            start = time.perf_counter()
-            f0 = system.normalise_f0(f0_row["f0"], source["speaker"])
-            wave = system.generate(units, f0, voice)[: source["num_speech"]]
-            report["wall_seconds"] += time.perf_counter() - start
-            yield source, voice, wave
-
-
-@functools.lru_cache(maxsize=1)
-def _load_system(path: str, device: str, untrained_seed: int | None) -> System:
-    from respeak.api import System
-    from respeak.bundle import Bundle
-
-    return System(Bundle.load(path), device, untrained_seed)
+    Raises:
+        UserError: a shard has one utterance only.
+    """
+    chosen: dict[str, str] = {}
+    for shard, group in itertools.groupby(utterances, key=lambda utterance: utterance.shard):
+        ids = [utterance.id for utterance in group]
+        if len(ids) == 1:
+            raise UserError(f"melody 'other': shard {shard} has one test utterance only; raise runtime.shard_minutes")
+        chosen |= dict(zip(ids, ids[1:] + ids[:1], strict=True))
+    return chosen
 
 
 def _test_split(corpus: Path) -> Iterator[Utterance]:
@@ -207,21 +156,58 @@ def _groups(utterances: Sequence[Utterance]) -> Iterator[list[Utterance]]:
 def _choose_voices(stage: Stage, experiment: Experiment, utterances: Sequence[Utterance]) -> dict[str, tuple[str, ...]]:
     if experiment.task == "copy":
         return {u.id: (u.speaker,) for u in utterances}
-    known = read_config(Path(experiment.input))["speakers"]
+    config = read_config(Path(experiment.input))
+    known, by_vector = config["speakers"], bool(config.get("model", {}).get("speaker_dim"))
     if experiment.task == "resynthesis":
         for utterance in utterances:
-            if utterance.speaker not in known:
+            if utterance.speaker not in known and not by_vector:
                 raise UserError(
                     f"{experiment.input}: has no speaker '{utterance.speaker}' of corpus {stage.params.roles.source}, "
-                    f"only {', '.join(known)}; resynthesis needs the source's speakers, conversion does not"
+                    f"only {', '.join(known)}; resynthesis needs the source's speakers, conversion does not, nor does "
+                    "a system with train_resynthesis.speaker=vector"
                 )
         return {u.id: (u.speaker,) for u in utterances}
     stats = _target_stats(stage)
     targets = json.loads(stats.read_text()) if stats.is_file() else {}
-    voices = [name for name in known if name in targets]
+    if experiment.voices == "unseen":
+        if not by_vector:
+            raise UserError(
+                f"{experiment.input}: voices 'unseen' need a system with train_resynthesis.speaker=vector; this one "
+                "has a table of its own speakers"
+            )
+        voices = [name for name in targets if name not in known]
+    else:
+        voices = [name for name in known if name in targets]
     if not voices:
-        raise UserError(f"{stats}: no speaker of {experiment.input} ({', '.join(known)}); choose another roles.target")
+        raise UserError(
+            f"{stats}: no speaker that {experiment.input} ({', '.join(known)}) has {experiment.voices}; choose another "
+            "roles.target"
+        )
     return choose_targets(utterances, voices, stage.params.synthesize.targets_per_utterance, stage.params.seed)
+
+
+def _strangers(
+    stage: Stage, experiment: Experiment, utterances: Sequence[Utterance], voices: Mapping[str, Sequence[str]]
+) -> dict[str, Voice]:
+    """Sources and targets whom the system does not know, with what their corpora know of them."""
+    from respeak.vocoding import Voice
+
+    if experiment.system == "soft-vc":  # its content encoder knows no speakers, and its voices are its own
+        return {}
+    config = read_config(Path(experiment.input))
+    sources, targets = {u.speaker for u in utterances}, {name for names in voices.values() for name in names}
+    missing = sorted((sources | targets) - set(config["speakers"]))
+    strangers: dict[str, Voice] = {}
+    for corpus in dict.fromkeys([stage.params.roles.source, stage.params.roles.target]):
+        directory = Path("data") / corpus
+        wanted = [name for name in missing if name not in strangers]
+        if not wanted or not (directory / "f0_stats.json").is_file():
+            continue
+        stats = json.loads((directory / "f0_stats.json").read_text())
+        by_vector = config.get("model", {}).get("speaker_dim") and any(name in stats for name in wanted)
+        vectors = mean_vectors(directory / "speakers") if by_vector else {}
+        strangers |= {name: Voice(name, stats[name], None, vectors.get(name)) for name in wanted if name in stats}
+    return strangers
 
 
 def _target_stats(stage: Stage) -> Path:

@@ -30,20 +30,20 @@ from stages.runtime.dataset import F0_HOP, UNIT_HOP, Corpus, Segment, Segments, 
 from stages.runtime.params import Params
 from stages.runtime.stage import Stage, stage_main
 from stages.runtime.training import fit, resume_point, schedule, validation_batches, write_history
-from stages.runtime.voices import read_voices
+from stages.runtime.voices import read_voices, unit_voicing
 
 OUTPUT = Path("systems/resynthesis")
 ENCODER = Path("encoder")
 KMEANS = Path("kmeans")
 F0_VQ = Path("train_f0_vq")
-STREAMS: tuple[Stream, ...] = ("audio", "units", "f0")
+VECTOR_DIM = 256  # of the stage speakers
 
 
 def run(stage: Stage) -> None:
     """Train the vocoder and bundle it."""
     params, spec = stage.params, stage.params.train_resynthesis
     names = list(dict.fromkeys([params.roles.train, params.roles.target]))
-    corpora = [Corpus(Path("data") / name, STREAMS if spec.use_f0 else STREAMS[:2]) for name in names]
+    corpora = [Corpus(Path("data") / name, _streams(params)) for name in names]
     train = build_index(corpora, "train")
     speakers = train.speakers
     valid = build_index(corpora, "valid", speakers)
@@ -66,7 +66,8 @@ def run(stage: Stage) -> None:
         params.seed,
     )
 
-    inputs = [Path("data") / name / part for name in names for part in (*STREAMS, "speakers", "f0_stats.json")]
+    parts = ("audio", "units", "f0", "speakers", "f0_stats.json")
+    inputs = [Path("data") / name / part for name in names for part in parts]
     job = stage.job([*inputs, ENCODER, KMEANS, F0_VQ], OUTPUT)
     resumed = resume_point(job.scratch)
     segment = Segment(spec.loop.segment_samples, params.train_f0_vq.normalise)
@@ -84,9 +85,20 @@ def run(stage: Stage) -> None:
     )
     _picture(stage, module, checks)
     config = _bundle_config(params, arguments, job.fingerprint, len(centroids))
-    save_bundle(job.parts, config, generator.state_dict(), centroids, ENCODER, voices.f0, voices.vectors, voices.frames)
+    voicing = unit_voicing([Path("data") / name for name in names], len(centroids)) if spec.use_f0 else None
+    known = (voices.f0, voices.vectors, voices.frames, voicing)
+    save_bundle(job.parts, config, generator.state_dict(), centroids, ENCODER, *known)
     write_history(job.parts / "history.csv", history)
     job.publish()
+
+
+def _streams(params: Params) -> tuple[Stream, ...]:
+    streams: list[Stream] = ["audio", "units"]
+    if params.train_resynthesis.use_f0:
+        streams.append("f0")
+    if params.train_resynthesis.speaker == "vector":
+        streams.append("speakers")
+    return tuple(streams)
 
 
 def _model_arguments(params: Params, num_units: int, num_speakers: int) -> dict[str, Any]:
@@ -98,6 +110,8 @@ def _model_arguments(params: Params, num_units: int, num_speakers: int) -> dict[
         "f0_quantizer": f0_vq["model"] if spec.use_f0 else None,
         **dataclasses.asdict(spec.generator),
         "f0_scale": params.train_f0_vq.normalise,
+        "speaker_dim": VECTOR_DIM if spec.speaker == "vector" else 0,
+        "durations": spec.durations,
     }
 
 

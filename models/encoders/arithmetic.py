@@ -7,7 +7,7 @@ channel, or of few channels with a long kernel, is several times slower.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,22 +18,42 @@ PIECE = 1024  # frames of a convolution's output at once
 BLOCK = 256  # points of the Fourier transforms; with the published kernel of 128, 129 frames each
 
 
-def front_end(extractor: Any, padded: Tensor, samples: Sequence[int] | None) -> list[Tensor]:
-    """The waveform encoder: ``(N, C)`` for each of the waveforms ``(B, T)``.
+class WaveformEncoder:
+    """torchaudio's ``FeatureExtractor`` with its weights of this moment, on a processor and without gradients.
 
     Args:
-        extractor: torchaudio's ``FeatureExtractor``.
-        padded: the waveforms.
-        samples: of each, what counts; ``None``: all of it.
+        extractor: the module.
+        dtype: of everything behind the first layer; a waveform needs more than the eight bits of bfloat16.
     """
-    lengths = samples or [padded.shape[1]] * len(padded)
-    if padded.device.type == "cpu":
-        return [_time_major(extractor, wave[:length]) for wave, length in zip(padded, lengths, strict=True)]
-    return channel_major(extractor, padded, lengths)
+
+    def __init__(self, extractor: Any, dtype: torch.dtype = torch.float32) -> None:
+        self.extractor, self.dtype = extractor, dtype
+        self.matrices = [_matrices(layer, dtype) for layer in extractor.conv_layers[1:]]
+
+    def __call__(self, padded: Tensor, samples: Sequence[int] | None) -> list[Tensor]:
+        """``(N, C)`` for each of the waveforms ``(B, T)``, of which ``samples`` count; ``None``: all."""
+        lengths = samples or [padded.shape[1]] * len(padded)
+        with torch.autocast("cpu", enabled=False):
+            return [self._encode(wave[:length]) for wave, length in zip(padded, lengths, strict=True)]
+
+    def _encode(self, wave: Tensor) -> Tensor:
+        first, *rest = self.extractor.conv_layers
+        if not _count(self.extractor, len(wave)):
+            return wave.new_zeros(0, first.conv.out_channels)
+        weight, bias = first.conv.weight, first.conv.bias
+        if isinstance(first.layer_norm, torch.nn.GroupNorm):
+            weight, bias = _folded_norm(first, wave)
+        # Of one channel, windows are copied: matrices of a few taps would read and write the output once more each.
+        windows = wave.unfold(0, first.kernel_size, first.stride).contiguous()
+        hidden = _layer(first, windows, 1, [weight.squeeze(1).T], bias, self.dtype)
+        for layer, matrices in zip(rest, self.matrices, strict=True):
+            bias = None if layer.conv.bias is None else layer.conv.bias.to(self.dtype)
+            hidden = _layer(layer, hidden, layer.stride, matrices, bias, self.dtype)
+        return hidden
 
 
 def channel_major(extractor: Any, padded: Tensor, lengths: Sequence[int]) -> list[Tensor]:
-    """``front_end`` by torch's own convolutions over the whole batch, for a GPU."""
+    """The same by torch's own convolutions over the whole batch: for a GPU, and with gradients."""
     first, *rest = extractor.conv_layers
     with torch.autocast(padded.device.type, enabled=False):  # a waveform needs more than eight bits
         hidden = first.conv(padded[:, None])
@@ -61,55 +81,59 @@ def _count(extractor: Any, samples: int) -> int:
     return samples
 
 
-def _time_major(extractor: Any, wave: Tensor) -> Tensor:
-    """One waveform ``(T,)`` to ``(N, C)``."""
-    first, *rest = extractor.conv_layers
-    if not _count(extractor, len(wave)):
-        return wave.new_zeros(0, first.conv.out_channels)
-    with torch.autocast("cpu", enabled=False):
-        if isinstance(first.layer_norm, torch.nn.GroupNorm):
-            hidden = _normalised_first(first, wave[:, None])
-        else:
-            hidden = _layer(first, wave[:, None])
-    for layer in rest:
-        hidden = _layer(layer, hidden)
-    return hidden
+def _matrices(layer: Any, dtype: torch.dtype) -> list[Tensor]:
+    """The taps of a convolution, ``stride`` at a time, each ``(taps * C, C')``."""
+    weight = layer.conv.weight.detach().to(dtype)
+    return [taps.permute(2, 1, 0).flatten(0, 1).contiguous() for taps in weight.split(layer.stride, dim=2)]
 
 
-def _layer(layer: Any, hidden: Tensor) -> Tensor:
-    """Convolution, layer norm over channels if there is one, GELU: ``(T, C)`` to ``(N, C')``."""
-    pieces = _convolve(layer, hidden, layer.conv.weight, layer.conv.bias)
-    norm = layer.layer_norm
-    if norm is not None:
-        shape, weight, bias, floor = norm.normalized_shape, norm.weight, norm.bias, norm.eps
-        pieces = (F.layer_norm(piece, shape, weight, bias, floor) for piece in pieces)
-    return torch.cat([F.gelu(piece) for piece in pieces])
+def _layer(
+    layer: Any, hidden: Tensor, stride: int, matrices: Sequence[Tensor], bias: Tensor | None, dtype: torch.dtype
+) -> Tensor:
+    """Convolution, layer norm over channels if there is one, GELU: ``(T, C)`` to ``(N, C')`` of ``dtype``."""
+    count = (hidden.numel() - sum(map(len, matrices))) // (stride * hidden.shape[1]) + 1
+    out = hidden.new_empty(count, layer.conv.out_channels, dtype=dtype)
+    norm = layer.layer_norm if isinstance(layer.layer_norm, torch.nn.LayerNorm) else None
+    for start in range(0, count, PIECE):
+        piece = out[start : start + PIECE]
+        product = piece if hidden.dtype == dtype else piece.float()
+        for number, matrix in enumerate(matrices):
+            rows = _windows(hidden, stride, start + number, len(piece), len(matrix))
+            if number:
+                product.addmm_(rows, matrix)
+            elif bias is None:
+                torch.mm(rows, matrix, out=product)
+            else:
+                torch.addmm(bias, rows, matrix, out=product)
+        if norm is not None:
+            product = F.layer_norm(product.float(), norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+        torch.ops.aten.gelu_(product)
+        if product is not piece:
+            piece.copy_(product)
+    return out
 
 
-def _normalised_first(layer: Any, wave: Tensor) -> Tensor:
-    """The first convolution with its group norm, one group a channel, folded into its weights.
+def _windows(hidden: Tensor, stride: int, start: int, count: int, width: int) -> Tensor:
+    """``count`` rows of ``width`` numbers, ``stride`` frames apart, from the ``start``-th on: a view."""
+    step = stride * hidden.shape[1]
+    return hidden.as_strided((count, width), (step, 1), hidden.storage_offset() + start * step)
+
+
+def _folded_norm(layer: Any, wave: Tensor) -> tuple[Tensor, Tensor]:
+    """The first convolution's weights and bias with its group norm, one group a channel, folded into them.
 
     A channel is a fixed mixture of the waveform's windows, so its mean and variance over time follow from the
     windows' mean and covariance.
     """
     norm, weight = layer.layer_norm, layer.conv.weight.squeeze(1)
-    windows = wave[:, 0].double().unfold(0, layer.kernel_size, layer.stride)
+    windows = wave.double().unfold(0, layer.kernel_size, layer.stride)
     mean = windows.mean(0)
     centred = windows - mean
     covariance = centred.T @ centred / len(windows)
     taps = weight.double()
     scale = norm.weight.double() / (((taps @ covariance) * taps).sum(1) + norm.eps).sqrt()
     bias = norm.bias.double() - scale * (taps @ mean)
-    pieces = _convolve(layer, wave, (taps * scale[:, None]).to(weight.dtype)[:, None], bias.to(weight.dtype))
-    return torch.cat([F.gelu(piece) for piece in pieces])
-
-
-def _convolve(layer: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Iterator[Tensor]:
-    """The convolution ``(T, C)`` to ``(N, C')`` as matrix products, piece by piece."""
-    windows = hidden.unfold(0, layer.kernel_size, layer.stride).transpose(1, 2)
-    taps = weight.transpose(1, 2).flatten(1)
-    for start in range(0, len(windows), PIECE):
-        yield F.linear(windows[start : start + PIECE].flatten(1), taps, bias)
+    return (taps * scale[:, None]).to(weight.dtype)[:, None], bias.to(weight.dtype)
 
 
 class PositionalConvolution:

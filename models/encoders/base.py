@@ -52,8 +52,12 @@ class ContentEncoder(nn.Module, ABC):
         """Frames of a recording of ``num_samples``."""
         return num_frames(num_samples)
 
-    def prepare(self) -> ContentEncoder:
-        """Arrange for extraction alone, once the weights are final and on their device: same features, faster."""
+    def prepare(self, dtype: torch.dtype = torch.float32) -> ContentEncoder:
+        """Arrange for extraction alone, once the weights are final and on their device: faster, and no gradients.
+
+        Args:
+            dtype: float32 for the same features; bfloat16 for what is to run under autocast to it.
+        """
         return self
 
     def forward(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:

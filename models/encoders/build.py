@@ -10,6 +10,7 @@ import torch
 
 from models.encoders.base import ContentEncoder
 from models.encoders.hubert import Hubert, Wav2Vec2
+from models.encoders.soft import SoftHubert
 from models.encoders.spectral import MFCC, LogMel
 from speech.errors import UserError
 
@@ -18,8 +19,9 @@ KINDS: dict[str, Callable[..., ContentEncoder]] = {
     "logmel": LogMel,
     "hubert": Hubert,
     "wav2vec2": Wav2Vec2,
+    "soft_hubert": SoftHubert,
 }
-TRANSFORMERS = ("hubert", "wav2vec2")  # kinds that have layers and weights
+TRANSFORMERS = ("hubert", "wav2vec2")  # kinds whose layer can be chosen
 
 
 def build_encoder(config: Mapping[str, Any]) -> ContentEncoder:

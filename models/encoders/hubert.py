@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.encoders.arithmetic import PositionalConvolution, front_end
+from models.encoders.arithmetic import PositionalConvolution, WaveformEncoder, channel_major
 from models.encoders.base import ContentEncoder, unit_variance
 from models.encoders.spectral import LogMel
 
@@ -113,12 +113,18 @@ class Hubert(ContentEncoder):
         if log_mel:
             self.model.feature_extractor = LogMelFrontEnd(conv_channels)
         self._positions: PositionalConvolution | None = None
+        self._waveforms: WaveformEncoder | None = None
 
-    def prepare(self) -> ContentEncoder:
-        """Positions by Fourier transform on a processor; see ``ContentEncoder.prepare``."""
-        embedding = self.model.encoder.transformer.pos_conv_embed
-        on_cpu = next(self.parameters()).device.type == "cpu"
-        self._positions = PositionalConvolution(embedding) if on_cpu else None
+    def prepare(self, dtype: torch.dtype = torch.float32) -> ContentEncoder:
+        """On a processor, convolutions of our own arithmetic; see ``ContentEncoder.prepare``."""
+        transformer, extractor = self.model.encoder.transformer, self.model.feature_extractor
+        if next(self.parameters()).device.type == "cpu":
+            self._positions = PositionalConvolution(transformer.pos_conv_embed)
+            if not isinstance(extractor, LogMelFrontEnd):
+                self._waveforms = WaveformEncoder(extractor, dtype)
+        for module in self.model.encoder.modules():
+            if isinstance(module, nn.Linear):  # else autocast would do so again for each batch
+                module.to(dtype)
         return self
 
     def encode(self, padded: Tensor, lengths: Tensor | None, layers: Sequence[int]) -> list[Tensor]:
@@ -127,17 +133,20 @@ class Hubert(ContentEncoder):
         if isinstance(self.model.feature_extractor, LogMelFrontEnd):
             return self._transform(self.model.feature_extractor(padded)[0], frames, layers)
         samples = None if lengths is None else [length + 2 * self.padding for length in lengths.tolist()]
-        rows = front_end(self.model.feature_extractor, padded, samples)
+        if self._waveforms is not None:
+            rows = self._waveforms(padded, samples)
+        else:
+            rows = channel_major(self.model.feature_extractor, padded, samples or [padded.shape[1]] * len(padded))
         count = (padded.shape[1] - 2 * self.padding) // self.hop
         hidden = torch.stack([F.pad(row, (0, 0, 0, count - len(row))) for row in rows])
         return self._transform(hidden, frames, layers)
 
-    def predict(self, waves: Tensor, masked: Tensor, replacement: Tensor) -> Tensor:
+    def predict(self, waves: Tensor, masked: Tensor | None, replacement: Tensor) -> Tensor:
         """The last layer's output with some frames hidden from the transformer, with gradients: for training.
 
         Args:
             waves: ``(B, T)``, all of the same length.
-            masked: ``(B, T // 320)`` bool, the frames to hide.
+            masked: ``(B, T // 320)`` bool, the frames to hide; ``None``: none.
             replacement: ``(D,)``, what stands in their place.
 
         Returns:
@@ -147,7 +156,8 @@ class Hubert(ContentEncoder):
             waves = unit_variance(waves, None)
         hidden, _ = self.model.feature_extractor(F.pad(waves, (self.padding, self.padding)), None)
         x = self.model.encoder.feature_projection(hidden)
-        x = torch.where(masked[..., None], replacement.to(x.dtype), x)
+        if masked is not None:
+            x = torch.where(masked[..., None], replacement.to(x.dtype), x)
         return self._contextualise(x, None, [self.num_layers])[0]
 
     def _transform(self, hidden: Tensor, frames: Tensor | None, layers: Sequence[int]) -> list[Tensor]:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.encoders.hubert import Hubert
+from models.encoders.prediction import MaskedPrediction
 from models.resynthesis.training import Batch, Schedule, TrainingModule
 
 
@@ -43,31 +43,6 @@ class Masking:
         begins[torch.arange(batch), torch.randint(last + 1, (batch,), generator=generator)] = True
         hidden = F.max_pool1d(F.pad(begins.float()[:, None], (self.span - 1, 0)), self.span, 1)
         return hidden[:, 0] > 0
-
-
-class MaskedPrediction(nn.Module):
-    """An encoder with the head that pretraining needs: cosines to K label embeddings, over a temperature.
-
-    Args:
-        encoder: to be trained.
-        k: clusters.
-        label_dim: of the label embeddings and of the projection before them.
-        temperature: that divides the cosines.
-    """
-
-    def __init__(self, encoder: Hubert, k: int, label_dim: int = 256, temperature: float = 0.1) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.temperature = temperature
-        self.replacement = nn.Parameter(torch.rand(encoder.dim))
-        self.projection = nn.Linear(encoder.dim, label_dim)
-        self.labels = nn.Parameter(torch.randn(k, label_dim))
-
-    def forward(self, waves: Tensor, masked: Tensor) -> Tensor:
-        """Logits ``(B, N, K)`` of waveforms ``(B, T)`` whose frames ``masked`` ``(B, N)`` are hidden."""
-        hidden = self.projection(self.encoder.predict(waves, masked, self.replacement))
-        cosines = F.normalize(hidden, dim=-1) @ F.normalize(self.labels, dim=-1).T
-        return cosines / self.temperature
 
 
 class HubertTraining(TrainingModule):

@@ -59,6 +59,10 @@ class Codebook(nn.Module):
         entropy = -(share * torch.log(share + 1e-8)).sum()
         return Quantised(codes.view(x.shape[0], -1), x + (vectors - x).detach(), commit, entropy)
 
+    def encode(self, x: Tensor) -> Tensor:
+        """Codes of ``(B, D, T)`` vectors, ``(B, T)`` int64; nothing is learnt from them."""
+        return self.nearest(x.transpose(1, 2).reshape(-1, x.shape[1])).view(x.shape[0], -1)
+
     def nearest(self, flat: Tensor) -> Tensor:
         """Index of the code at least squared distance: ``(N, dim)`` to ``(N,)`` int64."""
         squares = flat.square().sum(1, keepdim=True)

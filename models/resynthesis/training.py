@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -17,8 +17,9 @@ from torch.nn.functional import mse_loss
 
 from models.hifigan import losses
 from models.hifigan.discriminators import Discriminators, Output
+from models.resynthesis.durations import DurationPredictor, runs_of, whole_runs
 from models.resynthesis.f0_vq import F0VQVAE
-from models.resynthesis.generator import UnitGenerator
+from speech.mel import PUBLISHED
 
 Batch = Mapping[str, Tensor]
 
@@ -118,13 +119,15 @@ class F0VQTraining(TrainingModule):
 class LossWeights:
     """Weights beside the adversarial loss, which has weight 1; the STFT loss is not in the paper.
 
-    ``floor`` is the mel magnitude below which nothing is told apart.
+    ``floor`` is the mel magnitude below which nothing is told apart. ``duration`` is that of durations, where the
+    generator predicts them.
     """
 
     mel: float = 45.0
     feature: float = 2.0
     stft: float = 0.0
     floor: float = losses.MEL_FLOOR
+    duration: float = 1.0
 
 
 class ResynthesisTraining(TrainingModule):
@@ -134,10 +137,12 @@ class ResynthesisTraining(TrainingModule):
     """
 
     monitored = "valid/loss_mel"
+    mel = PUBLISHED
+    """What is compared: sizes of the log-mel."""
 
     def __init__(
         self,
-        generator: UnitGenerator,
+        generator: nn.Module,
         discriminators: Discriminators,
         weights: LossWeights,
         adversarial_from_step: int,
@@ -155,20 +160,29 @@ class ResynthesisTraining(TrainingModule):
         modules = (self.generator, self.discriminators)
         return [self.schedule.optimiser(module.parameters()) for module in modules]
 
+    def prepare(self, batch: Batch) -> Batch:
+        """The batch that a training step takes; here the one that came."""
+        return batch
+
     def generate(self, batch: Batch) -> Tensor:
-        """Waveforms ``(B, 1, S)`` of a batch's units, F0 and speakers."""
-        return self.generator(batch["units"], batch.get("f0"), batch["speaker"])
+        """Waveforms ``(B, 1, S)`` of a batch's units, F0 and speakers (rows of a table, or the utterances' vectors)."""
+        generator: Any = self.generator
+        if not generator.speaker_dim:
+            return generator(batch["units"], batch.get("f0"), batch["speaker"])
+        register = None if generator.vocoder.source is None else generator.speaker_f0[batch["speaker"]]
+        return generator(batch["units"], batch.get("f0"), batch["vector"], register)
 
     def training_step(self, batch: Batch, index: int) -> None:
         """One true step: discriminators first (after the warm-up), then the generator against the updated ones."""
         optim_g, optim_d = self.begin()
+        batch = self.prepare(batch)
         real = batch["audio"]
         fake = self.generate(batch)
         adversarial = self.step >= self.adversarial_from_step
         self.metrics = {}
         if adversarial:
             self._discriminator_step(optim_d, real, fake.detach())
-        loss = self._spectral(real, fake)
+        loss = self._spectral(real, fake) + self._duration(batch)
         if adversarial:
             self.discriminators.requires_grad_(False)
             loss = loss + self._adversarial(real, fake)
@@ -188,7 +202,7 @@ class ResynthesisTraining(TrainingModule):
         self.metrics["train/loss_discriminator"] = loss.detach()
 
     def _spectral(self, real: Tensor, fake: Tensor) -> Tensor:
-        mel = losses.mel_loss(real, fake, floor=self.weights.floor)
+        mel = losses.mel_loss(real, fake, self.mel, self.weights.floor)
         self.metrics["train/loss_mel"] = mel.detach()
         loss = self.weights.mel * mel
         if self.weights.stft:
@@ -196,6 +210,22 @@ class ResynthesisTraining(TrainingModule):
             self.metrics["train/loss_stft"] = stft.detach()
             loss = loss + self.weights.stft * stft
         return loss
+
+    @property
+    def _durations(self) -> DurationPredictor | None:
+        return getattr(self.generator, "durations", None)
+
+    def _duration(self, batch: Batch) -> Tensor | float:
+        if self._durations is None:
+            return 0.0
+        loss = self._durations.loss(*self._runs(batch["units"]))
+        self.metrics["train/loss_duration"] = loss.detach()
+        return self.weights.duration * loss
+
+    def _runs(self, units: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings ``(B, R, D)`` of units without repetitions, and how long those last that the cut left whole."""
+        runs, generator = runs_of(units), cast("Any", self.generator)
+        return generator.unit_embedding(runs.units), whole_runs(runs)
 
     def _adversarial(self, real: Tensor, fake: Tensor) -> Tensor:
         with torch.no_grad():
@@ -207,8 +237,13 @@ class ResynthesisTraining(TrainingModule):
         return self.weights.feature * feature + adversarial
 
     def judge(self, batch: Batch) -> dict[str, Tensor]:
-        """Mean absolute log-mel difference."""
-        return {"valid/loss_mel": losses.mel_loss(batch["audio"], self.generate(batch), floor=self.weights.floor)}
+        """Mean absolute log-mel difference and, of durations, their mean absolute error in frames of 20 ms."""
+        mel = losses.mel_loss(batch["audio"], self.generate(batch), self.mel, self.weights.floor)
+        if self._durations is None:
+            return {"valid/loss_mel": mel}
+        embedded, lengths = self._runs(batch["units"])
+        error = (self._durations.frames(embedded) - lengths)[lengths > 0].abs().float()
+        return {"valid/loss_mel": mel, "valid/l1_duration": error.mean() if len(error) else mel.new_zeros(())}
 
 
 def _halves(outputs: Sequence[Output], batch: int) -> tuple[list[Output], list[Output]]:

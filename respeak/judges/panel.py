@@ -123,11 +123,11 @@ def describe(evaluate: Evaluate, f0: dict[str, Any]) -> dict[str, str]:
     model = f" {asr.model}" if asr.model else ""
     packages = {"pocketsphinx": "pocketsphinx", "torchaudio": "torchaudio", "ctc": "transformers"}
     version = package_version(packages.get(asr.judge, "transformers"))
+    resemblyzer = package_version("Resemblyzer")
+    pitch = f"{f0['method']}, {f0['floor_hz']:g} to {f0['ceil_hz']:g} Hz"
     return {
         "asr": f"{asr.judge} {version}{model}, mode {asr.mode}",
-        "f0": f"{f0['method']}, {f0['floor_hz']:g} to {f0['ceil_hz']:g} Hz, aligned by {evaluate.f0_alignment}, "
-        f"gross above {100 * evaluate.f0_tolerance:g} %",
+        "f0": f"{pitch}, aligned by {evaluate.f0_alignment}, gross above {100 * evaluate.f0_tolerance:g} %",
         "quality": ", ".join(f"{name} {package_version(PACKAGES[name])}" for name in evaluate.quality) or "none",
-        "speaker": f"{evaluate.speaker_judge} {package_version('Resemblyzer')}, "
-        f"utterances joined to {evaluate.speaker_seconds:g} s",
+        "speaker": f"{evaluate.speaker_judge} {resemblyzer}, joined to {evaluate.speaker_seconds:g} s",
     }

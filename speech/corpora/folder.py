@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections import Counter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from speech.corpora.corpus import SPLITS, Entry, Listing, find_files, seeded_splits
@@ -22,19 +22,27 @@ SPLIT_ALIASES = {"dev": "valid", "val": "valid", "validation": "valid"}
 
 
 def prepare(
-    root: Path, out: Path, seed: int, *, valid_share: float = 0.1, test_share: float = 0.1, language: str = "en"
+    root: Path,
+    out: Path,
+    seed: int,
+    *,
+    valid_share: float = 0.1,
+    test_share: float = 0.1,
+    language: str = "en",
+    speaker: str = "folder",
 ) -> Listing:
     """List a folder, or a table if ``root`` is a file.
 
-    Where no split is given, these shares of each speaker's utterances become validation and test; every speaker
-    keeps one to train on. Ids are paths without suffix, ``/`` written ``--``; where two recordings would share one,
-    a hash of the whole path is appended to both.
+    In a folder, ``speaker`` says who speaks (:func:`speaker_of`); a table says so itself. Where no split is given,
+    these shares of each speaker's utterances become validation and test; every speaker keeps one to train on. Ids are
+    paths without suffix, ``/`` written ``--``; where two recordings would share one, a hash of the whole path is
+    appended to both.
 
     Raises:
-        UserError: nothing at ``root``, a missing column, a missing value, an unknown split.
+        UserError: nothing at ``root``, a missing column, a missing value, an unknown split or rule for the speaker.
     """
     base = root.parent if root.is_file() else root
-    rows, rejects = (_read_table(root), []) if root.is_file() else _read_tree(root)
+    rows, rejects = (_read_table(root), []) if root.is_file() else _read_tree(root, speaker)
     ids = _unique_ids([row["path"] for row in rows])
     drawn = seeded_splits(
         {id_: row["speaker"] for id_, row in zip(ids, rows, strict=True) if not row.get("split")},
@@ -56,14 +64,35 @@ def prepare(
     return Listing(base, entries, rejects)
 
 
-def _read_tree(root: Path) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+def speaker_of(path: str, rule: str) -> str:
+    """Who speaks in the recording at ``path``, relative to the corpus's folder.
+
+    Rules: ``folder`` (the outermost folder), ``parent`` and ``grandparent`` (the innermost two), ``prefix`` (the
+    file's name up to the first underscore) and ``single`` (one speaker, who is called ``A``). All but the first are
+    those of the resynthesis paper's code. Empty where there is no such folder.
+
+    Raises:
+        UserError: an unknown rule.
+    """
+    parts = PurePosixPath(path).parts
+    places = {"folder": parts[:-1][:1], "parent": parts[:-1][-1:], "grandparent": parts[:-2][-1:]}
+    if rule in places:
+        return "".join(places[rule])
+    if rule == "prefix":
+        return PurePosixPath(path).stem.partition("_")[0]
+    if rule == "single":
+        return "A"
+    raise UserError(f"corpus option speaker: '{rule}' is not one of {', '.join([*places, 'prefix', 'single'])}")
+
+
+def _read_tree(root: Path, rule: str) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
     rows, rejects = [], []
     for path in find_files(root, SUFFIXES, LAYOUT):
-        relative = path.relative_to(root)
-        if len(relative.parts) == 1:
-            rejects.append((relative.as_posix(), "lies in no speaker's folder"))
+        relative = path.relative_to(root).as_posix()
+        if speaker := speaker_of(relative, rule):
+            rows.append({"path": relative, "speaker": speaker})
         else:
-            rows.append({"path": relative.as_posix(), "speaker": relative.parts[0]})
+            rejects.append((relative, "lies in no speaker's folder"))
     if not rows:
         raise UserError(f"{root}: recordings lie in no speaker's folder; expected {LAYOUT}")
     return rows, rejects

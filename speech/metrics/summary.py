@@ -60,6 +60,17 @@ TRIALS = pa.schema(
 Metrics = dict[str, float]
 
 
+def utterance_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> Metrics:
+    """Everything that is said of utterances one by one, from rows of :data:`UTTERANCES`."""
+    return {
+        "utterances": float(len(rows)),
+        "utterances_without_text": float(sum(row["words"] is None for row in rows)),
+        **word_metrics(rows, resamples, seed),
+        **f0_metrics(rows, resamples, seed),
+        **mean_metrics(rows, resamples, seed),
+    }
+
+
 def word_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> Metrics:
     """``wer`` and ``cer`` in percent, over the utterances that have text; nothing when none has."""
     rows = [row for row in rows if row["words"]]
@@ -91,7 +102,7 @@ def mean_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -
     """The mean of every column of ``MEANS``, over the utterances that have a value; nothing where none has."""
     metrics: Metrics = {}
     for name in MEANS:
-        values = np.array([row[name] for row in rows if row[name] is not None], np.float64)
+        values = np.array([row[name] for row in rows if row.get(name) is not None], np.float64)
         if len(values):
             metrics |= _named(name, ratio_interval(values, np.ones(len(values)), resamples, seed), 1.0)
     return metrics

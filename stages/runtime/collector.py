@@ -147,6 +147,8 @@ class Collector:
         client, session, parent = self.client, header.get("session"), header.get("parent")
         if session and not parent and not header.get("is_parent"):
             parent = self._parent(header, session)
+        if within := header.get("within"):
+            parent = _read_json(self.session_path(within)).get("run_id")
         tags = dict(header["tags"]) | ({"mlflow.parentRunId": parent} if parent else {})
         run = client.create_run(self._experiment, header["time"], tags, header["name"])
         if session and header.get("is_parent"):

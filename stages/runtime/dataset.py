@@ -35,8 +35,14 @@ F0_HOP = 80
 WINDOW_GROUPS = 8
 CACHE_BYTES = 256 * 2**20
 
-Stream = Literal["audio", "units", "f0"]
-_COLUMNS: dict[Stream, list[str]] = {"audio": ["id", "audio"], "units": ["id", "units"], "f0": ["id", "f0"]}
+Stream = Literal["audio", "units", "f0", "speakers"]
+_COLUMNS: dict[Stream, list[str]] = {
+    "audio": ["id", "audio"],
+    "units": ["id", "units"],
+    "f0": ["id", "f0"],
+    "speakers": ["id", "embedding"],
+}
+# Samples per value; a d-vector is of the whole utterance.
 _HOPS: dict[Stream, int] = {"audio": 1, "units": UNIT_HOP, "f0": F0_HOP}
 
 
@@ -112,7 +118,8 @@ def build_index(corpora: Sequence[Corpus], split: str, known: Collection[str] | 
 
 
 @functools.lru_cache(maxsize=4)
-def _order_of(groups: bytes, seed: int, epoch: int) -> np.ndarray:
+def epoch_order(groups: bytes, seed: int, epoch: int) -> np.ndarray:
+    """The order of an epoch's utterances, from an index's ``group`` as bytes: row groups mixed a few at a time."""
     return _shuffled(np.frombuffer(groups, np.int32), np.random.default_rng((seed, epoch)))
 
 
@@ -134,7 +141,7 @@ class Utterances:
         self._budget = cache_bytes
 
     def read(self, number: int) -> dict[Stream, np.ndarray]:
-        """Streams of one utterance: audio ``(T,)`` int16, units ``(T / 320,)``, F0 ``(T / 80,)`` normalised.
+        """Streams of one utterance: audio ``(T,)`` int16, units ``(T / 320,)``, F0 ``(T / 80,)`` normalised, d-vector.
 
         Raises:
             UserError: the streams are not of the same utterance, or one is shorter than the audio.
@@ -154,12 +161,14 @@ class Utterances:
                 streams[stream] = self._decode(number, table["audio"][row])
             elif stream == "f0":
                 streams[stream] = self._normalised(number, corpus, table["f0"][row])
-            else:
+            elif stream == "units":
                 streams[stream] = np.asarray(table["units"][row]).astype(np.int64)
-        length = min(len(values) * _HOPS[stream] for stream, values in streams.items()) // ALIGNMENT * ALIGNMENT
+            else:
+                streams[stream] = np.asarray(table["embedding"][row], dtype=np.float32)
+        length = _length(streams) // ALIGNMENT * ALIGNMENT
         if not length:
             raise UserError(f"{where}: utterance '{ids.pop()}' is shorter than {ALIGNMENT} samples")
-        return {stream: values[: length // _HOPS[stream]] for stream, values in streams.items()}
+        return {s: values[: length // _HOPS[s]] if s in _HOPS else values for s, values in streams.items()}
 
     def _load(self, group: int) -> dict[Stream, dict[str, Any]]:
         if group in self._groups:
@@ -192,23 +201,32 @@ class Utterances:
 
 def cut(streams: dict[Stream, np.ndarray], samples: int, rng: np.random.Generator) -> dict[Stream, np.ndarray]:
     """A random segment on the common grid of 1280 samples; a shorter utterance is repeated until long enough."""
-    blocks = min(len(values) * _HOPS[stream] for stream, values in streams.items()) // ALIGNMENT
+    blocks = _length(streams) // ALIGNMENT
     wanted = samples // ALIGNMENT
     copies = -(-wanted // blocks)
     start = int(rng.integers(blocks * copies - wanted + 1))
     pieces: dict[Stream, np.ndarray] = {}
     for stream, values in streams.items():
+        if stream not in _HOPS:
+            pieces[stream] = values
+            continue
         per_block = ALIGNMENT // _HOPS[stream]
         tiled = np.tile(values[: blocks * per_block], copies)
         pieces[stream] = tiled[start * per_block : (start + wanted) * per_block]
     return pieces
 
 
+def _length(streams: dict[Stream, np.ndarray]) -> int:
+    """Samples that all streams cover."""
+    return min(len(values) * _HOPS[stream] for stream, values in streams.items() if stream in _HOPS)
+
+
 class Segments(IterableDataset):
     """Batches ``start`` to ``stop`` of the endless stream, as dictionaries of tensors.
 
     ``audio`` ``(B, 1, S)`` float32 in [-1, 1], ``units`` ``(B, S / 320)`` int64, ``f0`` ``(B, 1, S / 80)`` float32
-    normalised and ``speaker`` ``(B,)`` int64 rows of ``speakers`` (sorted names); streams as the corpora have them.
+    normalised, ``vector`` ``(B, 256)`` float32 and ``speaker`` ``(B,)`` int64 rows of ``speakers`` (sorted names);
+    streams as the corpora have them.
     ``batch_size`` is that of all ranks together.
     """
 
@@ -250,7 +268,7 @@ class Segments(IterableDataset):
     def utterance(self, position: int) -> int:
         """Index of the utterance at a place in the endless stream."""
         epoch, place = divmod(position, len(self.index))
-        return int(_order_of(self.index.group.tobytes(), self.seed, epoch)[place])
+        return int(epoch_order(self.index.group.tobytes(), self.seed, epoch)[place])
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """The batch of one step, the same whenever and wherever it is asked for."""
@@ -268,7 +286,7 @@ class Segments(IterableDataset):
         return _collate(items, speakers)
 
 
-def loader(segments: Segments, workers: int) -> DataLoader:
+def loader(segments: IterableDataset, workers: int) -> DataLoader:
     """Loader of whole batches in order; workers leave interrupts to the main process, which ends them itself."""
     return DataLoader(
         segments,
@@ -293,7 +311,7 @@ def read_group(path: Path, group: int, columns: Sequence[str]) -> dict[str, Any]
 
 
 def _column(column: pa.ChunkedArray) -> Sequence[Any]:
-    if pa.types.is_list(column.type):
+    if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
         return [scalar.values.to_numpy(zero_copy_only=False) for scalar in column]
     return column.to_pylist()
 
@@ -311,6 +329,8 @@ def _collate(items: list[dict[Stream, np.ndarray]], speakers: list[int]) -> dict
     for stream, values in batch.items():
         if stream == "units":
             tensors["units"] = values
+        elif stream == "speakers":
+            tensors["vector"] = values
         else:
             tensors[stream] = (values.float() / 32768 if stream == "audio" else values).unsqueeze(1)
     return tensors

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from speech.errors import UserError
+from stages.runtime.faults import LostError
 from stages.runtime.params import Runtime
 
 # A task whose worker died runs again elsewhere this often; after that it is the task that kills workers.
@@ -37,7 +38,8 @@ def open_executor(runtime: Runtime) -> Executor:
     ``runtime.cluster``, the address of a Dask scheduler, the cluster's workers do the work instead.
 
     Raises:
-        UserError: the cluster is out of reach, or ``distributed`` is not installed.
+        LostError: the cluster is out of reach.
+        UserError: ``distributed`` is not installed.
     """
     if runtime.cluster:
         return _Cluster(runtime.cluster)
@@ -78,7 +80,7 @@ class _Cluster(Executor):
         try:
             self._client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError) as error:
-            raise UserError(f"runtime.cluster: no Dask scheduler at {address} ({error})") from None
+            raise LostError(f"runtime.cluster: no Dask scheduler at {address} ({error})") from None
         self._executor = self._client.get_executor(pure=False, retries=RETRIES)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:

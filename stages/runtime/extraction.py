@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from speech.audio import decode_audio
-from speech.errors import UserError
 from speech.units import num_frames
 from stages.runtime.engine import pick_device
+from stages.runtime.faults import ExhaustedError
 from stages.runtime.params import Features
 
 SAMPLE_RATE = 16_000
@@ -52,7 +52,7 @@ class Extraction:
             The row's index, and for the encoder's layer and each of ``extra_layers`` its ``(N, D)`` float16 frames;
             those that the recording has alone, whatever shares its batch.
         """
-        model, device = _load(self.encoder, pick_device(self.device))
+        model, device = _load(self.encoder, pick_device(self.device), self.precision)
         for batch in batches([row["num_samples"] for row in rows], self.batch_samples):
             chosen = [rows[index] for index in batch]
             yield from zip(batch, self._encode_batch(model, chosen, device), strict=True)
@@ -69,7 +69,7 @@ class Extraction:
                 outputs = model.extract(padded, lengths, [model.layer, *self.extra_layers])
                 encoded = [output.to("cpu", torch.float16).numpy() for output in outputs]
         except torch.OutOfMemoryError:
-            raise UserError(
+            raise ExhaustedError(
                 f"features.batch_seconds: {padded.numel() / SAMPLE_RATE:.0f} s at once do not fit on {device}; "
                 "lower it, or runtime.workers"
             ) from None
@@ -98,11 +98,11 @@ def is_kept(name: str, share: float) -> bool:
 
 
 @functools.cache
-def _load(directory: Path, device: str) -> tuple[Any, str]:
+def _load(directory: Path, device: str, precision: str) -> tuple[Any, str]:
     """The encoder, once per worker process."""
     import torch
 
     from respeak.encoders import load_encoder
 
     torch.set_num_threads(1)
-    return load_encoder(directory).to(device).prepare(), device
+    return load_encoder(directory).to(device).prepare(getattr(torch, precision)), device

@@ -8,15 +8,15 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, wait
+from concurrent.futures import CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speech.errors import UserError
 from speech.files import write_json
 from stages.runtime.engine import open_executor
+from stages.runtime.faults import LostError
 from stages.runtime.params import Runtime
 
 Report = dict[str, Any]
@@ -43,7 +43,8 @@ class Job:
         ``work`` writes ``path`` atomically. A task whose file and report are there already is not run again.
 
         Raises:
-            UserError: as raised by the work, or a worker died (out of memory, a crash in a native library).
+            UserError: as raised by the work.
+            LostError: a worker died (out of memory, a crash in a native library), or the cluster is gone.
         """
         reports_dir = self.scratch / "reports"
         reports = {name: json.loads(_report(reports_dir, name).read_text()) for name in tasks if self._done(name)}
@@ -86,15 +87,18 @@ def _result(future: Future[Report], name: str) -> Report:
     try:
         return future.result()
     except BrokenProcessPool:
-        raise UserError(
+        raise LostError(
             f"{name}: the worker process died (out of memory or a crash in a native library); "
             "finished shards are kept: lower runtime.workers and run again"
         ) from None
+    except CancelledError:
+        # Nobody here cancels what is waited for: Dask's client does when its scheduler is gone.
+        raise LostError(f"{name}: the cluster is gone; finished shards are kept: start it and run again") from None
     except Exception as error:
         # Dask's, known by name so that nothing imports it where there is no cluster.
         if type(error).__name__ != "KilledWorker":
             raise
-        raise UserError(f"{name}: killed every worker of the cluster that tried it ({error})") from None
+        raise LostError(f"{name}: killed every worker of the cluster that tried it ({error})") from None
 
 
 def _link(source: str, target: str) -> None:

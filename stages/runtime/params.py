@@ -17,6 +17,7 @@ from speech.errors import UserError
 from speech.judges.settings import ASR as ASR
 from speech.judges.settings import Evaluate
 from stages.runtime.schema import fraction, positive, read_section
+from stages.runtime.softvc_params import FinetuneVocoder, SoftUnits, SoftVC, TrainAcoustic, TrainSoftUnits, TrainVocoder
 from stages.runtime.training_params import Pretrain, TrainF0VQ, TrainResynthesis
 
 TABLE_SLOTS = 8
@@ -125,7 +126,7 @@ class KMeans:
 class F0:
     """The F0 tracker and its range in Hz."""
 
-    method: Literal["harvest", "dio"]
+    method: Literal["harvest", "dio", "yaapt"]
     floor_hz: float
     ceil_hz: float
 
@@ -164,17 +165,34 @@ class UnitQuality:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One thing spoken and judged: a system's task on the test split, or the recordings themselves."""
+    """One thing spoken and judged: a system's task on the test split, or the recordings themselves.
+
+    ``units``: ``deduplicated`` ones last as long as the system thinks, the melody stretched to fit. ``voices``: of the
+    target corpus, those that the system was trained on or those that it was not. ``melody``: the
+    utterance's own, or another one's; ``semitones`` higher, and ``span`` times as wide (0: flat).
+    """
 
     system: str
     input: str
     task: Literal["copy", "resynthesis", "conversion"]
-    units: Literal["own", "shuffled"]
+    units: Literal["own", "shuffled", "deduplicated"]
     weights: Literal["trained", "untrained"]
+    voices: Literal["seen", "unseen"] = "seen"
+    melody: Literal["own", "other"] = "own"
+    semitones: float = 0.0
+    span: float = 1.0
 
     def __post_init__(self) -> None:
         if (self.system == "none") != (self.task == "copy"):
             raise ValueError("task 'copy' (ground truth) is the one without a system: use system 'none' with it alone")
+        if self.task != "conversion" and self.voices != "seen":
+            raise ValueError(
+                f"voices '{self.voices}' are those that a conversion is made to; the task is '{self.task}'"
+            )
+        if self.task == "copy" and (self.melody, self.semitones, self.span) != ("own", 0.0, 1.0):
+            raise ValueError("a copy has its own melody: melody, semitones and span are for a system's tasks")
+        if not self.span >= 0:
+            raise ValueError(f"span must be at least 0, not {self.span}")
 
 
 @dataclass(frozen=True)
@@ -235,6 +253,12 @@ class Params:
     speakers: Speakers
     train_f0_vq: TrainF0VQ
     train_resynthesis: TrainResynthesis
+    train_soft_units: TrainSoftUnits
+    soft_units: SoftUnits
+    train_acoustic: TrainAcoustic
+    train_vocoder: TrainVocoder
+    finetune_vocoder: FinetuneVocoder
+    softvc: SoftVC
     experiments: dict[str, Experiment]
     synthesize: Synthesize
     evaluate: Evaluate
@@ -252,6 +276,14 @@ class Params:
         for role, name in dataclasses.asdict(self.roles).items():
             if name not in self.corpora:
                 raise ValueError(f"roles.{role} names corpus '{name}', but corpora has {', '.join(self.corpora)}")
+        for section in (self.train_acoustic, self.train_vocoder, self.finetune_vocoder):
+            for variant in section.variants.values():
+                if variant.corpus not in self.corpora:
+                    known = ", ".join(self.corpora)
+                    raise ValueError(f"a variant of Soft-VC names corpus '{variant.corpus}', but corpora has {known}")
+        self._check_tables()
+
+    def _check_tables(self) -> None:
         for table, spec in self.tables.items():
             for name in spec.experiments:
                 if name not in self.experiments:

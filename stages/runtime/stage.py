@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -12,12 +13,14 @@ from typing import Any, NoReturn
 
 from speech.errors import UserError
 from stages.runtime.engine import limit_threads
+from stages.runtime.faults import EXHAUSTED, exhausted
 from stages.runtime.fingerprint import declared_params, fingerprint
 from stages.runtime.jobs import Job
 from stages.runtime.params import Params, load_params
 from stages.runtime.tracking import Tracker
 
-SCRATCH = Path(".scratch")
+# Where work in progress lies. A sweep names a place outside of an experiment's temporary copy, which ends with it.
+SCRATCH = Path(os.environ.get("RESPEAK_SCRATCH", ".scratch"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +56,10 @@ class Stage:
 
 
 def stage_main(name: str, run: Callable[[Stage], None]) -> NoReturn:
-    """Run ``python -m stages.<name> [--variant X]``: exits 0, 2 (the user's error) or 128 + signal."""
+    """Run ``python -m stages.<name> [--variant X]``.
+
+    Exits 0, 2 (the user's error), 71 (memory or disk used up), 75 (a worker lost), 128 + signal, or 1 with a traceback.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m stages.{name}")
     parser.add_argument("--variant", help="the corpus, experiment or table to work on")
     arguments = parser.parse_args()
@@ -69,21 +75,24 @@ def _guarded(name: str, variant: str | None, run: Callable[[Stage], None]) -> in
         tracker = Tracker.open(name, variant, section(params, name), params.scale)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return error.status
     try:
         run(Stage(name, variant, params, tracker))
     except UserError as error:
         tracker.close("FAILED")
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return error.status
     except KeyboardInterrupt:
         tracker.close("KILLED")
         return 130
     except SystemExit:
         tracker.close("KILLED")
         raise
-    except BaseException:
+    except BaseException as error:
         tracker.close("FAILED")
+        if reason := exhausted(error):
+            print(f"error: {reason}", file=sys.stderr)
+            return EXHAUSTED
         raise
     tracker.close("FINISHED")
     return 0

@@ -8,7 +8,8 @@ does not answer, the journal keeps everything until a later collector reaches it
 Runs nest: every stage of one *session* (one ``dvc repro``, one reproduction) is a child of the session's run. The
 session is named by ``RESPEAK_SESSION``, or else is the ``dvc`` process that runs the stage; ``RESPEAK_PARENT_RUN``
 names an MLflow run of the caller's own as parent instead; a stage run by hand has no parent. (An exported
-``MLFLOW_RUN_ID`` would make every child overwrite its parent, so it is dropped.)
+``MLFLOW_RUN_ID`` would make every child overwrite its parent, so it is dropped.) A session's run may lie within
+another session's: that of an experiment within its sweep's.
 
 ``RESPEAK_TRACKING=local`` keeps journals and starts no collector.
 """
@@ -66,11 +67,17 @@ class Tracker:
         return tracker
 
     @classmethod
-    def open_session(cls, name: str, scale: str, session: str) -> Tracker:
-        """Start the run that is the parent of every stage with ``RESPEAK_SESSION=session``."""
+    def open_session(
+        cls, name: str, scale: str, session: str, within: str | None = None, tags: Mapping[str, str] | None = None
+    ) -> Tracker:
+        """Start the run that is the parent of every stage with ``RESPEAK_SESSION=session``.
+
+        ``within`` is the session whose run is its own parent in turn; ``tags`` are added to the usual ones.
+        """
         journal = main_root() / RUNS / f"{time.time_ns()}-{name}-{os.getpid()}.jsonl"
         own = process_key(os.getpid()) or str(os.getpid())
-        return cls(journal, _header(name, run_tags(scale), session=session, process=own, is_parent=True))
+        all_tags = {**run_tags(scale), **(tags or {})}
+        return cls(journal, _header(name, all_tags, session=session, within=within, process=own, is_parent=True))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Numbers of this moment; with ``step``, points of a series."""

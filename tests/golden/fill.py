@@ -29,6 +29,7 @@ class Case:
     spec: dict[str, Any]
     inputs: dict[str, Tensor]
     outputs: dict[str, Tensor]
+    constants: dict[str, Tensor]
 
     def state(self, module: str) -> dict[str, Tensor]:
         """Filled state dict of one of the case's modules, under the original keys, constants left out."""
@@ -55,7 +56,7 @@ def load_case(name: str) -> Case:
         for array in arrays.files:
             group, key = array.split("/", 1)
             groups[group][key] = torch.from_numpy(arrays[array])
-    return Case(json.loads(path.with_suffix(".json").read_text()), groups["in"], groups["out"])
+    return Case(json.loads(path.with_suffix(".json").read_text()), groups["in"], groups["out"], groups["const"])
 
 
 def fill(key: str, shape: list[int], dtype: str, seed: int, gain: float) -> Tensor:

@@ -9,7 +9,8 @@ import torch
 
 from models.encoders import build_encoder
 from models.encoders.hubert import Hubert
-from models.encoders.training import HubertTraining, LinearSchedule, MaskedPrediction, Masking
+from models.encoders.prediction import MaskedPrediction
+from models.encoders.training import HubertTraining, LinearSchedule, Masking
 
 SIZES = {"layers": 2, "heads": 2, "dim": 16, "feed_forward": 32, "position_kernel": 8, "position_groups": 2}
 FRONT_ENDS = [

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.resynthesis import F0VQVAE, UnitGenerator
+from models.resynthesis import F0VQVAE, UnitGenerator, WaveVQVAE
 from models.resynthesis.codebook import Codebook
 from models.resynthesis.generator import repeat_to
 
@@ -122,3 +122,46 @@ def test_speaker_and_f0_change_the_sound_and_are_required() -> None:
 def test_model_without_f0_and_speakers() -> None:
     model = UnitGenerator(5, 0, **TINY).eval()
     assert model(torch.zeros(2, 3, dtype=torch.long)).shape == (2, 1, 960)
+
+
+TINY_WAVE: dict[str, Any] = {**TINY, "codes": 6, "width": 4, "depth": 1}
+
+
+def test_wave_quantiser_says_a_code_every_hop() -> None:
+    torch.manual_seed(0)
+    model = WaveVQVAE(**TINY_WAVE).eval()
+    model.codebook.codes.normal_()
+    for samples in (160, 1600, 1759):
+        wave = torch.randn(2, 1, samples)
+        codes = model.encode(wave)
+        assert codes.shape == (2, samples // 160)
+        made, quantised = model(wave)
+        assert torch.equal(quantised.codes, codes)
+        torch.testing.assert_close(made, model.decode(codes))
+    with pytest.raises(ValueError, match="160"):
+        WaveVQVAE(**{**TINY_WAVE, "strides": (2, 2)})
+
+
+def test_wave_quantiser_learns_from_the_waveform_through_its_codes() -> None:
+    torch.manual_seed(0)
+    model = WaveVQVAE(**TINY_WAVE).train()
+    made, quantised = model(torch.randn(2, 1, 1600))
+    (made.square().mean() + quantised.commit_loss).backward()
+    grads = [parameter.grad for parameter in model.encoder.parameters()]
+    assert all(grad is not None and grad.abs().sum() > 0 for grad in grads)
+
+
+def test_a_speaker_by_vector_need_not_be_one_of_training() -> None:
+    torch.manual_seed(0)
+    model: Any = UnitGenerator(5, 0, f0_quantizer=TINY_F0, source="harmonic", speaker_dim=6, **TINY).eval()
+    for name, parameter in model.vocoder.named_parameters():
+        if name.endswith("original0"):
+            parameter.data.fill_(1.0)
+    units, f0 = torch.arange(4).view(1, 4), torch.randn(1, 1, 16)
+    register, vectors = torch.tensor([[120.0, 20.0]]), torch.nn.functional.normalize(torch.randn(2, 1, 6), dim=2)
+    with torch.no_grad():
+        waves = [model(units, f0, vector, register) for vector in vectors]
+        assert not torch.allclose(*waves)
+        assert torch.equal(model.contour(f0, vectors[0], 2 * register), 2 * model.contour(f0, vectors[0], register))
+    with pytest.raises(ValueError, match="pass register"):
+        model(units, f0, vectors[0])

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import torch
 
-from respeak import System, api, units
+from respeak import System, units, vocoding
 from speech.errors import AudioError, UserError
 from tests.respeak.tiny import SPEAKERS, UNITS, WITH_SOURCE, make_bundle
 
@@ -81,7 +81,7 @@ def test_pieces_sound_like_the_whole(system: System, monkeypatch: pytest.MonkeyP
     assert whole.shape == (count * 320,)
     assert whole.dtype == np.float32
     assert np.abs(whole).max() <= 1
-    monkeypatch.setattr(api, "GENERATE_SECONDS", 0.74)
+    monkeypatch.setattr(vocoding, "GENERATE_SECONDS", 0.74)
     np.testing.assert_allclose(system.generate(units, f0, "theo"), whole, atol=2e-4)
 
 
@@ -103,7 +103,7 @@ def test_pieces_with_a_source_sound_like_the_whole(tmp_path: Path, monkeypatch: 
     with torch.no_grad():
         expected = system.bundle.generator()(*batch, torch.tensor([2]))[0, 0].numpy()
     assert np.abs(system.generate(units[:248], f0[:992], "theo") - expected).mean() < 1e-4
-    monkeypatch.setattr(api, "GENERATE_SECONDS", 0.74)
+    monkeypatch.setattr(vocoding, "GENERATE_SECONDS", 0.74)
     # Where a pulse falls between two samples, rounding decides in the third place.
     difference = np.abs(system.generate(units, f0, "theo") - whole)
     assert difference.mean() < 1e-4
@@ -111,9 +111,9 @@ def test_pieces_with_a_source_sound_like_the_whole(tmp_path: Path, monkeypatch: 
 
 
 def test_memory_does_not_grow_with_the_recording(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "GENERATE_SECONDS", 0.5)
+    monkeypatch.setattr(vocoding, "GENERATE_SECONDS", 0.5)
     seen: list[int] = []
-    hook = system._model.vocoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[2]))
+    hook = system.vocoding.model.vocoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[2]))
     system.generate(*noise(300), "theo")
     hook.remove()
     assert len(seen) == 12

@@ -121,7 +121,7 @@ def test_scales_are_those_of_conf(scale: str) -> None:
     loop = params.train_resynthesis.loop
     assert known.training_seconds == loop.steps * loop.batch_size * loop.segment_samples / 16000
     assert known.feature_dim == {"mfcc": 39, "hubert": 768}[params.encoder.kind]
-    assert known.f0_speed == {"dio": 65.0, "harvest": 2.9}[params.f0.method]
+    assert known.f0_speed == {"dio": 126.0, "yaapt": 14.0}[params.f0.method]
 
 
 def test_limits_are_those_of_conf() -> None:
@@ -135,6 +135,6 @@ def test_needs_grow_with_the_corpus() -> None:
     one, two = Audit(recordings=1, speech_seconds=3600.0), Audit(recordings=1, speech_seconds=7200.0)
     small, large = one.needs(SCALES["paper"]), two.needs(SCALES["paper"])
     assert large.disk_bytes == 2 * small.disk_bytes
-    assert small.f0_hours == pytest.approx(1 / 2.9)
+    assert small.f0_hours == pytest.approx(1 / 14)
     assert small.passes == pytest.approx(400_000 * 16 * 0.56 / 3600)
     assert 3600 * 50 * 768 * 2 < small.disk_bytes < 3600 * 50 * 768 * 2 * 2

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from speech.corpora import CORPORA, Listing, prepare
 from speech.corpora.corpus import DIGITS, Entry, seeded_splits
 from speech.corpora.espeak import Utterance, speak
+from speech.corpora.folder import speaker_of
 from speech.errors import UserError
 from speech.manifest import check_rejects, manifest_rows
 
@@ -163,6 +164,30 @@ def test_librispeech_without_test_subset_shares_out_train(tmp_path: Path) -> Non
     listing = read("librispeech", tmp_path, valid_share=0.1, test_share=0.2)
     assert Counter(e.split for e in listing.entries) == {"train": 14, "valid": 2, "test": 4}
     assert listing == read("librispeech", tmp_path, valid_share=0.1, test_share=0.2)
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "speaker"),
+    [
+        ("folder", "ann/one/a_1.wav", "ann"),
+        ("parent", "ann/one/a_1.wav", "one"),
+        ("grandparent", "ann/one/a_1.wav", "ann"),
+        ("grandparent", "one/a_1.wav", ""),
+        ("prefix", "ann/one/a_1.wav", "a"),
+        ("prefix", "p225_001_mic2.flac", "p225"),
+        ("single", "a_1.wav", "A"),
+    ],
+)
+def test_a_rule_says_who_speaks(rule: str, path: str, speaker: str) -> None:
+    assert speaker_of(path, rule) == speaker
+
+
+def test_flat_folders_name_their_speakers_in_the_files(tmp_path: Path) -> None:
+    for name in ("p1_a.wav", "p1_b.wav", "p2_a.wav"):
+        sound(tmp_path / name)
+    assert {e.speaker for e in read("folder", tmp_path, speaker="prefix").entries} == {"p1", "p2"}
+    with pytest.raises(UserError, match="'surname' is not one of"):
+        read("folder", tmp_path, speaker="surname")
 
 
 def test_folders_of_speakers_have_unique_ids_at_any_depth(tmp_path: Path) -> None:

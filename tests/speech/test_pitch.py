@@ -1,9 +1,6 @@
-"""F0 against YAAPT (golden), synthetic signals with known pitch, and the published normalisation."""
+"""F0 of synthetic signals with known pitch, its statistics and normalisation (beside the golden cases)."""
 
 from __future__ import annotations
-
-import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +19,7 @@ from speech.pitch import (
 
 RATE = 16_000
 METHODS = ["harvest", "dio"]
+ALL = [*METHODS, "yaapt"]
 
 
 def harmonics(f0: np.ndarray, count: int = 10) -> np.ndarray:
@@ -54,7 +52,7 @@ def test_glide_is_tracked_in_time(method: str) -> None:
     assert np.percentile(np.abs(cents), 95) < 15
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ALL)
 @pytest.mark.parametrize("samples", [0, 1, 79, 80, 1280, 3333])
 def test_length_is_exact(method: str, samples: int) -> None:
     wave = harmonics(np.full(max(samples, 1), 150.0))[:samples]
@@ -63,7 +61,7 @@ def test_length_is_exact(method: str, samples: int) -> None:
     assert f0.dtype == np.float32
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ALL)
 def test_silence_is_unvoiced(method: str) -> None:
     noise = np.random.default_rng(0).standard_normal(RATE)
     for wave in (np.zeros(RATE), 1e-5 * noise, np.full(RATE, 1e-6)):
@@ -86,18 +84,6 @@ def test_noise_is_mostly_unvoiced(method: str) -> None:
     assert (extract_f0(noise.astype(np.float32), method) > 0).mean() < 0.1
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_agrees_with_yaapt_on_speech(shared: Path, method: str) -> None:
-    case = np.load(shared / "golden/speech-resynthesis/yaapt_f0.npz")
-    for wave, reference in zip(case["in/audio"], case["out/f0"][:, 0], strict=True):
-        f0 = extract_f0(wave, method)
-        both = (f0 > 0) & (reference > 0)
-        error = np.abs(f0[both] - reference[both]) / reference[both]
-        assert ((f0 > 0) == (reference > 0)).mean() > 0.85
-        assert np.median(error) < 0.02
-        assert (error > 0.2).mean() < 0.1
-
-
 def test_repeats_bit_equal() -> None:
     wave = harmonics(np.geomspace(90, 180, RATE // 4)) + 0.01 * np.random.default_rng(2).standard_normal(RATE // 4)
     assert np.array_equal(extract_f0(wave), extract_f0(wave))
@@ -115,27 +101,6 @@ def test_frame_rms_matches_librosa() -> None:
     reference = librosa.feature.rms(y=wave, frame_length=400, hop_length=80, pad_mode="constant")[0]
     np.testing.assert_allclose(frame_rms(wave), reference[:50], rtol=1e-5)
     assert audible_frames(wave).all()
-
-
-def test_normalisation_matches_published_lj(shared: Path) -> None:
-    folder = shared / "golden/speech-resynthesis"
-    case = np.load(folder / "f0_normalise.npz")
-    published = json.loads((folder / "f0_normalise.json").read_text())["facts"]["LJSpeech_f0_stats"]
-    stats = {"hz": {"mean": published["f0_mean"], "std": published["f0_std"]}}
-    ours = normalise_f0(case["in/f0"], stats, "hz")
-    np.testing.assert_allclose(ours, case["out/lj"], rtol=1e-5, atol=1e-5)
-    assert np.array_equal(ours == 0, case["in/f0"] == 0)
-
-
-def test_normalisation_matches_published_vctk(shared: Path) -> None:
-    case = np.load(shared / "golden/speech-resynthesis/f0_normalise.npz")
-    f0, expected = case["in/f0"], case["out/vctk_spk28"]
-    # The case does not state this speaker's statistics: two frames give them, all others must follow.
-    low, high = f0[f0 > 0].argmin(), f0[f0 > 0].argmax()
-    (f_low, f_high), (z_low, z_high) = f0[f0 > 0][[low, high]], expected[f0 > 0][[low, high]]
-    std = float(f_high - f_low) / float(z_high - z_low)
-    stats = {"hz": {"mean": float(f_low) - std * float(z_low), "std": std}}
-    np.testing.assert_allclose(normalise_f0(f0, stats, "hz"), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("mode", ["hz", "log"])

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 import signal
-import subprocess
-import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +14,10 @@ from typing import Any
 import pytest
 
 from speech.errors import UserError
+from stages.runtime.faults import LostError
 from stages.runtime.jobs import Job
 from stages.runtime.params import Runtime
+from tests.cluster import Cluster, local_cluster
 from tests.stages.test_jobs import RUNTIME, count_then_write
 
 pytest.importorskip("distributed", reason="Dask is not installed")
@@ -25,38 +25,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """Address of a scheduler, and its two workers."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    start = functools.partial(subprocess.Popen, env=environment, cwd=tmp_path, stderr=subprocess.DEVNULL)
-    file = tmp_path / "scheduler.json"
-    dask = [sys.executable, "-m", "dask"]
-    options = ["--scheduler-file", str(file), "--no-dashboard"]
-    scheduler = start([*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", *options])
-    workers = [
-        start([*dask, "worker", "--nthreads", "1", "--nworkers", "1", "--no-nanny", *options[:2], "--no-dashboard"])
-        for _ in range(2)
-    ]
-    try:
-        yield _address(file), workers
-    finally:
-        for process in [*workers, scheduler]:
-            process.kill()
-            process.wait()
-
-
-def _address(file: Path) -> str:
-    import json
-
-    from distributed import Client
-
-    deadline = time.monotonic() + 60
-    while not file.is_file() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    address = json.loads(file.read_text())["address"]
-    with Client(address, set_as_default=False) as client:
-        client.wait_for_workers(2, timeout=60)
-    return str(address)
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with local_cluster(tmp_path, ROOT) as started:
+        yield started
 
 
 def write_and_kill_once(payload: Any, path: Path) -> dict[str, Any]:
@@ -75,15 +46,12 @@ def job(folder: Path, runtime: Runtime) -> Job:
     return Job(folder / "out", scratch, "key", runtime)
 
 
-def test_a_killed_workers_shard_is_made_by_the_other(
-    cluster: tuple[str, list[subprocess.Popen[bytes]]], tmp_path: Path
-) -> None:
-    address, workers = cluster
+def test_a_killed_workers_shard_is_made_by_the_other(cluster: Cluster, tmp_path: Path) -> None:
     log = tmp_path / "log"
     tasks = {f"{i}.txt": (str(log), "deadly" if i == 3 else "x" * i) for i in range(8)}
-    on_cluster = job(tmp_path / "cluster", dataclasses.replace(RUNTIME, cluster=address))
+    on_cluster = job(tmp_path / "cluster", dataclasses.replace(RUNTIME, cluster=cluster.address))
     reports = on_cluster.run(tasks, write_and_kill_once)
-    assert sum(worker.poll() is not None for worker in workers) == 1
+    assert sum(worker.poll() is not None for worker in cluster.workers) == 1
     here = job(tmp_path / "here", RUNTIME)
     assert reports == here.run(tasks, write_and_kill_once)
     for work in (on_cluster, here):
@@ -92,8 +60,8 @@ def test_a_killed_workers_shard_is_made_by_the_other(
         assert (tmp_path / "cluster/out" / name).read_bytes() == (tmp_path / "here/out" / name).read_bytes()
 
 
-def test_a_users_error_comes_back_as_one(cluster: tuple[str, list[subprocess.Popen[bytes]]], tmp_path: Path) -> None:
-    runtime = dataclasses.replace(RUNTIME, cluster=cluster[0])
+def test_a_users_error_comes_back_as_one(cluster: Cluster, tmp_path: Path) -> None:
+    runtime = dataclasses.replace(RUNTIME, cluster=cluster.address)
     with pytest.raises(UserError, match="this one is bad"):
         job(tmp_path / "bad", runtime).run({"a.txt": (str(tmp_path / "log"), "bad")}, count_then_write)
 
@@ -101,5 +69,28 @@ def test_a_users_error_comes_back_as_one(cluster: tuple[str, list[subprocess.Pop
 def test_no_scheduler_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stages.runtime.engine.CONNECT_SECONDS", 1)
     runtime = dataclasses.replace(RUNTIME, cluster="tcp://127.0.0.1:9")
-    with pytest.raises(UserError, match=r"no Dask scheduler at tcp://127\.0\.0\.1:9"):
+    with pytest.raises(LostError, match=r"no Dask scheduler at tcp://127\.0\.0\.1:9"):
         job(tmp_path, runtime).run({"a.txt": (str(tmp_path / "log"), "x")}, count_then_write)
+
+
+def wait_long(payload: Any, path: Path) -> dict[str, Any]:
+    Path(payload).touch()
+    time.sleep(60)
+    return {}
+
+
+def test_a_lost_scheduler_is_said_and_not_waited_for(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stages.runtime.engine.CONNECT_SECONDS", 3)
+    started = tmp_path / "started"
+    work = job(tmp_path, dataclasses.replace(RUNTIME, cluster=cluster.address))
+
+    def kill_scheduler() -> None:
+        while not started.exists():
+            time.sleep(0.05)
+        cluster.scheduler.kill()
+
+    threading.Thread(target=kill_scheduler, daemon=True).start()
+    with pytest.raises(LostError, match=r"a\.txt: the cluster is gone"):
+        work.run({"a.txt": str(started)}, wait_long)

@@ -11,6 +11,7 @@ import pytest
 
 from speech.errors import UserError
 from speech.files import write_text
+from stages.runtime.faults import LostError
 from stages.runtime.fingerprint import declared_params, fingerprint
 from stages.runtime.jobs import Job
 from stages.runtime.params import Runtime
@@ -61,6 +62,11 @@ def test_a_second_try_makes_no_finished_file_again(tmp_path: Path, fault: str) -
     assert set(again) == {f"{i}.txt" for i in range(5)} - (done & reported)
     assert len(again) == len(set(again))
     assert list(reports) == [f"{i}.txt" for i in range(5)]
+
+
+def test_a_dead_worker_is_no_error_of_the_user(tmp_path: Path) -> None:
+    with pytest.raises(LostError, match=r"4\.txt: the worker process died .* finished shards are kept"):
+        job(tmp_path).run({"4.txt": (str(tmp_path / "log"), "die")}, count_then_write)
 
 
 def test_publish_replaces_the_whole_output(tmp_path: Path) -> None:

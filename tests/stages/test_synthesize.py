@@ -16,7 +16,8 @@ from respeak import System
 from respeak.encoders import read_config
 from speech.audio import decode_audio, encode_audio
 from speech.errors import UserError
-from speech.shards import AUDIO, read_rows, write_shard
+from speech.intonation import FLAT, UNCHANGED
+from speech.shards import AUDIO, read_rows, speakers_schema, write_shard
 from stages import synthesize
 from stages.f0 import track_shard
 from stages.features import encode_shard
@@ -24,13 +25,14 @@ from stages.runtime import jobs
 from stages.runtime.extraction import Extraction
 from stages.runtime.params import F0, Corpus, Experiment, Params, Roles, load_params
 from stages.runtime.stage import Stage
-from stages.synthesize import Utterance, choose_targets, choose_utterances
+from stages.synthesize import Utterance, choose_melodies, choose_targets, choose_utterances
 from stages.units import quantise_shard
-from tests.respeak.tiny import SPEAKERS, f0_stats, make_bundle
+from tests.respeak.tiny import MODEL, SPEAKERS, UNITS, f0_stats, make_bundle
 
 DIGITS = ("two", "seven")
 RECORDINGS = "data/free-spoken-digit-dataset/recordings"
 STREAMS = ("audio", "features", "units", "f0")
+LIMITS = ("max_utterances", "targets_per_utterance")
 
 
 class Silent:
@@ -71,6 +73,13 @@ def workplace(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     stats = {name: f0_stats(mean) for name, mean in SPEAKERS.items()}
     (root / "data/digits/f0_stats.json").write_text(json.dumps(stats))
     (root / "data/one").mkdir()
+    vector = {"id": "n-1", "speaker": "nobody", "embedding": np.eye(256)[9]}
+    write_shard(root / "data/one/speakers/part-00000.parquet", [vector], speakers_schema(256))
+    vectors = {name: np.eye(256, dtype=np.float32)[row] for row, name in enumerate(SPEAKERS)}
+    model = {**MODEL, "speaker_dim": 256}
+    make_bundle(root / "systems/by_vector", normalise="utterance", model=model, vectors=vectors)
+    voicing = np.ones(UNITS, np.float32)
+    make_bundle(root / "systems/lasting", normalise="utterance", model={**MODEL, "durations": True}, voicing=voicing)
     (root / "data/one/f0_stats.json").write_text(json.dumps({"theo": stats["theo"], "nobody": stats["theo"]}))
     return root
 
@@ -98,10 +107,11 @@ def run(workplace: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.chdir(workplace)
     monkeypatch.setattr(jobs, "open_executor", lambda runtime: InProcess(1))
 
-    def call(task: str, units: str = "own", weights: str = "trained", target: str = "digits", **limits: int) -> Any:
-        system = "none" if task == "copy" else "resynthesis"
-        path = "data/digits/audio" if task == "copy" else "systems/resynthesis"
-        experiment = Experiment(system, path, cast(Any, task), cast(Any, units), cast(Any, weights))
+    def call(task: str, target: str = "digits", path: str = "systems/resynthesis", **options: Any) -> Any:
+        system, path = ("none", "data/digits/audio") if task == "copy" else ("resynthesis", path)
+        limits = {name: options.pop(name) for name in list(options) if name in LIMITS}
+        settings: dict[str, Any] = {"units": "own", "weights": "trained", **options}
+        experiment = Experiment(system, path, cast(Any, task), **settings)
         runtime = dataclasses.replace(base.runtime, workers=1, device="cpu")
         params: Params = dataclasses.replace(
             base,
@@ -185,8 +195,64 @@ def test_conversion_to_the_other_speakers(run: Any, workplace: Path) -> None:
 def test_conversion_to_another_corpus(run: Any) -> None:
     with pytest.raises(UserError, match="no voice but its own"):
         run("conversion", target="one")
-    with pytest.raises(UserError, match="no speaker of systems/resynthesis"):
+    with pytest.raises(UserError, match="no speaker that systems/resynthesis"):
         run("conversion", target="none")
+
+
+def test_a_flat_melody_is_the_interfaces(run: Any, workplace: Path, shared: Path) -> None:
+    rows, _ = run("resynthesis", span=0.0)
+    system = System.load(workplace / "systems/resynthesis", "cpu")
+    wave, rate = soundfile.read(shared / f"{RECORDINGS}/7_nicolas_1.wav", dtype="float32")
+    expected, own = (system.resynthesize(wave, rate, "nicolas", intonation=i) for i in (FLAT, UNCHANGED))
+    np.testing.assert_allclose(decode_audio(rows["nicolas-seven-1"]["audio"]), expected, atol=1e-4)
+    assert np.abs(expected - own).max() > 0.02
+
+
+def test_melodies_are_changed_and_exchanged(run: Any) -> None:
+    plain, _ = run("resynthesis")
+    for options in ({"semitones": 5.0}, {"span": 2.0}, {"melody": "other"}):
+        rows, _ = run("resynthesis", **options)
+        assert [row["num_samples"] for row in rows.values()] == [row["num_samples"] for row in plain.values()]
+        assert any(row["audio"] != plain[name]["audio"] for name, row in rows.items()), options
+    utterances = [Utterance("a", "1", "x", None), Utterance("a", "2", "y", None), Utterance("b", "3", "x", None)]
+    assert choose_melodies(utterances[:2]) == {"1": "2", "2": "1"}
+    with pytest.raises(UserError, match="shard b has one test utterance only"):
+        choose_melodies(utterances)
+
+
+def test_deduplicated_units_last_as_long_as_the_system_thinks(run: Any, workplace: Path) -> None:
+    rows, _ = run("resynthesis", path="systems/lasting", units="deduplicated")
+    system = System.load(workplace / "systems/lasting", "cpu")
+    units = {row["id"]: row["units"] for row in read_rows(workplace / "data/digits/units")}
+    expected = sources(workplace)
+    for name, row in rows.items():
+        spoken = units[name][: -(-expected[name]["num_speech"] // 320)].astype(np.int64)
+        once = spoken[np.flatnonzero(np.diff(spoken, prepend=-1))]
+        assert row["num_samples"] == 320 * len(system.vocoding.repeat(once))
+
+
+def test_conversion_to_a_voice_that_was_not_in_training(run: Any, workplace: Path) -> None:
+    rows, _ = run("conversion", target="one", path="systems/by_vector", voices="unseen")
+    assert {row["target_speaker"] for row in rows.values()} == {"nobody"}
+    seen, _ = run("conversion", target="digits", path="systems/by_vector")
+    assert {row["target_speaker"] for row in seen.values()} == set(SPEAKERS)
+    with pytest.raises(UserError, match=r"speaker=vector; this one has a table"):
+        run("conversion", target="one", voices="unseen")
+    with pytest.raises(UserError, match="has unseen"):
+        run("conversion", target="digits", path="systems/by_vector", voices="unseen")
+
+
+def test_a_stranger_says_it_in_his_own_voice(run: Any, monkeypatch: pytest.MonkeyPatch, workplace: Path) -> None:
+    """A speaker whom the system does not know is heard by the corpus's d-vectors and F0 statistics."""
+    vector = [{"id": "t", "speaker": "theo", "embedding": np.eye(256)[20]}]
+    write_shard(workplace / "data/digits/speakers/part-00000.parquet", vector, speakers_schema(256))
+    known, _ = run("resynthesis", path="systems/by_vector")
+    config = synthesize.read_config(Path("systems/by_vector"))
+    others = {**config, "speakers": [name for name in config["speakers"] if name != "theo"]}
+    monkeypatch.setattr(synthesize, "read_config", lambda path: others)
+    rows, _ = run("resynthesis", path="systems/by_vector")
+    assert rows["nicolas-seven-1"]["audio"] == known["nicolas-seven-1"]["audio"]
+    assert rows["theo-two-0"]["audio"] != known["theo-two-0"]["audio"]
 
 
 def test_a_corpus_without_test_split(run: Any, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

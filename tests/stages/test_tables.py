@@ -10,16 +10,16 @@ from typing import Any, cast
 
 import pytest
 
+from respeak.results.table import Cell, format_cell, to_csv, to_json, to_latex, to_markdown, to_measured_csv
 from speech.errors import UserError
 from speech.metrics.summary import UTTERANCES
 from speech.shards import write_shard
 from stages import tables
 from stages.papers.registry import REGISTRY
-from stages.runtime.params import Params, Table, load_params
-from stages.runtime.rendering import Cell, format_cell, to_csv, to_json, to_latex, to_markdown, to_measured_csv
+from stages.runtime.params import Experiment, Params, Table, load_params
 from stages.runtime.stage import Stage
 
-ERRORS = {"ground_truth": 0.1, "resynthesis": 0.3, "conversion": 0.6, "shuffled": 0.9, "untrained": 0.9}
+ERRORS = {"ground_truth": 0.1, "resynthesis": 0.3, "conversion": 0.6, "flat": 0.35, "shuffled": 0.9, "untrained": 0.9}
 
 
 @pytest.fixture()
@@ -29,7 +29,7 @@ def params(project: Path) -> Params:
 
 @pytest.fixture()
 def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Results of five experiments with planted shares of wrong words; a hundred one-word utterances each."""
+    """Results of six experiments with planted shares of wrong words; a hundred one-word utterances each."""
     monkeypatch.chdir(tmp_path)
     for name, share in ERRORS.items():
         rows = [
@@ -90,6 +90,27 @@ def test_ours_stands_beside_the_papers_value(params: Params, evaluated: Path) ->
     low = re.fullmatch(r"20\.0 \[(.*), .*\]", rows["VCTK: HuBERT"]["wer_difference"])
     assert low is not None
     assert 10 < float(low[1]) < 20
+
+
+def test_flattened_f0_has_columns_of_its_own(params: Params, evaluated: Path) -> None:
+    path = evaluated / "flat/metrics.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "vde": 41.0, "vde_low": 40.0, "vde_high": 42.0}))
+    row = made(params, evaluated, "polyak2")["to VCTK: HuBERT"]
+    assert (row["vde_flat_paper"], row["vde_flat"]) == ("23.46", "41.0 [40.0, 42.0]")
+    assert row["vde"] == "12.3 [11.0, 13.0]" and row["wer"].startswith("60.0")
+    assert row["wer_difference"].startswith("50.0")
+    assert "conversion" in row["note"] and "flat" in row["note"]
+
+
+def test_what_was_done_to_a_melody_is_in_the_label() -> None:
+    plain = Experiment("resynthesis", "x", "resynthesis", "own", "trained")
+    assert tables.describe("resynthesis", plain) == "resynthesis"
+    changed = dataclasses.replace(plain, task="conversion", voices="unseen", semitones=-2.0, span=0.5, melody="other")
+    label = tables.describe("tried", changed)
+    assert label == (
+        "tried (resynthesis: conversion, unseen voices, another's F0, F0 \N{MINUS SIGN}2 semitones, F0 range \xd7 0.5)"
+    )
+    assert tables.describe("flat", dataclasses.replace(plain, span=0.0)) == "flat (resynthesis, flat F0)"
 
 
 def test_listening_tests_carry_the_papers_value_alone(params: Params, evaluated: Path) -> None:

@@ -114,3 +114,12 @@ def test_mismatched_shards_are_a_user_error(tmp_path: Path) -> None:
     index = build_index([Corpus(tmp_path / "c", STREAMS)], "train")
     with pytest.raises(UserError, match="same utterances"):
         Utterances(index, "hz").read(0)
+
+
+def test_an_utterances_vector_goes_with_it(tmp_path: Path) -> None:
+    make_corpus(tmp_path / "c", 8)
+    index = build_index([Corpus(tmp_path / "c", (*STREAMS, "speakers"))], "train")
+    batch = segments(index, 1).batch(0)
+    assert batch["vector"].shape == (4, 256) and batch["units"].shape == (4, 28)
+    # The corpus gives every speaker a vector with a single one, at the speaker's place.
+    assert torch.equal(batch["vector"].argmax(1), batch["speaker"])

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -21,7 +22,7 @@ from models.encoders import build_encoder
 from respeak.bundle import Bundle
 from respeak.encoders import save_encoder
 from speech.errors import UserError
-from stages import train_resynthesis
+from stages import train_f0_vq, train_resynthesis
 from stages.runtime.params import load_params
 from stages.runtime.stage import Stage
 from stages.runtime.tracking import Tracker
@@ -122,6 +123,23 @@ def test_both_stages_run_bare_and_make_a_bundle(workplace: Path, bare_packages: 
     assert rows[0]["train/loss_discriminator"] == ""
     assert float(rows[1]["train/loss_discriminator"]) > 0
     assert float(rows[1]["valid/loss_mel"]) > 0
+
+
+def test_a_system_that_knows_voices_by_vectors(
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(workplace, tmp_path / "place", ignore=shutil.ignore_patterns("systems", "train_f0_vq", ".scratch"))
+    monkeypatch.chdir(tmp_path / "place")
+    params = _params()
+    params["train_resynthesis"] |= {"speaker": "vector", "adversarial_from_step": 9}
+    params["train_resynthesis"]["generator"]["source"] = "harmonic"
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    for name, module in (("train_f0_vq", train_f0_vq), ("train_resynthesis", train_resynthesis)):
+        module.run(Stage(name, None, load_params(), Tracker(tmp_path / "journal.jsonl", {})))
+    bundle = Bundle.load("systems/resynthesis")
+    assert bundle.config["model"]["speaker_dim"] == 256
+    assert sorted(bundle.vectors) == ["high", "low"]
+    assert bundle.generator().speaker_f0[:, 0].tolist() == [220.0, 120.0]
 
 
 def test_blocking_blocks(bare_packages: Path) -> None:

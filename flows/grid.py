@@ -1,0 +1,166 @@
+"""One sweep: which experiments run, how many side by side, what became of them, how they compare. Knows DVC."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flows import comparison
+from flows.children import Children, Ending
+from flows.cores import Cores, available_cores
+from flows.experiments import Experiment, Metrics, finished, read_metrics, running
+from flows.reproduction import DONE, Result, await_collector, find_dvc_program, judge, stage_environment
+from speech.files import write_text
+from stages.runtime.collector import locked
+from stages.runtime.processes import process_key
+from stages.runtime.tracking import Tracker, announce
+
+POLL_SECONDS = 2.0
+BEGUN = "Reproducing experiment"  # DVC's line once an experiment has its copy
+# What DVC says of every output that a new copy does not have yet, and its advice to people who type.
+CHATTER = re.compile(r"^(WARNING: No file hash info found for |To apply the results|\s*dvc exp apply |\s*$)")
+
+
+@dataclass
+class Sweep:
+    """The state that the tasks of one sweep share.
+
+    ``jobs`` is how many experiments run side by side; 0: as many as there are cores for.
+    """
+
+    root: Path
+    experiments: list[Experiment]
+    targets: tuple[str, ...] = ()
+    jobs: int = 0
+    children: Children = field(default_factory=Children)
+    results: dict[str, Result] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        cores = available_cores()
+        threads = max(int(e.params.get("runtime", {}).get("threads", 1)) for e in self.experiments)
+        self.jobs = max(1, min(self.jobs or cores // threads, len(self.experiments)))
+        self.share = max(1, cores // self.jobs)
+        self.slots = Cores(self.jobs)
+        self.session = f"{process_key(os.getpid()) or os.getpid()}-{time.time_ns()}"
+        varied = "-".join(key.rpartition(".")[2] for key in self.experiments[0].varied)
+        names = hashlib.sha256(" ".join(e.name for e in self.experiments).encode()).hexdigest()
+        self.name = f"{varied}-{names[:8]}"
+        self.scale = str(self.experiments[0].params.get("scale", ""))
+        self._ranks = {e.name: -float(i) for i, e in enumerate(self.experiments)}
+
+    @property
+    def output(self) -> Path:
+        """Where the comparison is written."""
+        return self.root / "sweeps" / self.name
+
+    def run(self, experiment: Experiment, say: Callable[[str], None]) -> Result:
+        """Run one experiment, unless it is finished; its MLflow run is the parent of those of its stages."""
+        self.results[experiment.name] = result = self._run(experiment, say)
+        return result
+
+    def _run(self, experiment: Experiment, say: Callable[[str], None]) -> Result:
+        name = experiment.name
+        if name in finished(self.root) and self._noted(name).is_file():
+            return Result("unchanged", "skipped (finished before)")
+        if not self.slots.acquire(name, lambda: 1, self._ranks[name], self.children.stopped):
+            return Result("stopped", "stopped before it began")
+        session = f"{self.session}-{name}"
+        tags = {"DVC_EXP_NAME": name}
+        tracker = Tracker.open_session(name, self.scale, session, within=self.session, tags=tags)
+        tracker.log_params(experiment.params)
+        result = Result("crashed", "ended by an error in the flow")
+        try:
+            result = self._execute(experiment, session, say)
+        finally:
+            self.slots.release(1)
+            if result.outcome in DONE:
+                tracker.log_metrics(read_metrics(self.root).get(name, {}))
+                write_text(self._noted(name), session)
+                shutil.rmtree(self._scratch(name), ignore_errors=True)
+            ended = {"failed": "FAILED", "crashed": "FAILED", "stopped": "KILLED"}
+            tracker.close(ended.get(result.outcome, "FINISHED"))
+        return result
+
+    def _execute(self, experiment: Experiment, session: str, say: Callable[[str], None]) -> Result:
+        """Run DVC until the experiment is there."""
+        name = experiment.name
+        while (pid := running(self.root).get(name)) and not self.children.stopped.wait(POLL_SECONDS):
+            say(f"waiting for process {pid}, which runs this experiment already")
+        if name in finished(self.root):
+            return Result("restored", "finished by another process")
+        for _ in range(2):
+            result = judge(self._start(experiment, session, say), self.children.stopped)
+            if result.outcome not in DONE:
+                return result
+            if name in finished(self.root):
+                return Result("ran", "ran")
+            # A DVC process that has ended its own experiment takes on one that another process is about to begin.
+            while name in running(self.root) and not self.children.stopped.wait(POLL_SECONDS):
+                pass
+            if name in finished(self.root):
+                return Result("ran", "ran, by another process")
+        return Result("failed", "DVC ended well, but there is no such experiment; see 'dvc exp show'")
+
+    def _start(self, experiment: Experiment, session: str, say: Callable[[str], None]) -> Ending:
+        dvc = [find_dvc_program(), "--cd", os.fspath(self.root), "--wait-for-lock"]
+        command = [*dvc, "exp", "run", "--temp", "--name", experiment.name]
+        for override in experiment.overrides:
+            command += ["--set-param", override]
+        scratch = os.fspath(self._scratch(experiment.name))
+        environment = stage_environment(self.share, session) | {"RESPEAK_SCRATCH": scratch}
+        with ExitStack() as beginning:
+            # DVC keeps one place for what is about to begin.
+            beginning.enter_context(locked(self.root / ".scratch" / "sweeps" / "begin.lock"))
+
+            def heard(line: str) -> None:
+                if line.startswith(BEGUN):
+                    beginning.close()
+                if not CHATTER.match(line):
+                    say(line)
+
+            return self.children.run([*command, *self.targets], environment, heard)
+
+    def _scratch(self, name: str) -> Path:
+        """Work in progress: outside of the experiment's copy, which ends with the process."""
+        return self.root / ".scratch" / "sweeps" / name
+
+    def _noted(self, name: str) -> Path:
+        """There once MLflow's journal has all of a finished experiment."""
+        return self.root / ".scratch" / "mlflow" / "experiments" / name
+
+    def compare(self) -> dict[str, Metrics]:
+        """Write the comparison of what is finished; returns every experiment's metrics."""
+        wanted = {experiment.name for experiment in self.experiments}
+        metrics = {name: found for name, found in read_metrics(self.root).items() if name in wanted}
+        write_text(self.output / "table.md", comparison.markdown(self.experiments, metrics, f"Sweep {self.name}"))
+        write_text(self.output / "table.csv", comparison.to_csv(self.experiments, metrics))
+        comparison.figure(self.experiments, metrics).savefig(self.output / "wer.png", dpi=120)
+        return metrics
+
+
+class SweepRecord:
+    """The sweep's own MLflow run, around those of its experiments; entered as a context."""
+
+    def __init__(self, work: Sweep) -> None:
+        self.work = work
+        self.tracker = Tracker.open_session(f"sweep {work.name}", work.scale, work.session)
+        self._collector = announce(work.root, work.session)
+
+    def __enter__(self) -> SweepRecord:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        results = self.work.results.values()
+        whole = kind is None and len(results) == len(self.work.experiments) and all(r.outcome in DONE for r in results)
+        for path in sorted(self.work.output.glob("*")):
+            self.tracker.log_artifact(path)
+        self.tracker.log_params({"grid": [" ".join(e.overrides) for e in self.work.experiments]})
+        self.tracker.close("FINISHED" if whole else "KILLED" if self.work.children.stopped.is_set() else "FAILED")
+        await_collector(self._collector)

@@ -1,0 +1,149 @@
+"""``python -m flows.sweep``: a grid of parameters as DVC experiments, ending in one comparison.
+
+    python -m flows.sweep kmeans.k=50,100,200 train_resynthesis.use_f0=true,false
+    python -m flows.sweep kmeans.k=50,100 scale=smoke --target evaluate@resynthesis
+    python -m flows.sweep kmeans.k=50,100,200 --dry-run
+
+Each experiment runs in a temporary copy of the tree (``dvc exp run --temp``) and shares DVC's cache with the others.
+The first runs alone, so that what all have in common is made once. What is finished is not run again: after Ctrl-C, or
+a crash, the same command goes on, an interrupted stage at its last shard or checkpoint. The comparison lies in
+``sweeps/<name>/``: ``table.md``, ``table.csv``, ``wer.png``. Exits as ``flows.reproduce`` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flows.experiments import Experiment, finished, forget_dead, plan
+from flows.server import prepare_prefect
+from speech.errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what is not finished of a grid, then compare."""
+    options = parse(arguments)
+    root = Path.cwd()
+    try:
+        experiments = plan(root, options.grid, options.targets)
+        if options.dry_run:
+            print(describe(experiments, finished(root)))
+            return 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    prepare_prefect(root)
+    from flows.sweep import sweep
+
+    state = sweep(options.grid, options.targets, options.jobs, os.fspath(root), return_state=True)
+    print(f"{state.name}: {state.message}")
+    return 0 if state.is_completed() else 130 if state.is_cancelled() else 1
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("grid", nargs="+", metavar="KEY=VALUE,VALUE", help="a parameter with its values, or with one")
+    parser.add_argument("--target", action="append", default=[], metavar="STAGE", dest="targets")
+    parser.add_argument("--jobs", type=int, default=0, help="experiments side by side (default: cores / threads)")
+    parser.add_argument("--dry-run", action="store_true", help="only say which experiments there are")
+    return parser.parse_args(arguments)
+
+
+def describe(experiments: Sequence[Experiment], done: set[str]) -> str:
+    """The plan, an experiment a line."""
+    lines = [f"{e.name:<40} {'finished' if e.name in done else 'run':<10} {' '.join(e.overrides)}" for e in experiments]
+    return "\n".join([*lines, f"{sum(e.name not in done for e in experiments)} of {len(lines)} experiments to run"])
+
+
+if __name__ == "__main__":  # up here, because Prefect reads its settings, which main() makes, when it is imported
+    sys.exit(main())
+
+from prefect import flow, get_run_logger, task  # noqa: E402
+from prefect.artifacts import create_markdown_artifact, create_table_artifact  # noqa: E402
+from prefect.cache_policies import NO_CACHE  # noqa: E402
+from prefect.client.schemas.objects import State  # noqa: E402
+from prefect.futures import PrefectFuture  # noqa: E402
+from prefect.states import Cancelled, Completed, Failed  # noqa: E402
+
+from flows.flow import RUNNER, as_state, is_ours, stopped_by_signals  # noqa: E402
+from flows.grid import Sweep, SweepRecord  # noqa: E402
+from flows.reproduction import DONE  # noqa: E402
+
+
+@flow(name="sweep", task_runner=RUNNER)
+def sweep(grid: list[str], targets: list[str] | None = None, jobs: int = 0, root: str = ".") -> State[Any]:
+    """Run a grid of parameters as DVC experiments and compare them.
+
+    Args:
+        grid: Hydra's overrides, with several values or one: ``kmeans.k=50,100``, ``scale=smoke``.
+        targets: stages to bring up to date in each experiment, with all they need; none means all.
+        jobs: experiments side by side; 0: as many as there are cores for.
+        root: the project's folder.
+
+    Returns:
+        Completed, or Failed, or Cancelled, with a sentence that counts the experiments.
+    """
+    folder = Path(root).resolve()
+    work = Sweep(folder, plan(folder, grid, targets or ()), tuple(targets or ()), jobs)
+    finished(folder)  # says so where there is no commit to save experiments on
+    forget_dead(folder)
+    logging.getLogger("prefect.task_runs").addFilter(is_ours)
+    with stopped_by_signals(work.children), SweepRecord(work):
+        submit_all(work)
+        work.compare()
+    publish(work)
+    return summary(work)
+
+
+def submit_all(work: Sweep) -> None:
+    """Run the first experiment that is not finished alone, then the others as there is room."""
+
+    @task(cache_policy=NO_CACHE, persist_result=False)
+    def run(experiment: Experiment) -> State[Any]:
+        logger = get_run_logger()
+        result = work.run(experiment, logger.info)
+        logger.log(logging.INFO if result.outcome in DONE else logging.ERROR, "== %s", result.message.splitlines()[0])
+        return as_state(result)
+
+    alone, futures = True, list[PrefectFuture[Any]]()
+    for experiment in work.experiments:
+        named = run.with_options(name=experiment.name, task_run_name=experiment.name)
+        future = named.submit(experiment, return_state=False)
+        if alone:
+            future.wait()
+            result = work.results.get(experiment.name)
+            alone = result is not None and result.outcome == "unchanged"
+        futures.append(future)
+    for future in futures:
+        future.wait()
+
+
+def publish(work: Sweep) -> None:
+    """The comparison, in Prefect's own pages."""
+    key = "sweep-" + "".join(c if c.isalnum() else "-" for c in work.name.lower())
+    text = (work.output / "table.md").read_text()
+    print(text)
+    create_markdown_artifact(text, key=key, description=f"sweep {work.name}")
+    rows = list(csv.DictReader(io.StringIO((work.output / "table.csv").read_text())))
+    create_table_artifact(rows, key=f"{key}-table", description=f"sweep {work.name}")
+
+
+def summary(work: Sweep) -> State[Any]:
+    """The flow's own state, counting experiments by what became of them."""
+    outcomes = [result.outcome for result in work.results.values()]
+    message = ", ".join(f"{outcomes.count(word)} {word}" for word in dict.fromkeys(outcomes))
+    message = f"{message}; {work.output / 'table.md'}"
+    if work.children.stopped.is_set():
+        return Cancelled(message=message)
+    bad = [name for name, result in work.results.items() if result.outcome not in DONE]
+    return Failed(message=f"{message} ({', '.join(bad)})") if bad else Completed(message=message)

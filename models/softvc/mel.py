@@ -1,0 +1,46 @@
+"""What acoustic model and vocoder agree on: the log-mel, and the vocoder of the published sizes.
+
+B: batch, T: samples at 16 kHz, M: mel frames of 10 ms (``T // 160``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from models.hifigan.generator import Generator
+from speech.mel import MelSettings, log_mel
+
+# 128 bands of 64 ms windows every 10 ms, magnitudes without a floor under the root; the first frame is centred on
+# sample 80, so that two frames lie under each unit.
+MEL = MelSettings(sample_rate=16_000, n_fft=1024, hop=160, n_mels=128, power_floor=0.0)
+FRAMES_PER_UNIT = 2
+SILENCE = -11.512925  # log 1e-5, the least value of a log-mel
+SHORTEST = (MEL.n_fft - MEL.hop) // 2 + 1  # samples: reflection needs one more than it adds
+
+# The published vocoder: 14 M parameters with weight norm, hop 10 * 4 * 2 * 2 = 160.
+PUBLISHED: dict[str, Any] = {
+    "initial_channels": 512,
+    "upsample_rates": (10, 4, 2, 2),
+    "upsample_kernels": (20, 8, 4, 4),
+    "resblock_kernels": (3, 7, 11),
+    "resblock_dilations": ((1, 3, 5), (1, 3, 5), (1, 3, 5)),
+}
+
+
+def vocoder_generator(**sizes: Any) -> Generator:
+    """HiFi-GAN on log-mels: ``(B, 128, M)`` to ``(B, 1, 160 M)``; ``sizes`` replace published ones.
+
+    Raises:
+        ValueError: the rates do not multiply to the hop of the log-mel.
+    """
+    generator = Generator(MEL.n_mels, **{**PUBLISHED, **sizes})
+    if generator.hop != MEL.hop:
+        raise ValueError(f"upsample_rates multiply to {generator.hop}, the log-mel's hop is {MEL.hop}")
+    return generator
+
+
+def wave_to_mel(wave: Tensor) -> Tensor:
+    """Log-mels ``(B, 128, T // 160)`` of waveforms ``(B, T)`` float32 in [-1, 1] at 16 kHz, T at least 433."""
+    return log_mel(wave, MEL)

@@ -1,0 +1,193 @@
+"""Soft-VC as a person uses it: recordings of any length to one voice (or one of a table), step by step or at once.
+
+What follows the source is what its units say and when; the voice, and with it the melody, is the acoustic model's own
+(van Niekerk et al. 2022, section 2).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from respeak.bundle import ENCODER
+from respeak.context import vocoder_reach
+from respeak.softvc_bundle import SoftVCBundle
+from respeak.units import UnitEncoder, conditioning_of, find_device, pieces
+from speech.errors import UserError
+
+if TYPE_CHECKING:
+    from models.hifigan import Generator
+    from models.softvc import AcousticModel
+    from models.softvc.stepping import Precision
+
+VOCODE_SECONDS = 10.0  # of audio at once; activations of the published width take 0.2 GB
+
+
+class SoftVC:
+    """A Soft-VC system: content encoder, acoustic model and vocoder.
+
+    Args:
+        bundle: as read by `respeak.softvc_bundle.SoftVCBundle.load`.
+        device: ``auto`` (a GPU where there is one), ``cpu`` or ``cuda``.
+        untrained_seed: draw the weights of acoustic model and vocoder afresh instead of the trained ones (a baseline).
+        precision: of the acoustic model's weights while it runs, see ``AcousticModel.prepare``.
+    """
+
+    def __init__(
+        self,
+        bundle: SoftVCBundle,
+        device: str = "auto",
+        untrained_seed: int | None = None,
+        precision: Precision = "float32",
+    ) -> None:
+        self.bundle = bundle
+        self.device = find_device(device)
+        self.precision: Precision = precision
+        self.sample_rate: int = bundle.config["sample_rate"]
+        self.unit_hop: int = bundle.config["unit_hop"]
+        self.content_kind: str = bundle.config["content"]
+        self._seed = untrained_seed
+        centroids = np.zeros((0, 0), np.float32) if bundle.centroids is None else bundle.centroids
+        mode = (bundle.config.get("kmeans") or {}).get("normalise", "none")
+        settings = conditioning_of(bundle.config["audio"])
+        self._encoder = UnitEncoder(bundle.path / ENCODER, centroids, mode, self.device, settings)
+
+    @classmethod
+    def load(cls, path: Path | str, device: str = "auto") -> SoftVC:
+        """Read a bundle.
+
+        Raises:
+            UserError: it is missing, damaged or of another kind, or the device is not there.
+        """
+        return cls(SoftVCBundle.load(path), device)
+
+    @property
+    def speakers(self) -> list[str]:
+        """Names of the voices."""
+        return self.bundle.speakers
+
+    def speaker_index(self, name: str) -> int:
+        """Row of the speaker table.
+
+        Raises:
+            UserError: the system has no such voice; lists those it has.
+        """
+        if name not in self.speakers:
+            raise UserError(f"speaker '{name}' is not in {self.bundle.path}; it has {', '.join(self.speakers)}")
+        return self.speakers.index(name)
+
+    def condition(self, wave: np.ndarray, rate: int) -> tuple[np.ndarray, int]:
+        """Prepare audio as the corpora were; arguments, result and errors as ``respeak.api.System.condition``."""
+        made = self._encoder.condition(wave, rate)
+        return made.wave, made.num_speech
+
+    def content(self, wave: np.ndarray) -> np.ndarray:
+        """What a recording says: units ``(N,)`` uint16, or soft units or features ``(N, D)`` float16.
+
+        Args:
+            wave: (T16,) float32 as `condition` returns it.
+        """
+        multiple = self.bundle.config["audio"]["pad_multiple"]
+        frames = np.concatenate([self._encoder.features(piece)[own] for piece, own in pieces(wave, multiple)])
+        return self._encoder.assign(frames) if self.content_kind == "units" else frames
+
+    def mels(self, contents: Sequence[np.ndarray], speakers: Sequence[str]) -> list[np.ndarray]:
+        """Log-mels ``(2 N, 128)`` float32 of several contents at once, each as it would be alone.
+
+        Raises:
+            UserError: an unknown speaker, a content of another kind, or none.
+        """
+        import torch
+
+        if not self._acoustic.mask_padding and len(contents) > 1:  # the published norm hears padding
+            return [self.mels([one], [name])[0] for one, name in zip(contents, speakers, strict=True)]
+        rows = torch.tensor([self.speaker_index(name) for name in speakers], device=self.device)
+        tensors = [self._tensor(content) for content in contents]
+        lengths = torch.tensor([len(tensor) for tensor in tensors], device=self.device)
+        padded = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True).to(self.device)
+        said = self._acoustic.generate(padded, lengths, rows).float().cpu().numpy()
+        frames = self._acoustic.frames_per_unit
+        return [mel[: frames * len(tensor)] for mel, tensor in zip(said, tensors, strict=True)]
+
+    def vocode(self, mel: np.ndarray) -> np.ndarray:
+        """Audio ``(160 M,)`` float32 in [-1, 1] at 16 kHz of a log-mel ``(M, 128)``.
+
+        It is made piece by piece, each with as much context as the network can see: the seams are none.
+        """
+        import torch
+
+        from models.softvc import MEL
+
+        reach = vocoder_reach(self._vocoder)
+        step = round(VOCODE_SECONDS * MEL.sample_rate / MEL.hop)
+        wave = np.empty(len(mel) * MEL.hop, dtype=np.float32)
+        with torch.inference_mode():
+            for start in range(0, len(mel), step):
+                stop = min(start + step, len(mel))
+                low, high = max(start - reach, 0), min(stop + reach, len(mel))
+                piece = torch.from_numpy(np.ascontiguousarray(mel[low:high].T, dtype=np.float32))[None]
+                made = self._vocoder(piece.to(self.device))[0, 0].float().cpu().numpy()
+                wave[start * MEL.hop : stop * MEL.hop] = made[(start - low) * MEL.hop :][: (stop - start) * MEL.hop]
+        return wave
+
+    def say(self, content: np.ndarray, speaker: str) -> np.ndarray:
+        """Audio ``(320 N,)`` float32 in [-1, 1] at 16 kHz of a content, in a voice of the system's."""
+        return self.vocode(self.mels([content], [speaker])[0])
+
+    def convert(self, wave: np.ndarray, rate: int, target: str, source: str | None = None) -> np.ndarray:
+        """Say a recording in the voice of ``target``.
+
+        Args:
+            wave: (T,) float32 in [-1, 1].
+            rate: of ``wave``, in Hz.
+            target: the voice.
+            source: not needed: whoever speaks, the units are to say the same.
+
+        Returns:
+            (T',) float32 in [-1, 1] at 16 kHz, as long as the conditioned input before padding.
+
+        Raises:
+            AudioError: the recording cannot be used.
+            UserError: the voice is unknown.
+        """
+        self.speaker_index(target)
+        conditioned, num_speech = self.condition(wave, rate)
+        return self.say(self.content(conditioned), target)[:num_speech]
+
+    def resynthesize(self, wave: np.ndarray, rate: int, speaker: str | None = None) -> np.ndarray:
+        """Say a recording again in the voice of ``speaker``, one of the system's; otherwise as `convert`.
+
+        Raises:
+            UserError: no voice named, and more than one to choose from.
+        """
+        if speaker is None and len(self.speakers) > 1:
+            raise UserError(f"say whose voice it is to be (--speaker): {', '.join(self.speakers)}")
+        return self.convert(wave, rate, speaker or self.speakers[0])
+
+    def _tensor(self, content: np.ndarray) -> Any:
+        import torch
+
+        config = self.bundle.config["acoustic"]
+        if not len(content):
+            raise UserError("content: no unit; is the recording shorter than 20 ms?")
+        if config["num_units"]:
+            if content.ndim != 1 or int(content.max()) >= config["num_units"]:
+                raise UserError(f"content: expected units (N,) below {config['num_units']}, found {content.shape}")
+            return torch.from_numpy(content.astype(np.int64))
+        if content.ndim != 2 or content.shape[1] != config["unit_dim"]:
+            raise UserError(f"content: expected (N, {config['unit_dim']}), found {content.shape}")
+        return torch.from_numpy(content.astype(np.float32))
+
+    @functools.cached_property
+    def _acoustic(self) -> AcousticModel:
+        return self.bundle.acoustic(self._seed).to(self.device).prepare(self.precision)
+
+    @functools.cached_property
+    def _vocoder(self) -> Generator:
+        vocoder = self.bundle.vocoder(self._seed)
+        vocoder.remove_weight_norm()
+        return vocoder.to(self.device)

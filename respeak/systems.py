@@ -1,0 +1,34 @@
+"""Whatever a bundle holds, loaded: the one place that knows the kinds of system."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from respeak.bundle import SOFT_VC, read_config
+
+if TYPE_CHECKING:
+    from respeak.api import System
+    from respeak.softvc import SoftVC
+
+
+def load_system(path: Path | str, device: str = "auto", untrained_seed: int | None = None) -> System | SoftVC:
+    """The system of a bundle, ready to convert.
+
+    Args:
+        path: its folder.
+        device: auto, cpu or cuda.
+        untrained_seed: draw what was trained afresh (a baseline).
+
+    Raises:
+        UserError: no bundle, a damaged one, or of a system that is not known.
+    """
+    if read_config(path)["system"] == SOFT_VC:
+        from respeak.softvc import SoftVC
+        from respeak.softvc_bundle import SoftVCBundle
+
+        return SoftVC(SoftVCBundle.load(path), device, untrained_seed)
+    from respeak.api import System
+    from respeak.bundle import Bundle
+
+    return System(Bundle.load(path), device, untrained_seed)

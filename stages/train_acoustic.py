@@ -1,0 +1,131 @@
+"""The acoustic model: soft units, discrete units or raw features to log-mels (van Niekerk et al. 2022, section 2.2).
+
+In: ``audio`` and ``soft_units``, ``units`` or ``features`` of the variant's corpus; ``kmeans/`` for the number of
+discrete units. Out: ``train_acoustic/<name>``: ``model.safetensors``, ``config.yaml`` (arguments of ``AcousticModel``,
+content, voices) and ``history.csv``. Utterances are taken whole, in batches of similar length. Runs with only torch,
+torchaudio, lightning, pyarrow and safetensors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models.softvc import AcousticModel
+from models.softvc.training import AcousticTraining
+from respeak.softvc_bundle import save_part
+from speech.errors import UserError
+from speech.shards import shard_meta, shard_paths
+from stages.runtime import training
+from stages.runtime.dataset import loader
+from stages.runtime.params import Params
+from stages.runtime.recordings import Reader, Sentences, Utterances
+from stages.runtime.softvc_params import AcousticVariant
+from stages.runtime.stage import Stage, stage_main
+from stages.units import load_kmeans
+
+OUTPUT = Path("train_acoustic")
+KMEANS = Path("kmeans")
+
+
+def run(stage: Stage) -> None:
+    """Train one variant."""
+    params, spec = stage.params, stage.params.train_acoustic
+    name = stage.require_variant(list(spec.variants))
+    variant = spec.variants[name]
+    corpus = Path("data") / variant.corpus
+    train, valid = (Utterances.of(corpus, split, variant.content) for split in ("train", "valid"))
+    speakers = voices(train, variant)
+    arguments = model_arguments(params, train, len(speakers) if variant.speakers == "table" else 0)
+    torch.manual_seed(params.seed)
+    module = AcousticTraining(AcousticModel(**arguments), training.schedule(spec.optimiser), params.seed)
+    job = stage.job([corpus / "audio", corpus / variant.content], OUTPUT / name)
+    resumed, loop, size = training.resume_point(job.scratch), spec.loop, spec.loop.batch_size
+    settings: dict[str, Any] = {"longest": loop.segment_samples, "padding": arguments["num_units"]}
+    batches = Sentences(train, speakers, size, seed=params.seed, stop=loop.steps, start=resumed.step, **settings)
+    count = training.validation_batches(valid, loop)
+    checks = Sentences(valid, speakers, size, seed=params.seed, stop=count, **settings)
+    history = training.fit(
+        module,
+        loader(batches, loop.workers),
+        loader(checks, 0),
+        loop,
+        params.runtime,
+        stage.tracker,
+        job.scratch,
+        resumed,
+    )
+    picture(stage, module, checks)
+    config = {
+        "model": arguments,
+        "content": variant.content,
+        "corpus": variant.corpus,
+        "speakers": speakers,
+        "encoder": heard_by(train),
+        "steps": loop.steps,
+        "fingerprint": job.fingerprint,
+    }
+    save_part(job.parts, config, model=module.model.state_dict())
+    training.write_history(job.parts / "history.csv", history)
+    job.publish()
+
+
+def voices(utterances: Utterances, variant: AcousticVariant) -> list[str]:
+    """Names of the voices, sorted: the rows of the speaker table.
+
+    Raises:
+        UserError: several, and no table to tell them apart.
+    """
+    speakers = utterances.index.speakers
+    if variant.speakers == "one" and len(speakers) > 1:
+        raise UserError(
+            f"train_acoustic: {utterances.corpus} has {len(speakers)} speakers, and a model of one voice would mix "
+            "them; set its variant's speakers to table, or name a corpus of one speaker"
+        )
+    return speakers
+
+
+def model_arguments(params: Params, utterances: Utterances, num_speakers: int) -> dict[str, Any]:
+    """Arguments of ``AcousticModel`` for a corpus's content."""
+    spec = params.train_acoustic
+    sizes = dataclasses.asdict(spec.model)
+    content = Reader(utterances).content(0)
+    num_units = 0
+    if content.ndim == 1:
+        num_units = int(load_kmeans(KMEANS)[1]["k"])
+    else:
+        sizes["unit_dim"] = content.shape[1]
+    return {"num_units": num_units, "num_speakers": num_speakers, "mask_padding": spec.mask_padding, **sizes}
+
+
+def heard_by(utterances: Utterances) -> str:
+    """The hash of the encoder that made a corpus's content; of units, that of their features."""
+    folder = utterances.content
+    assert folder is not None
+    folder = utterances.corpus / "features" if folder.name == "units" else folder
+    return shard_meta(shard_paths(folder)[0])["encoder"]
+
+
+def picture(stage: Stage, module: AcousticTraining, checks: Sentences) -> None:
+    """Log-mels of the first validation utterances, recorded and said, where matplotlib is installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError:
+        return
+    batch = {name: values[:2] for name, values in checks.batch(0).items()}
+    model = module.model.cpu().eval()
+    said = model.generate(batch["content"], batch["lengths"], batch["speaker"])
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    axes = figure.subplots(len(said), 2, squeeze=False)
+    for row, mels in zip(axes, zip(batch["mel"], said, strict=True), strict=True):
+        for axis, mel, title in zip(row, mels, ("recording", "said"), strict=True):
+            axis.imshow(mel.T, origin="lower", aspect="auto", vmin=-11.5, vmax=1.5)
+            axis.set(title=title, xlabel="frame of 10 ms", ylabel="mel band")
+    stage.tracker.log_figure("mel_recorded_and_said.png", figure)
+
+
+if __name__ == "__main__":
+    stage_main("train_acoustic", run)

@@ -1,0 +1,88 @@
+"""Soft units: the encoder in use, fine-tuned to name discrete units (van Niekerk et al. 2022, section 2.1).
+
+In: ``encoder/``, ``kmeans/``, and ``audio`` and ``units`` of the corpus in role ``train``. Out:
+``train_soft_units/<name>``, an encoder whose features are soft units (``config.yaml``, ``model.safetensors``), and
+``history.csv`` with the share of frames that it names right. HuBERT and wav2vec 2.0 are warm starts; of signal
+features, which have no weights, a network of ``train_soft_units.model`` learns the same. Runs with only torch,
+torchaudio, lightning, pyarrow and safetensors.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models.encoders import build_encoder
+from models.encoders.build import TRANSFORMERS
+from models.encoders.soft import SoftHubert
+from models.encoders.training import Masking
+from models.softvc.training import SoftUnitTraining
+from respeak.encoders import load_encoder, read_config, save_encoder
+from stages.runtime import training
+from stages.runtime.dataset import Corpus, Segment, Segments, build_index, loader
+from stages.runtime.params import Params
+from stages.runtime.softvc_params import SoftUnitsVariant
+from stages.runtime.stage import Stage, stage_main
+from stages.units import load_kmeans
+
+OUTPUT = Path("train_soft_units")
+ENCODER = Path("encoder")
+KMEANS = Path("kmeans")
+
+
+def run(stage: Stage) -> None:
+    """Train one variant."""
+    params, spec = stage.params, stage.params.train_soft_units
+    name = stage.require_variant(list(spec.variants))
+    corpus = Path("data") / params.roles.train
+    centroids, kmeans = load_kmeans(KMEANS)
+    options = model_options(params, len(centroids))
+    module = build_module(params, options, spec.variants[name])
+    job = stage.job([corpus / "audio", corpus / "units", ENCODER, KMEANS], OUTPUT / name)
+    corpora, segment = [Corpus(corpus, ("audio", "units"))], Segment(spec.loop.segment_samples, "hz")
+    index, valid = build_index(corpora, "train"), build_index(corpora, "valid")
+    resumed = training.resume_point(job.scratch)
+    size, loop = spec.loop.batch_size, spec.loop
+    batches = Segments(index, segment, index.speakers, size, params.seed, loop.steps, resumed.step)
+    checks = Segments(valid, segment, valid.speakers, size, params.seed, training.validation_batches(valid, loop))
+    history = training.fit(
+        module,
+        loader(batches, loop.workers),
+        loader(checks, 0),
+        loop,
+        params.runtime,
+        stage.tracker,
+        job.scratch,
+        resumed,
+    )
+    config = {"kind": "soft_hubert", "weights": "trained", "options": options, "seed": params.seed}
+    save_encoder(job.parts, {**config, "units_of": kmeans["encoder"]}, module.model)
+    training.write_history(job.parts / "history.csv", history)
+    job.publish()
+
+
+def model_options(params: Params, k: int) -> dict[str, Any]:
+    """Arguments of ``SoftHubert``: the network is that of the encoder in use, where it has one."""
+    spec, encoder = params.train_soft_units, read_config(ENCODER)
+    sizes = dict(encoder.get("options") or {}) if encoder["kind"] in TRANSFORMERS else dict(spec.model)
+    return {"k": k, "label_dim": spec.label_dim, "temperature": spec.temperature, "hubert": sizes}
+
+
+def build_module(params: Params, options: dict[str, Any], variant: SoftUnitsVariant) -> SoftUnitTraining:
+    """The network, with the encoder's weights where it has any, and how it learns."""
+    spec = params.train_soft_units
+    model = build_encoder({"kind": "soft_hubert", "options": options, "seed": params.seed})
+    assert isinstance(model, SoftHubert)
+    encoder = load_encoder(ENCODER)
+    if encoder.kind in TRANSFORMERS:
+        model.network.encoder.load_state_dict(encoder.state_dict())
+    masking = None if variant.alpha is None else Masking(spec.mask_starts, spec.mask_span)
+    torch.manual_seed(params.seed)
+    model.train().requires_grad_(True)
+    return SoftUnitTraining(model, masking, variant.alpha or 0.0, training.schedule(spec.optimiser), params.seed)
+
+
+if __name__ == "__main__":
+    stage_main("train_soft_units", run)

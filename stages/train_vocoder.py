@@ -1,0 +1,68 @@
+"""The vocoder: log-mels to a waveform by HiFi-GAN (van Niekerk et al. 2022, section 2.3).
+
+In: ``audio`` of the variant's corpus. Out: ``train_vocoder/<name>``: ``generator.safetensors``,
+``discriminators.safetensors`` (for fine-tuning goes on from both), ``config.yaml`` (their sizes) and ``history.csv``.
+Log-mels are made of recordings at random loudness and polarity. Runs with only torch, torchaudio, lightning, pyarrow
+and safetensors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import torch
+
+from models.hifigan import Discriminators
+from models.resynthesis.training import LossWeights
+from models.softvc import vocoder_generator
+from models.softvc.training import VocoderTraining
+from respeak.softvc_bundle import save_part
+from stages.runtime import training
+from stages.runtime.dataset import loader
+from stages.runtime.recordings import Utterances, Windows
+from stages.runtime.stage import Stage, stage_main
+
+OUTPUT = Path("train_vocoder")
+
+
+def run(stage: Stage) -> None:
+    """Train one variant."""
+    params, spec = stage.params, stage.params.train_vocoder
+    name = stage.require_variant(list(spec.variants))
+    corpus = Path("data") / spec.variants[name].corpus
+    train, valid = (Utterances.of(corpus, split) for split in ("train", "valid"))
+    torch.manual_seed(params.seed)
+    sizes, widths = dataclasses.asdict(spec.generator), dataclasses.asdict(spec.discriminator)
+    module = VocoderTraining(
+        vocoder_generator(**sizes),
+        Discriminators(**widths),
+        LossWeights(**dataclasses.asdict(spec.loss)),
+        spec.adversarial_from_step,
+        training.schedule(spec.optimiser),
+        params.seed,
+    )
+    job = stage.job([corpus / "audio"], OUTPUT / name)
+    resumed, loop = training.resume_point(job.scratch), spec.loop
+    window = (loop.segment_samples, loop.batch_size, params.seed)
+    batches = Windows(train, *window, loop.steps, resumed.step)
+    checks = Windows(valid, *window, training.validation_batches(valid, loop))
+    history = training.fit(
+        module,
+        loader(batches, loop.workers),
+        loader(checks, 0),
+        loop,
+        params.runtime,
+        stage.tracker,
+        job.scratch,
+        resumed,
+    )
+    config = {"generator": sizes, "discriminator": widths, "corpus": spec.variants[name].corpus, "steps": loop.steps}
+    states = {"generator": module.generator.state_dict(), "discriminators": module.discriminators.state_dict()}
+    save_part(job.parts, config, **states)
+    training.write_history(job.parts / "history.csv", history)
+    job.publish()
+
+
+if __name__ == "__main__":
+    stage_main("train_vocoder", run)

@@ -1,0 +1,264 @@
+"""Soft-VC's stages on a tiny corpus, from discrete units to a system that converts; and what they refuse."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from models.encoders import build_encoder
+from respeak.encoders import load_encoder, read_config, save_encoder
+from respeak.folders import read_yaml
+from respeak.softvc import SoftVC
+from respeak.softvc_bundle import load_acoustic, load_vocoder, save_softvc
+from speech.audio import decode_audio
+from speech.errors import UserError
+from speech.shards import read_rows, read_shard, shard_meta, shard_paths, write_shard
+from stages import finetune_vocoder, soft_units, softvc, synthesize, train_acoustic, train_soft_units, train_vocoder
+from stages.features import encode_shard
+from stages.kmeans import save
+from stages.runtime import jobs
+from stages.runtime.extraction import Extraction
+from stages.runtime.params import load_params
+from stages.runtime.stage import Stage
+from stages.runtime.tracking import Tracker
+from tests.stages.test_pretrain import SIZES
+from tests.stages.test_synthesize import InProcess
+from tests.stages.tiny_corpus import make_corpus
+
+PROJECT = Path(__file__).resolve().parents[2]
+LOOP = {"steps": 4, "batch_size": 2, "log_every": 2, "validate_every": 2, "checkpoint_every": 2, "workers": 0}
+K = 10
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A project's folder after every stage has run, in this process."""
+    root = tmp_path_factory.mktemp("workplace")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setattr(jobs, "open_executor", lambda runtime: InProcess(1))
+        corpus = prepare(root)
+        for path in shard_paths(corpus / "audio"):
+            extraction = Extraction(Path("encoder"), "cpu", "float32", 16000 * 20)
+            encode_shard(path, corpus / "features" / path.name, extraction, read_config("encoder"))
+        stages = {
+            "train_soft_units": (train_soft_units, ["soft", "masked"]),
+            "soft_units": (soft_units, ["tiny"]),
+            "train_acoustic": (train_acoustic, ["soft", "discrete", "raw"]),
+            "train_vocoder": (train_vocoder, ["base"]),
+            "finetune_vocoder": (finetune_vocoder, ["soft", "discrete"]),
+            "softvc": (softvc, ["soft", "discrete", "raw"]),
+            "synthesize": (synthesize, ["softvc_soft", "softvc_discrete", "softvc_shuffled", "softvc_untrained"]),
+        }
+        for name, (module, variants) in stages.items():
+            for variant in variants:
+                module.run(stage_of(name, variant))
+        yield root
+
+
+def prepare(root: Path) -> Path:
+    corpus = root / "data" / "tiny"
+    make_corpus(corpus, 12, K)
+    _mark_tests(corpus)
+    encoder = {"kind": "mfcc", "layer": 0, "options": {}, "weights": "none"}
+    saved = save_encoder(root / "encoder", encoder, build_encoder(encoder))
+    known = {"k": K, "dim": saved["dim"], "normalise": "none", "encoder": saved["hash"]}
+    save(root / "kmeans", np.random.default_rng(0).normal(size=(K, saved["dim"])).astype(np.float32), known)
+    (root / "dvc.yaml").write_bytes((PROJECT / "dvc.yaml").read_bytes())
+    (root / "params.yaml").write_text(yaml.safe_dump(params()))
+    return corpus
+
+
+def _mark_tests(corpus: Path) -> None:
+    """The last utterances are for testing."""
+    from speech.shards import AUDIO
+
+    path = shard_paths(corpus / "audio")[-1]
+    rows = [{**row, "split": "test" if row["id"] > "u009" else row["split"]} for row in read_shard(path)]
+    write_shard(path, rows, AUDIO)
+
+
+def params() -> dict[str, Any]:
+    params = yaml.safe_load((PROJECT / "params.yaml").read_text())
+    params["roles"] = dict.fromkeys(params["roles"], "tiny")
+    params["corpora"] = {"tiny": {"adapter": "folder", "root": "recordings"}}
+    params["runtime"] |= {"threads": 1, "workers": 1, "device": "cpu"}
+    params["audio"]["codec"] = "wav"
+    spec = params["train_soft_units"]
+    spec |= {"variants": {"soft": {"alpha": None}, "masked": {"alpha": 0.8}}, "model": SIZES, "label_dim": 6}
+    spec["loop"] |= {**LOOP, "segment_samples": 2560, "precision": "32-true"}
+    params["soft_units"] = {"corpora": ["tiny"], "encoder": "train_soft_units/soft"}
+    contents = {"soft": "soft_units", "discrete": "units", "raw": "features"}
+    spec = params["train_acoustic"]
+    spec["variants"] = {n: {"content": c, "corpus": "tiny", "speakers": "table"} for n, c in contents.items()}
+    spec["model"] = {"unit_dim": 5, "width": 6, "channels": 8, "hidden": 8}
+    spec["loop"] |= LOOP
+    spec = params["train_vocoder"]
+    spec |= {"variants": {"base": {"corpus": "tiny"}}, "adversarial_from_step": 2}
+    spec["generator"] |= {"initial_channels": 32, "resblock_kernels": [3], "resblock_dilations": [[1]]}
+    spec["discriminator"] = {"width": 0.0625, "periods": [2], "scales": 0}
+    spec["loop"] |= {**LOOP, "segment_samples": 1600}
+    spec = params["finetune_vocoder"]
+    spec["variants"] = {
+        name: {
+            "acoustic": f"train_acoustic/{name}",
+            "content": content,
+            "corpus": "tiny",
+            "vocoder": "train_vocoder/base",
+        }
+        for name, content in contents.items()
+        if name != "raw"
+    }
+    spec["loop"] |= {**LOOP, "segment_samples": 1600}
+    encoders = {"soft": "train_soft_units/soft", "discrete": "encoder", "raw": "encoder"}
+    params["softvc"]["variants"] = {
+        name: {
+            "encoder": encoder,
+            "acoustic": f"train_acoustic/{name}",
+            "vocoder": "train_vocoder/base" if name == "raw" else f"finetune_vocoder/{name}",
+        }
+        for name, encoder in encoders.items()
+    }
+    experiment = {"system": "soft-vc", "task": "conversion", "units": "own", "weights": "trained"}
+    for name, changes in {
+        "softvc_soft": {"input": "systems/soft-vc-soft"},
+        "softvc_discrete": {"input": "systems/soft-vc-discrete"},
+        "softvc_shuffled": {"input": "systems/soft-vc-discrete", "units": "shuffled"},
+        "softvc_untrained": {"input": "systems/soft-vc-soft", "weights": "untrained"},
+    }.items():
+        params["experiments"][name] = {**experiment, **changes}
+    return params
+
+
+def stage_of(name: str, variant: str, **changes: Any) -> Stage:
+    loaded = dataclasses.replace(load_params(), **changes)
+    return Stage(name, variant, loaded, Tracker(Path("journal.jsonl"), {}))
+
+
+def column(path: Path, name: str) -> list[str]:
+    with path.open() as file:
+        return [row[name] for row in csv.DictReader(file)]
+
+
+def test_soft_units_report_how_often_they_name_a_frame_right(made: Path) -> None:
+    for variant in ("soft", "masked"):
+        accuracies = column(made / f"train_soft_units/{variant}/history.csv", "valid/accuracy")
+        assert all(0 <= float(value) <= 1 for value in accuracies) and len(accuracies) == 2
+    config = read_config(made / "train_soft_units/soft")
+    assert (config["kind"], config["dim"], config["options"]["k"]) == ("soft_hubert", 6, K)
+    states = [load_encoder(made / f"train_soft_units/{v}").state_dict() for v in ("soft", "masked")]
+    assert not torch.equal(states[0]["network.labels"], states[1]["network.labels"])
+
+
+def test_the_soft_units_of_a_corpus_are_its_encoders(made: Path) -> None:
+    encoder = load_encoder(made / "train_soft_units/soft")
+    corpus = made / "data/tiny"
+    assert (
+        shard_meta(corpus / "soft_units/part-00000.parquet")["encoder"]
+        == read_config(made / "train_soft_units/soft")["hash"]
+    )
+    for audio, row in zip(read_rows(corpus / "audio"), read_rows(corpus / "soft_units"), strict=True):
+        wave = torch.from_numpy(decode_audio(audio["audio"]))[None]
+        with torch.inference_mode():
+            expected = encoder(wave)[0].numpy()
+        assert row["id"] == audio["id"] and len(row["features"]) == audio["num_samples"] // 320
+        np.testing.assert_allclose(row["features"], expected, atol=2e-3, rtol=2e-3)
+
+
+def test_a_hubert_is_a_warm_start(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"kind": "hubert", "layer": 1, "options": {**SIZES, "dim": 8}, "weights": "random"}
+    encoder = build_encoder(config)
+    save_encoder(tmp_path / "encoder", config, encoder)
+    monkeypatch.chdir(tmp_path)
+    read = load_params(made / "params.yaml")
+    options = train_soft_units.model_options(read, 7)
+    assert options["hubert"]["dim"] == 8 and options["k"] == 7
+    module = train_soft_units.build_module(read, options, read.train_soft_units.variants["soft"])
+    began = module.model.network.encoder.state_dict()
+    assert all(torch.equal(began[name], value) for name, value in encoder.state_dict().items())
+    assert all(parameter.requires_grad for parameter in module.model.parameters())
+
+
+def test_acoustic_models_hear_what_their_variant_says(made: Path) -> None:
+    sizes = {name: load_acoustic(made / f"train_acoustic/{name}")[1]["model"] for name in ("soft", "discrete", "raw")}
+    assert [(s["num_units"], s["unit_dim"], s["num_speakers"]) for s in sizes.values()] == [
+        (0, 6, 2),
+        (K, 5, 2),
+        (0, 39, 2),
+    ]
+    assert float(column(made / "train_acoustic/soft/history.csv", "valid/l1_free_running")[-1]) > 0
+
+
+def test_several_voices_without_a_table_are_refused(made: Path) -> None:
+    spec = load_params().train_acoustic
+    one = {"soft": dataclasses.replace(spec.variants["soft"], speakers="one")}
+    with pytest.raises(UserError, match="tiny has 2 speakers, and a model of one voice would mix them"):
+        train_acoustic.run(stage_of("train_acoustic", "soft", train_acoustic=dataclasses.replace(spec, variants=one)))
+
+
+def test_fine_tuning_goes_on_from_generator_and_discriminators(made: Path) -> None:
+    parts = [load_vocoder(made / name)[:2] for name in ("train_vocoder/base", "finetune_vocoder/soft")]
+    for before, after in zip(*parts, strict=True):
+        old, new = before.state_dict(), after.state_dict()
+        moved = max(float((new[name] - old[name]).abs().max()) for name in old)
+        # Four steps of AdamW move a weight by at most four learning rates (and a little decay).
+        assert 0 < moved < 5 * load_params().finetune_vocoder.optimiser.learning_rate
+
+
+def test_fine_tuning_hears_what_the_acoustic_model_says_by_itself(made: Path) -> None:
+    variant = load_params().finetune_vocoder.variants["discrete"]
+    corpus, output = made / "data/tiny", made / "said.parquet"
+    name = "part-00001.parquet"
+    finetune_vocoder.say_shard((corpus / "audio" / name, corpus / "units" / name), output, variant, "cpu")
+    model, config = load_acoustic(made / "train_acoustic/discrete")
+    for audio, units, said in zip(
+        *(read_shard(p) for p in (corpus / "audio" / name, corpus / "units" / name, output)), strict=True
+    ):
+        if audio["split"] == "test":
+            assert not len(said["features"])
+            continue
+        speaker = torch.tensor([config["speakers"].index(audio["speaker"])])
+        expected = model.generate(torch.from_numpy(units["units"].astype(np.int64))[None], speaker=speaker)[0]
+        np.testing.assert_allclose(said["features"], expected, atol=1e-2)
+
+
+def test_systems_say_test_utterances_in_other_voices(made: Path) -> None:
+    system = SoftVC.load(made / "systems/soft-vc-soft", "cpu")
+    assert system.speakers == ["high", "low"]
+    audio = {row["id"]: row for row in read_rows(made / "data/tiny/audio")}
+    rows = list(read_rows(made / "synthesize/softvc_soft"))
+    assert {row["source_id"] for row in rows} == {"u010", "u011"}
+    for row in rows:
+        source = audio[row["source_id"]]
+        assert row["target_speaker"] != row["source_speaker"]
+        wave = decode_audio(source["audio"])
+        expected = system.say(system.content(wave), row["target_speaker"])[: source["num_speech"]]
+        np.testing.assert_allclose(decode_audio(row["audio"]), np.clip(expected, -1, 1), atol=1e-3)
+
+
+@pytest.mark.parametrize("experiment", ["softvc_shuffled", "softvc_untrained"])
+def test_baselines_differ_from_what_they_bound(made: Path, experiment: str) -> None:
+    bounded = "softvc_discrete" if experiment == "softvc_shuffled" else "softvc_soft"
+    ours, theirs = (decode_audio(next(read_rows(made / f"synthesize/{n}"))["audio"]) for n in (experiment, bounded))
+    assert len(ours) == len(theirs) and np.abs(ours - theirs).max() > 1e-3
+
+
+def test_parts_of_different_encoders_make_no_system(made: Path) -> None:
+    config = read_yaml(made / "systems/soft-vc-soft/config.yaml")
+    acoustic, vocoder = (made / name for name in ("train_acoustic/soft", "train_vocoder/base"))
+    with pytest.raises(UserError, match="trained on what encoder"):
+        save_softvc(made / "systems/none", config, made / "train_soft_units/masked", acoustic, vocoder, None)
+    assert not (made / "systems/none").exists()
+
+
+def test_units_beyond_the_codebook_are_refused(made: Path, tmp_path: Path) -> None:
+    system = SoftVC.load(made / "systems/soft-vc-discrete", "cpu")
+    with pytest.raises(UserError, match=rf"units \(N,\) below {K}"):
+        system.mels([np.array([1, K], np.uint16)], ["low"])
