@@ -22,7 +22,7 @@ export DO_NOT_TRACK := 1
 # dvc.yaml says `python`: the one of the environment.
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help setup reproduce plan sweep test unit lint types format params tables mlflow prefect clean
+.PHONY: help setup reproduce plan sweep test unit pipeline lint types format params tables mlflow prefect clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

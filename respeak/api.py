@@ -236,17 +236,23 @@ class System:
         voice: str | Voice,
         intonation: Intonation = UNCHANGED,
         melody: np.ndarray | None = None,
+        deduplicated: bool = False,
     ) -> np.ndarray:
         """Audio of units alone (N,): ``(N * unit_hop,)`` float32 in [-1, 1] at 16 kHz.
 
         The melody is that of another recording (`melody_of`), or level at the voice's mean; which frames are voiced is
-        what the system learnt of each unit.
+        what the system learnt of each unit. ``deduplicated`` units last as long as the system thinks right, whatever
+        their repetitions.
 
         Raises:
-            UserError: as `generate` and `intone`; or the bundle does not say how often units are voiced.
+            UserError: as `generate` and `intone`; or the system does not know how long units last, or how often they
+                are voiced.
         """
         voice = self.voice(voice)
         self._check_units(units)
+        if deduplicated:
+            changes = np.flatnonzero(np.diff(np.asarray(units, dtype=np.int64), prepend=-1))
+            units = self.vocoding.repeat(units[changes])
         if self.vocoding.model.quantizer is None:
             return self.generate(units, None, voice)
         if self.bundle.voicing is None:

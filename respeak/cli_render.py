@@ -125,6 +125,9 @@ def generate(
     pitch: Pitch = 0.0,
     pitch_range: PitchRange = 1.0,
     melody_from: MelodyFrom = None,
+    deduplicated: Annotated[
+        bool, typer.Option("--deduplicated", help="units last as long as the system thinks right, not as repeated")
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """Speak units, wherever they come from, in one voice or several; level, or with a recording's melody."""
@@ -143,7 +146,7 @@ def generate(
     start, seconds = time.perf_counter(), 0.0
     for position, name in enumerate(_progress(spoken.found.names, "utterances")):
         for voice, folder in folders.items():
-            wave = loaded.say(spoken.found.read(position), voices[voice], intonation, melody)
+            wave = loaded.say(spoken.found.read(position), voices[voice], intonation, melody, deduplicated)
             write_wave(folder / f"{name}.wav", wave, loaded.sample_rate)
             seconds += len(wave) / loaded.sample_rate
     count = len(spoken.found.names)

@@ -111,6 +111,7 @@ def _model_arguments(params: Params, num_units: int, num_speakers: int) -> dict[
         **dataclasses.asdict(spec.generator),
         "f0_scale": params.train_f0_vq.normalise,
         "speaker_dim": VECTOR_DIM if spec.speaker == "vector" else 0,
+        "durations": spec.durations,
     }
 
 
