@@ -22,7 +22,7 @@ export DO_NOT_TRACK := 1
 # dvc.yaml says `python`: the one of the environment.
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help setup reproduce plan sweep test unit lint types format params tables mlflow prefect clean
+.PHONY: help setup reproduce plan sweep test unit pipeline lint types format params tables mlflow prefect clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,10 +50,14 @@ plan: setup ## say what `make reproduce` would run
 sweep: setup ## a grid of parameters as experiments, compared   (G="kmeans.k=50,100,200")
 	$(BIN)/python -m flows.sweep $(G)
 
-test: lint types unit ## lint, types, tests
-
-unit: setup ## the tests alone
+test: lint types ## lint, types, all tests
 	$(BIN)/python -m pytest -n auto
+
+unit: setup ## the tests of code alone
+	$(BIN)/python -m pytest -n auto --ignore tests/pipeline
+
+pipeline: setup ## the tests of stages as processes: killed, served, scheduled
+	$(BIN)/python -m pytest -n auto tests/pipeline
 
 lint: setup ## ruff
 	$(BIN)/ruff check .

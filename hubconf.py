@@ -1,44 +1,69 @@
-"""For ``torch.hub``: the published systems as modules, called as people call them.
+"""torch.hub entries: ``torch.hub.load("<owner>/<repository>", "resynthesis", "systems/resynthesis")``.
 
-    hub = "owner/respeak:main"    # or the folder of a clone, with source="local"
-    hubert = torch.hub.load(hub, "hubert_soft")
-    acoustic = torch.hub.load(hub, "acoustic_hubert_soft")
-    hifigan = torch.hub.load(hub, "hifigan_hubert_soft")
+Soft-VC's published models, called as people call them::
+
+    hubert, acoustic, hifigan = (torch.hub.load(hub, name) for name in ("hubert_soft", "acoustic_hubert_soft",
+                                                                        "hifigan_hubert_soft"))
     units = hubert.units(wave)                        # (1, 1, T) at 16 kHz to (1, T // 320, 256)
     mel = acoustic.generate(units).transpose(1, 2)    # (1, 128, 2 N)
     wave = hifigan(mel)                               # (1, 1, 320 N)
 
-Public files go to ``$RESPEAK_CACHE`` or ``~/.cache/respeak``, held to the sha256 that is known of them; ``path`` names
-a copy of your own. ``pretrained=False`` gives the network with random weights. A package named ``models``, ``speech``
-or ``respeak`` that the caller has imported stays the caller's.
+Their files go to ``$RESPEAK_CACHE`` or ``~/.cache/respeak``, held to the sha256 that is known of them; ``path`` names a
+copy of your own; ``pretrained=False`` gives the network with random weights.
+
+What is loaded works wherever it is called, even where the caller has other packages named ``models`` or ``speech``:
+ours are imported whole while torch.hub looks, and the caller keeps its own under those names.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-dependencies = ["torch", "torchaudio", "numpy", "safetensors", "soundfile", "soxr", "yaml"]
+if TYPE_CHECKING:
+    from models.resynthesis import F0VQVAE, UnitGenerator, WaveVQVAE
+    from respeak import System
 
-_HERE = Path(__file__).resolve().parent
-_PACKAGES = ("models", "speech", "respeak")
-_OURS: dict[str, ModuleType] = {}
+dependencies = ["torch", "torchaudio", "numpy", "pyarrow", "pyworld", "safetensors", "soundfile", "soxr", "yaml"]
+
+_ROOT = Path(__file__).resolve().parent
+_PACKAGES = ("speech", "models", "respeak")
+# For training and the command line, which want more packages than using a system does.
+_LEFT_OUT = ("training", "cli", "cli_corpus", "cli_render", "cli_units", "doctor")
+
+
+def resynthesis(path: str, device: str = "auto") -> System:
+    """A trained system with ``convert(wave, rate, target)``, ``resynthesize(wave, rate)`` and ``say(units, voice)``.
+
+    Args:
+        path: folder of its bundle.
+        device: auto, cpu or cuda.
+    """
+    return _module("respeak.api").System.load(path, device)
+
+
+def code_generator(weights: str) -> UnitGenerator | WaveVQVAE:
+    """The unit vocoder of a public checkpoint of Polyak et al. 2021 (a ``g_...`` file), in eval mode.
+
+    ``model(units, f0, speaker)`` gives ``(B, 1, T)`` at 16 kHz. A checkpoint of the audio VQ-VAE gives that one.
+    """
+    return _public("resynthesis/code_generator", weights)
+
+
+def f0_vqvae(weights: str) -> F0VQVAE:
+    """The F0 quantiser of a public checkpoint: ``encode(f0)``, ``decode(codes)``, in eval mode."""
+    return _public("resynthesis/f0_vqvae", weights)
 
 
 def hubert_soft(
     pretrained: bool = True, progress: bool = True, path: str | None = None, map_location: Any = None
 ) -> Any:
     """HuBERT-Soft: ``units((B, 1, T))`` gives soft units ``(B, T // 320, 256)``; the waveform is at 16 kHz."""
-    with _own_packages():
-        from models.encoders.soft import SoftHubert
-
-        if not pretrained:
-            return SoftHubert(100).eval()
-        return _published("hubert-soft", path, progress, map_location)
+    if not pretrained:
+        return _module("models.encoders.soft").SoftHubert(100).eval()
+    return _published("hubert-soft", path, progress, map_location)
 
 
 def hubert_discrete(
@@ -52,25 +77,20 @@ def hubert_discrete(
 
     Without ``pretrained`` it has no centres; set ``centres`` to ``(K, 768)`` of its seventh layer.
     """
-    with _own_packages():
-        from models.encoders.hubert import Hubert
-        from models.encoders.soft import DiscreteHubert
-        from models.softvc.public import DISCRETE_LAYER
-        from respeak.softvc_public import KMEANS, find, read_kmeans
-
-        if not pretrained:
-            return DiscreteHubert(Hubert(DISCRETE_LAYER)).eval()
-        model = _published("hubert-discrete", path, progress, map_location)
-        model.centres = read_kmeans(find(KMEANS, kmeans_path, progress)).to(map_location or "cpu")
-        return model
+    if not pretrained:
+        encoder = _module("models.encoders.hubert").Hubert(_module("models.softvc.public").DISCRETE_LAYER)
+        return _module("models.encoders.soft").DiscreteHubert(encoder).eval()
+    model = _published("hubert-discrete", path, progress, map_location)
+    files = _module("respeak.softvc_public")
+    centres = files.read_kmeans(files.find(files.KMEANS, kmeans_path, progress))
+    model.centres = centres.to(map_location or "cpu")
+    return model
 
 
 def kmeans100(progress: bool = True, path: str | None = None) -> Any:
     """The 100 centres of HuBERT Base's seventh layer: ``predict((N, 768))`` and ``cluster_centers_``."""
-    with _own_packages():
-        from respeak.softvc_public import KMEANS, Centres, find, read_kmeans
-
-        return Centres(read_kmeans(find(KMEANS, path, progress)).numpy())
+    files = _module("respeak.softvc_public")
+    return files.Centres(files.read_kmeans(files.find(files.KMEANS, path, progress)).numpy())
 
 
 def acoustic_hubert_soft(
@@ -119,57 +139,76 @@ def hifigan_hubert_discrete(
 
 
 def _acoustic(name: str, num_units: int, pretrained: bool, progress: bool, path: str | None, map_location: Any) -> Any:
-    with _own_packages():
-        from models.softvc import AcousticModel
-
-        # As published, so that a batch of several sounds as theirs does.
-        if not pretrained:
-            return AcousticModel(num_units=num_units, mask_padding=False).eval()
-        model = _published(name, path, progress, map_location)
-        model.mask_padding = False
-        return model.prepare()
+    # As published, so that a batch of several sounds as theirs does.
+    if not pretrained:
+        return _module("models.softvc").AcousticModel(num_units=num_units, mask_padding=False).eval()
+    model = _published(name, path, progress, map_location)
+    model.mask_padding = False
+    return model.prepare()
 
 
 def _vocoder(
     name: str, pretrained: bool, progress: bool, path: str | None, map_location: Any, swapped: bool = False
 ) -> Any:
-    with _own_packages():
-        from models.softvc import Vocoder
-        from respeak.softvc_public import SWAPPED
-
-        name = SWAPPED[name] if swapped else name
-        vocoder = _published(name, path, progress, map_location) if pretrained else Vocoder().eval()
-        vocoder.remove_weight_norm()
-        return vocoder
+    name = _module("respeak.softvc_public").SWAPPED[name] if swapped else name
+    if pretrained:
+        vocoder = _published(name, path, progress, map_location)
+    else:
+        vocoder = _module("models.softvc").Vocoder().eval()
+    vocoder.remove_weight_norm()
+    return vocoder
 
 
 def _published(name: str, path: str | None, progress: bool, map_location: Any) -> Any:
-    from respeak.softvc_public import FILES, find, read
+    files = _module("respeak.softvc_public")
+    return files.read(files.find(name, path, progress), files.FILES[name].kind, map_location)
 
-    return read(find(name, path, progress), FILES[name].kind, map_location)
+
+def _public(kind: str, weights: str) -> Any:
+    import torch
+
+    public = _module("models.public")
+    checkpoint = torch.load(weights, map_location="cpu", weights_only=True)
+    return public.load(kind, checkpoint).eval()
 
 
-@contextmanager
-def _own_packages() -> Iterator[None]:
-    """Inside, ``import models`` means ours, whatever package of that name the caller has; outside it is as before."""
-    foreign = [name for name in sys.modules if _is_foreign(name)]
-    theirs = {name: sys.modules.pop(name) for name in foreign}
-    if theirs:
-        sys.modules.update(_OURS)
-    sys.path.insert(0, str(_HERE))
+def _module(name: str) -> Any:
+    return _import_ours()[name]
+
+
+def _import_ours() -> dict[str, Any]:
+    """Our modules by name; ``sys.modules`` keeps the caller's where it has any of the same name."""
+    theirs = {
+        name: module
+        for name, module in sys.modules.items()
+        if name.partition(".")[0] in _PACKAGES and not _is_ours(module)
+    }
+    tops = {name: sys.modules.get(name) for name in _PACKAGES}
+    for name in theirs:
+        del sys.modules[name]
+    sys.path.insert(0, str(_ROOT))
     try:
-        yield
+        ours = {name: importlib.import_module(name) for name in _names()}
     finally:
-        sys.path.remove(str(_HERE))
-        if theirs:
-            ours = [name for name in sys.modules if name.partition(".")[0] in _PACKAGES]
-            _OURS.update({name: sys.modules.pop(name) for name in ours})
-            sys.modules.update(theirs)
+        sys.path.remove(str(_ROOT))
+        sys.modules.update(theirs)
+        # What our functions import when called is found by its full name; the short ones are the caller's to give.
+        for name, module in tops.items():
+            if module is None:
+                sys.modules.pop(name, None)
+    return ours
 
 
-def _is_foreign(name: str) -> bool:
-    root = name.partition(".")[0]
-    if root not in _PACKAGES or root not in sys.modules:
-        return False
-    file = getattr(sys.modules[root], "__file__", None)
-    return file is None or _HERE / root != Path(file).resolve().parent
+def _is_ours(module: Any) -> bool:
+    file = getattr(module, "__file__", None)
+    return file is not None and Path(file).resolve().is_relative_to(_ROOT)
+
+
+def _names() -> list[str]:
+    found = []
+    for package in _PACKAGES:
+        for path in sorted((_ROOT / package).rglob("*.py")):
+            parts = path.relative_to(_ROOT).with_suffix("").parts
+            if parts[-1] not in _LEFT_OUT:
+                found.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    return found

@@ -60,7 +60,7 @@ def judge(mode: str, workers: int) -> float:
         names = [row["id"] for row in read_shard(shard, ["id"])]
         for start in range(0, len(names), UTTERANCES_PER_TASK):
             some = dict.fromkeys(names[start : start + UTTERANCES_PER_TASK], shard.name)
-            tasks.append(Part(shard, some, Path("data/spoken"), "copy", ({}, {}), params.f0, evaluate))
+            tasks.append(Part(shard, some, Path("data/spoken"), "copy", ({}, {}), params.f0, evaluate, "cpu"))
     os.environ["RESPEAK_WORKERS"] = str(workers)
     begin = time.perf_counter()
     with open_executor(params.runtime) as pool:

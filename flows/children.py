@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import select
 import signal
 import subprocess
 import threading
@@ -11,7 +13,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO
+
+from stages.runtime.faults import EXHAUSTED, LOST
 
 TAIL_LINES = 15
 BAR_SECONDS = 15.0  # a progress bar redraws itself many times a second; the log takes one of these
@@ -23,6 +26,12 @@ _ADVICE = re.compile(
     r"To enable auto staging|\s*dvc config core\.autostage|Use `dvc push`)"
 )
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+# What DVC says of itself when the machine failed it, and whether another try may succeed.
+_DVC_FAULTS = {
+    "No space left on device": ("the disk filled while DVC kept the outputs: make room and run again", False),
+    "Cannot allocate memory": ("out of memory", False),
+    "database is locked": ("DVC's own database was locked by another process", True),
+}
 _STATUS = re.compile(r"exited with (-?\d+)")
 _MEANING = {
     signal.SIGKILL: "most likely out of memory (see 'dmesg'); lower runtime.workers or the batch size and run again",
@@ -60,13 +69,28 @@ class Ending:
         except ValueError:
             return None
 
+    @property
+    def fault(self) -> str:
+        """In a sentence, what the machine did to the stage; empty where it ended by its own fault, or by none."""
+        if self.status == 0:
+            return ""
+        if self.signal:
+            return f"ended by {self.signal.name}: {_MEANING.get(self.signal, 'no further meaning known')}"
+        if self.reported in (EXHAUSTED, LOST):
+            said = [line.removeprefix("error: ") for line in self.tail if line.startswith("error: ")]
+            return said[-1] if said else "memory, disk or a worker gave out"
+        return next((sentence for text, (sentence, _) in _DVC_FAULTS.items() if self.says(text)), "")
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the fault is one that another try may be spared: a stage killed from outside, a lost worker."""
+        if self.signal or self.reported in (EXHAUSTED, LOST):
+            return self.signal == signal.SIGKILL or self.reported == LOST
+        return bool(self.fault) and any(again and self.says(text) for text, (_, again) in _DVC_FAULTS.items())
+
     def meaning(self) -> str:
         """One sentence, then the last lines."""
-        if self.signal:
-            first = f"ended by {self.signal.name}: {_MEANING.get(self.signal, 'no further meaning known')}"
-        else:
-            first = f"exit status {self.reported}"
-        return "\n".join([first, *self.tail])
+        return "\n".join([self.fault or f"exit status {self.reported}", *self.tail])
 
     def says(self, *texts: str) -> bool:
         """Whether any of the last lines holds all of ``texts``."""
@@ -96,8 +120,7 @@ class Children:
         if self.stopped.is_set():
             self._signal(signal.SIGINT)
         tail: deque[str] = deque(maxlen=TAIL_LINES)
-        assert child.stdout is not None, "asked for above"
-        for line in _lines(child.stdout):
+        for line in _lines(child):
             tail.append(line)
             say(line)
         status = child.wait()
@@ -125,13 +148,18 @@ class Children:
         with self._lock:
             for child in self._running:
                 if child.poll() is None:
-                    os.killpg(child.pid, number)
+                    _signal_group(child.pid, number)
 
 
-def _lines(stream: IO[bytes]) -> Iterator[str]:
+def _signal_group(group: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, number)
+
+
+def _lines(child: subprocess.Popen[bytes]) -> Iterator[str]:
     """Lines as they come; of a bar that redraws itself after a carriage return, one state every so often."""
     shown, rest = 0.0, b""
-    while chunk := os.read(stream.fileno(), 65536):
+    for chunk in _chunks(child):
         *whole, rest = re.split(rb"(?<=[\r\n])", rest + chunk)
         for piece in whole:
             text = _ANSI.sub("", piece.decode(errors="replace")).rstrip()
@@ -142,3 +170,21 @@ def _lines(stream: IO[bytes]) -> Iterator[str]:
             yield text
     if text := _ANSI.sub("", rest.decode(errors="replace")).rstrip():
         yield text
+
+
+def _chunks(child: subprocess.Popen[bytes]) -> Iterator[bytes]:
+    """Output until its end. Where the child was killed and its own child works on, alone, that one is ended too:
+    nobody would record what it makes, and another try must not meet it.
+    """
+    assert child.stdout is not None, "opened as a pipe"
+    pipe, killed_at = child.stdout.fileno(), 0.0
+    while True:
+        if select.select([pipe], [], [], 0.5)[0]:
+            if not (chunk := os.read(pipe, 65536)):
+                return
+            yield chunk
+        elif child.poll() is not None and not killed_at:
+            killed_at = time.monotonic()
+            _signal_group(child.pid, signal.SIGTERM)
+        elif killed_at and time.monotonic() - killed_at > GRACE_SECONDS[0]:
+            _signal_group(child.pid, signal.SIGKILL)

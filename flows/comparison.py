@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flows.experiments import Experiment, Metrics
-from stages.papers.metrics import MEASURED
-from stages.runtime.rendering import Cell, Column, Row, Table, to_markdown
+from respeak.results.columns import MEASURED
+from respeak.results.table import Cell, Column, Row, Table, to_markdown
 
 UNIT_RATE, F0_RATE = 50.0, 200.0  # per second: units (hop 320 at 16 kHz), F0 frames (5 ms) before they are quantised
 SHOWN = ("wer", "cer", "ffe", "speaker_accuracy", "eer")  # in the Markdown; the CSV has every metric

@@ -7,63 +7,89 @@ import logging
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
-from prefect import flow, get_run_logger, task
+from prefect import Task, flow, get_run_logger, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import PrefectFuture
 from prefect.states import Cancelled, Completed, Crashed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.children import Children
 from flows.graph import compose_params, read_graph
+from flows.locks import StoppedError, alone, naming_lock_holders
 from flows.reproduction import DONE, Outcome, Record, Reproduction, Result
 
 # A task waits for its upstream tasks in a thread of its own, so there must be one for every stage; cores are
 # counted in flows.cores.
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=1000)
+RETRY_SECONDS = 5.0
+
+
+class TryAgainError(Exception):
+    """The machine failed a stage; it is worth another try."""
 
 
 @flow(name="reproduce", task_runner=RUNNER)
-def reproduce(overrides: list[str] | None = None, targets: list[str] | None = None, root: str = ".") -> State[Any]:
+def reproduce(
+    overrides: list[str] | None = None, targets: list[str] | None = None, retries: int = 1, root: str = "."
+) -> State[Any]:
     """Bring the DVC graph up to date.
 
     Args:
         overrides: Hydra overrides that params.yaml is composed with first, as ``scale=smoke``; none leaves it alone.
         targets: stages to bring up to date, with all they need; none means all.
+        retries: how often a stage is tried again that was killed from outside or lost its worker.
         root: the project's folder.
 
     Returns:
-        Completed, or Failed, or Cancelled, with a sentence that counts the stages.
+        Completed, Failed (a stage did), Crashed (the machine failed a stage) or Cancelled, with a sentence that counts
+        the stages.
     """
-    folder = Path(root).resolve()
-    if overrides:
-        compose_params(folder, overrides)
-    work = Reproduction(folder, read_graph(folder, targets or ()))
+    folder, logger, children = Path(root).resolve(), get_run_logger(), Children()
     logging.getLogger("prefect.task_runs").addFilter(is_ours)
-    with stopped_by_signals(work.children), Record(work) as record:
-        futures = submit_all(work)
-        for future in futures.values():
+    with ExitStack() as stack:
+        stack.enter_context(stopped_by_signals(children))
+        try:
+            stack.enter_context(alone(folder, logger.warning, children.stopped))
+        except StoppedError as error:
+            return Cancelled(message=str(error))
+        stack.enter_context(naming_lock_holders(folder, logger.warning))
+        if overrides:
+            compose_params(folder, overrides)
+        work = Reproduction(folder, read_graph(folder, targets or ()), children, retries)
+        # An MLflow run is for what was run: a night in which nothing changed leaves none.
+        record = stack.enter_context(Record(work)) if any(node.changed for node in work.graph.values()) else None
+        for future in submit_all(work).values():
             future.wait()
     for name, result in work.results.items():
         if result.outcome not in DONE:
-            get_run_logger().error("%s: %s", name, result.message)
-    publish_artifacts(folder, record.url)
+            logger.error("%s: %s", name, result.message)
+    publish_artifacts(folder, record.url if record else "")
     return summary(work)
 
 
 def submit_all(work: Reproduction) -> dict[str, PrefectFuture[Any]]:
     """Submit every stage, upstream first; each starts as soon as its own upstream stages are done."""
 
-    @task(cache_policy=NO_CACHE, persist_result=False)
+    @task(
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        retries=work.retries,
+        retry_delay_seconds=RETRY_SECONDS,
+        retry_condition_fn=is_worth_another,
+    )
     def stage(name: str) -> State[Any]:
         logger = get_run_logger()
         result = work.run(name, logger.info)
-        logger.log(logging.INFO if result.outcome in DONE else logging.ERROR, "== %s", result.message.splitlines()[0])
+        first = result.message.splitlines()[0]
+        logger.log(logging.INFO if result.outcome in DONE else logging.ERROR, "== %s", first)
+        if result.again:
+            raise TryAgainError(first)
         return as_state(result)
 
     futures: dict[str, PrefectFuture[Any]] = {}
@@ -73,13 +99,18 @@ def submit_all(work: Reproduction) -> dict[str, PrefectFuture[Any]]:
     return futures
 
 
+def is_worth_another(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+    """Whether a task is tried again: Prefect would do so with every failed one."""
+    return isinstance(state.data, TryAgainError)
+
+
 def is_ours(record: logging.LogRecord) -> bool:
     """Whether a line is not Prefect's own repetition of a task's state, which a stage's last line tells better."""
     return not record.getMessage().startswith(("Finished in state", "Task run failed with state"))
 
 
 def as_state(result: Result) -> State[Any]:
-    """Prefect's word for a result: a stage that raised has failed, one that a signal ended has crashed."""
+    """Prefect's word for a result: a stage that raised has failed, one that the machine ended has crashed."""
     match result.outcome:
         case "unchanged":
             return Completed(name="Skipped", message=result.message)
@@ -104,7 +135,10 @@ def summary(work: Reproduction) -> State[Any]:
     if work.children.stopped.is_set():
         return Cancelled(message=message)
     bad = [name for name in work.graph if name in work.results and work.results[name].outcome not in DONE]
-    return Failed(message=f"{message} ({', '.join(bad)})") if bad else Completed(message=message)
+    if not bad:
+        return Completed(message=message)
+    message = f"{message} ({', '.join(bad)})"
+    return Failed(message=message) if "failed" in outcomes else Crashed(message=message)
 
 
 @contextmanager

@@ -3,7 +3,8 @@
     python -m flows.reproduce                         bring everything up to date
     python -m flows.reproduce -S scale=smoke          at another size (params.yaml is composed anew from conf/)
     python -m flows.reproduce --target units@demo     this stage and what it needs
-    python -m flows.reproduce --dry-run               only say what would run
+    python -m flows.reproduce --dry-run               only say what would run, and leave all as it is
+    python -m flows.reproduce --retries 0             a stage that was killed from outside is not tried again
 
 Exits 0 when all is up to date, 1 when a stage failed, 2 for a user's error, 130 after Ctrl-C.
 """
@@ -14,21 +15,14 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from flows.graph import Graph, compose_params, read_graph
+from flows.locks import alone, naming_lock_holders
+from flows.server import crash_dead_runs, prepare_prefect
 from speech.errors import UserError
-
-# Prefect's server costs seconds to start; nothing of these is of use to one that lives for a single flow.
-IDLE_SERVICES = (
-    "SCHEDULER",
-    "LATE_RUNS",
-    "FOREMAN",
-    "PAUSE_EXPIRATIONS",
-    "REPOSSESSOR",
-    "TRIGGERS",
-    "CLEANUP_RECONCILER",
-)
+from speech.files import write_text
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # before the flow began, or while waiting for another one
+        return 130
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -49,30 +45,55 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("-S", "--set-param", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     parser.add_argument("--target", action="append", default=[], metavar="STAGE", dest="targets")
     parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--retries", type=int, default=1, metavar="N")
     return parser.parse_args(arguments)
 
 
 def _main(options: argparse.Namespace) -> int:
     root = Path.cwd()
-    if options.overrides:
-        compose_params(root, options.overrides)
-        print(f"params.yaml: composed from conf/ with {' '.join(options.overrides)}")
-    graph = read_graph(root, options.targets)
     if options.dry_run:
-        print(describe(graph))
+        print(plan(root, options.overrides, options.targets))
         return 0
-    if not any(node.changed for node in graph.values()):
-        print(f"Nothing to do: all {len(graph)} stages are up to date.")
-        print(closing(root))
-        return 0
-    prepare_prefect(root)
-    from flows.flow import reproduce
+    with alone(root, _say):
+        with naming_lock_holders(root, _say):
+            if options.overrides:
+                compose_params(root, options.overrides)
+                print(f"params.yaml: composed from conf/ with {' '.join(options.overrides)}")
+            graph = read_graph(root, options.targets)
+        if not any(node.changed for node in graph.values()):
+            print(f"Nothing to do: all {len(graph)} stages are up to date.")
+            print(closing(root))
+            return 0
+        if prepare_prefect(root):
+            crash_dead_runs("reproduce")
+        from flows.flow import reproduce
 
-    # Composed above; the flow composes by itself where a deployment calls it.
-    state = reproduce(targets=options.targets, root=os.fspath(root), return_state=True)
+        # Composed above; the flow composes by itself where a deployment calls it.
+        state = reproduce(targets=options.targets, retries=options.retries, root=os.fspath(root), return_state=True)
     print(closing(root) if state.is_completed() else "")
     print(f"{state.name}: {state.message}")
     return 0 if state.is_completed() else 130 if state.is_cancelled() else 1
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def plan(root: Path, overrides: Sequence[str], targets: Sequence[str]) -> str:
+    """What would run with ``overrides``, a stage a line; ``params.yaml`` is afterwards as it was."""
+    if not overrides:
+        return describe(read_graph(root, targets))
+    params = root / "params.yaml"
+    with alone(root, _say):
+        before = params.read_text() if params.is_file() else None
+        try:
+            compose_params(root, overrides)
+            return describe(read_graph(root, targets))
+        finally:
+            if before is None:
+                params.unlink(missing_ok=True)
+            else:
+                write_text(params, before)
 
 
 def describe(graph: Graph) -> str:
@@ -109,24 +130,6 @@ def settled(root: Path) -> list[Path]:
     """``table.json`` of the tables whose claims are not all about what was not run."""
     found = sorted(root.glob("tables/*/table.json"))
     return [path for path in found if any(f["value"] is not None for f in json.loads(path.read_text())["findings"])]
-
-
-def prepare_prefect(root: Path) -> None:
-    """Where the user has no Prefect server, a temporary one, quiet, that keeps its records in ``.prefect/``."""
-    state = root / ".prefect"
-    state.mkdir(exist_ok=True)
-    settings = {
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{state / 'prefect.db'}",
-        # Its default of 20 s does not last for the first start, which makes the database.
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        "PREFECT_LOGGING_FORMATTERS_STANDARD_TASK_RUN_FMT": "%(asctime)s %(task_run_name)-28s %(message)s",
-        "PREFECT_LOGGING_FORMATTERS_STANDARD_FLOW_RUN_FMT": "%(asctime)s %(flow_name)-28s %(message)s",
-        **{f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in IDLE_SERVICES},
-    }
-    for name, value in settings.items():
-        os.environ.setdefault(name, value)
 
 
 if __name__ == "__main__":

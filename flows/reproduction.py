@@ -17,6 +17,7 @@ from typing import Literal
 from flows.children import Children, Ending
 from flows.cores import Cores, available_cores
 from flows.graph import Graph, below
+from flows.locks import Blocked
 from speech.errors import UserError
 from stages.runtime.engine import WAITING
 from stages.runtime.params import load_params
@@ -32,19 +33,24 @@ THREADED = ("train_", "pretrain", "kmeans", "encoder")
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a stage, in a word and in a sentence."""
+    """What became of a stage, in a word and in a sentence; ``again`` when it is to be tried once more."""
 
     outcome: Outcome
     message: str
+    again: bool = False
 
 
 @dataclass
 class Reproduction:
-    """The state that the tasks of one flow share."""
+    """The state that the tasks of one flow share.
+
+    ``retries`` is how often a stage is tried again that the machine failed: killed from outside, or left by a worker.
+    """
 
     root: Path
     graph: Graph
     children: Children = field(default_factory=Children)
+    retries: int = 1
     results: dict[str, Result] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -55,28 +61,52 @@ class Reproduction:
         self.workers = loaded.runtime.workers if loaded else 1
         self.cores = Cores(available_cores())
         self.session = f"{process_key(os.getpid()) or os.getpid()}-{time.time_ns()}"
+        self._tries: dict[str, int] = {}
         self._below = below(self.graph)
         self._above = {name: {n for n in self.graph if name in self._below[n]} for name in self.graph}
 
     def run(self, name: str, say: Callable[[str], None]) -> Result:
         """Run one stage whose upstream stages are done; an unchanged one costs nothing."""
         result = self._run(name, say)
-        self.results[name] = result
+        if not result.again:
+            self.results[name] = result
         return result
 
     def _run(self, name: str, say: Callable[[str], None]) -> Result:
         node = self.graph[name]
         if not node.changed and all(self.results[other].outcome == "unchanged" for other in node.upstream):
             return Result("unchanged", "skipped (unchanged)")
+        while True:
+            ending = self._repro(name, say)
+            if ending is None:
+                return Result("stopped", "stopped before it began")
+            blocked = Blocked.told(ending.tail) if ending.status else None
+            if blocked is None:
+                return self._judge(name, ending)
+            say(str(blocked))
+            while blocked.lasts(self.root) and not self.children.stopped.wait(1.0):
+                pass
+
+    def _repro(self, name: str, say: Callable[[str], None]) -> Ending | None:
+        """DVC's run of one stage, once there are cores for it; None when all was stopped before."""
         cores = self.cores.acquire(name, lambda: self.share(name), len(self._below[name]), self.children.stopped)
         if not cores:
-            return Result("stopped", "stopped before it began")
+            return None
         try:
+            # Killed before, most likely for want of memory: half the workers need half of it.
+            workers = max(1, cores >> self._tries.get(name, 0))
             command = [find_dvc_program(), "--wait-for-lock", "repro", "--single-item", name]
-            ending = self.children.run(command, stage_environment(cores, self.session), say)
+            environment = stage_environment(cores, self.session) | {"RESPEAK_WORKERS": str(workers)}
+            return self.children.run(command, environment, say)
         finally:
             self.cores.release(cores)
-        return judge(ending, self.children.stopped)
+
+    def _judge(self, name: str, ending: Ending) -> Result:
+        result = judge(ending, self.children.stopped)
+        tries = self._tries[name] = self._tries.get(name, 0) + 1
+        if result.outcome == "crashed" and ending.may_pass and tries <= self.retries:
+            return Result("crashed", result.message, again=True)
+        return result
 
     def share(self, name: str) -> int:
         """Cores for a stage: its fixed threads, or an even share among the stages that could run beside it."""
@@ -112,7 +142,7 @@ def judge(ending: Ending, stopped: threading.Event) -> Result:
         return Result("ran", "ran")
     if stopped.is_set():
         return Result("stopped", f"stopped: {ending.meaning()}")
-    return Result("crashed" if ending.signal else "failed", ending.meaning())
+    return Result("crashed" if ending.fault else "failed", ending.meaning())
 
 
 def find_dvc_program() -> str:

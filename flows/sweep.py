@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.experiments import Experiment, finished, forget_dead, plan
-from flows.reproduce import prepare_prefect
+from flows.server import prepare_prefect
 from speech.errors import UserError
 
 

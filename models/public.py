@@ -31,6 +31,7 @@ _GENERATOR_RULES = (
     (r"^dict\.", "unit_embedding."),
     (r"^f0_dict\.", "f0_embedding."),
     (r"^spkr\.", "speaker_embedding."),
+    (r"^dur_predictor\.", "durations."),
     (r"^(conv_pre|conv_post|ups|resblocks)\.", r"vocoder.\1."),
 )
 
@@ -148,6 +149,7 @@ def _load_code_generator(state: State) -> nn.Module:
     rest = {k: v for k, v in state.items() if not k.startswith("quantizer.")}
     ours = rename(rest, _GENERATOR_RULES)
     sizes: dict[str, Any] = {"num_units": len(rest["dict.weight"]), "embedding_dim": rest["dict.weight"].shape[1]}
+    sizes["durations"] = "dur_predictor.proj.weight" in rest
     if "spkr.bias" in rest:
         sizes |= {"num_speakers": 0, "speaker_dim": rest["spkr.weight"].shape[1]}
     else:

@@ -141,6 +141,27 @@ class System:
         units = self._content.assign(np.concatenate(frames), speaker)
         return Encoded(units, self._track(wave), num_speech)
 
+    def encode_as(self, wave: np.ndarray, rate: int, units: np.ndarray) -> Encoded:
+        """A recording with units (N,) that were made elsewhere, and its own F0; arguments as in `encode`.
+
+        Raises:
+            AudioError: the recording cannot be used, or has another number of units than those.
+            UserError: a unit that is none of the system's.
+        """
+        from speech.units import fit_units
+
+        self._check_units(units)
+        conditioned, num_speech = self.condition(wave, rate)
+        track = self._track(conditioned)
+        # Units of the speech alone, or of the padded recording: by default we cut silences, others may not.
+        wanted = len(track) // self.f0_per_unit
+        spoken = -(-num_speech // self.unit_hop)
+        if abs(len(units) - spoken) < abs(len(units) - wanted):
+            units = np.pad(fit_units("units", units, spoken), (0, wanted - spoken), mode="edge")
+        else:
+            units = fit_units("units", units, wanted)
+        return Encoded(units, track, num_speech)
+
     def resynthesize(
         self,
         wave: np.ndarray,
@@ -208,6 +229,43 @@ class System:
         f0 = self.normalise_f0(encoded.f0, source) if melody is None else carry_melody(melody, voiced)
         f0 = self.intone(f0, voiced, voice, intonation)
         return self.generate(encoded.units, f0, voice)[: encoded.num_speech]
+
+    def say(
+        self,
+        units: np.ndarray,
+        voice: str | Voice,
+        intonation: Intonation = UNCHANGED,
+        melody: np.ndarray | None = None,
+        deduplicated: bool = False,
+    ) -> np.ndarray:
+        """Audio of units alone (N,): ``(N * unit_hop,)`` float32 in [-1, 1] at 16 kHz.
+
+        The melody is that of another recording (`melody_of`), or level at the voice's mean; which frames are voiced is
+        what the system learnt of each unit. ``deduplicated`` units last as long as the system thinks right, whatever
+        their repetitions.
+
+        Raises:
+            UserError: as `generate` and `intone`; or the system does not know how long units last, or how often they
+                are voiced.
+        """
+        voice = self.voice(voice)
+        self._check_units(units)
+        if deduplicated:
+            changes = np.flatnonzero(np.diff(np.asarray(units, dtype=np.int64), prepend=-1))
+            units = self.vocoding.repeat(units[changes])
+        if self.vocoding.model.quantizer is None:
+            return self.generate(units, None, voice)
+        if self.bundle.voicing is None:
+            raise UserError(
+                f"{self.bundle.path}: does not say which units are voiced, so units alone are not enough; train the "
+                "system again, or give the recordings too"
+            )
+        voiced = np.repeat(self.bundle.voicing[np.asarray(units, dtype=np.int64)] > 0.5, self.f0_per_unit)
+        if melody is None:
+            f0 = self.intone(np.zeros(len(voiced), np.float32), voiced, voice, Intonation(intonation.semitones, 0.0))
+        else:
+            f0 = self.intone(carry_melody(melody, voiced), voiced, voice, intonation)
+        return self.generate(units, f0, voice)
 
     def intone(self, f0: np.ndarray, voiced: np.ndarray, voice: Voice, intonation: Intonation) -> np.ndarray:
         """Change a z-scored melody (N,), voiced where the mask (N,) says so, as ``voice`` is to speak it.
@@ -305,10 +363,13 @@ class System:
         heard = embed(speech)
         return max(self.bundle.vectors, key=lambda name: float(similarity(heard, self.bundle.vectors[name])))
 
-    def _check(self, units: np.ndarray, f0: np.ndarray | None) -> None:
+    def _check_units(self, units: np.ndarray) -> None:
         known = self.bundle.config["kmeans"]["k"]
         if not len(units) or int(np.min(units)) < 0 or int(np.max(units)) >= known:
             raise UserError(f"units: expected at least one, each from 0 to {known - 1}; were they made by this system?")
+
+    def _check(self, units: np.ndarray, f0: np.ndarray | None) -> None:
+        self._check_units(units)
         if self.vocoding.model.quantizer is None:
             return
         if f0 is None or len(f0) != len(units) * self.f0_per_unit:

@@ -2,7 +2,7 @@
 
     systems/<name>/config.yaml              what it is, rates, encoder, k-means, F0, audio, model, speakers, provenance
                    model.safetensors        generator weights, the F0 quantiser under ``quantizer.``
-                   centroids.safetensors    k-means centres ``centroids`` (K, D) float32
+                   centroids.safetensors    k-means centres ``centroids`` (K, D) float32, optional ``voiced`` (K,)
                    speakers.json            F0 statistics by speaker name
                    vectors.safetensors      optional: mean d-vector (256,) float32 by speaker name
                    frame_stats.safetensors  optional: mean and deviation (2, D) of encoder frames by speaker name
@@ -78,6 +78,7 @@ class Bundle:
         centroids: (K, D) float32.
         vectors: mean d-vectors (256,) float32 by name; empty where the bundle has none.
         frame_stats: mean and deviation (2, D) float32 of encoder frames by name; empty where the bundle has none.
+        voicing: (K,) float32, how often a unit is voiced; None where the bundle does not say.
     """
 
     path: Path
@@ -86,6 +87,7 @@ class Bundle:
     centroids: np.ndarray
     vectors: dict[str, np.ndarray]
     frame_stats: dict[str, np.ndarray]
+    voicing: np.ndarray | None = None
 
     @classmethod
     def load(cls, directory: Path | str) -> Bundle:
@@ -109,9 +111,9 @@ class Bundle:
                 "restore the encoder or make the bundle again"
             )
         speakers = _read_speakers(path / SPEAKERS, config)
-        centroids = _read_centroids(path / CENTROIDS, config)
-        optional = [read_tensors(path / name) if (path / name).is_file() else {} for name in (VECTORS, FRAME_STATS)]
-        bundle = cls(path, config, speakers, centroids, *optional)
+        centroids, voicing = _read_centroids(path / CENTROIDS, config)
+        vectors, frames = (read_tensors(path / n) if (path / n).is_file() else {} for n in (VECTORS, FRAME_STATS))
+        bundle = cls(path, config, speakers, centroids, vectors, frames, voicing)
         bundle._check_weights()
         if config["model"].get("speaker_dim") and (lost := sorted(speakers.keys() - bundle.vectors.keys())):
             raise UserError(
@@ -162,6 +164,7 @@ def save_bundle(
     speakers: Mapping[str, Mapping[str, Any]],
     vectors: Mapping[str, np.ndarray] | None = None,
     frame_stats: Mapping[str, np.ndarray] | None = None,
+    voicing: np.ndarray | None = None,
 ) -> None:
     """Write a bundle whole or not at all, replacing one that is there.
 
@@ -174,16 +177,18 @@ def save_bundle(
         speakers: F0 statistics by name, in the order of the speaker embedding's rows.
         vectors: mean d-vector (256,) by speaker name, for finding the nearest known speaker.
         frame_stats: (2, D) mean and deviation of encoder frames by speaker name, for ``kmeans.normalise: speaker``.
+        voicing: (K,) how often a unit is voiced, 0 to 1, for speaking from units alone.
 
     Raises:
         UserError: what is given would not load again.
     """
     from safetensors.numpy import save_file as save_arrays
 
+    units = {"centroids": centroids} if voicing is None else {"centroids": centroids, "voiced": voicing}
     with building(Path(directory)) as made:
         shutil.copytree(encoder_dir, made / ENCODER)
         save_state(made / MODEL, state)
-        save_arrays({"centroids": np.ascontiguousarray(centroids, dtype=np.float32)}, made / CENTROIDS)
+        save_arrays({k: np.ascontiguousarray(v, dtype=np.float32) for k, v in units.items()}, made / CENTROIDS)
         for name, arrays in ((VECTORS, vectors), (FRAME_STATS, frame_stats)):
             if arrays:
                 save_arrays({k: np.ascontiguousarray(v, dtype=np.float32) for k, v in arrays.items()}, made / name)
@@ -242,10 +247,13 @@ def _read_speakers(path: Path, config: Mapping[str, Any]) -> dict[str, dict[str,
     return {name: stats[name] for name in config["speakers"]}
 
 
-def _read_centroids(path: Path, config: Mapping[str, Any]) -> np.ndarray:
-    centroids = read_tensors(path).get("centroids")
+def _read_centroids(path: Path, config: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray | None]:
+    tensors = read_tensors(path)
+    centroids, voicing = tensors.get("centroids"), tensors.get("voiced")
     expected = (config["kmeans"]["k"], config["encoder"]["dim"])
     if centroids is None or centroids.shape != expected:
         found = "none" if centroids is None else list(centroids.shape)
         raise UserError(f"{path}: centroids are {found}, expected {list(expected)} (kmeans.k, encoder.dim)")
-    return centroids
+    if voicing is not None and voicing.shape != expected[:1]:
+        raise UserError(f"{path}: voiced is {list(voicing.shape)}, expected {list(expected[:1])} (kmeans.k)")
+    return centroids, voicing

@@ -75,6 +75,22 @@ class Vocoding:
             wave[own], phase = self._piece(units, f0, speaker, start, stop, phase)
         return wave
 
+    def repeat(self, units: np.ndarray) -> np.ndarray:
+        """Units without repetitions (R,), each as often as it should last: (L,) int64.
+
+        Raises:
+            UserError: the system does not know how long units last.
+        """
+        import torch
+
+        if self.model.durations is None:
+            raise UserError(
+                "this system does not know how long units last: train it with train_resynthesis.durations=true, or "
+                "give units with their repetitions"
+            )
+        with torch.inference_mode():
+            return self.model.repeat(torch.from_numpy(np.asarray(units, np.int64)).to(self.device)).cpu().numpy()
+
     @functools.cached_property
     def unvoiced_band(self) -> tuple[float, float]:
         """Ends of the open interval of steady normalised F0 that the quantiser says with the token of unvoiced frames.

@@ -23,14 +23,12 @@ import numpy as np
 from speech.corpora.splits import utterance_name
 from speech.errors import UserError
 from speech.shards import UNITS, read_shard, shard_name, shard_paths, write_shard
-from speech.units import UNIT_HOP
+from speech.units import UNIT_HOP, fit_units
 
 FORMATS = ("codes", "km", "dict", "npy")
 DICT_KEYS = ("cpc_km100", "vqvae256", "hubert", "codes")  # looked up in this order by the paper's code
 SHARD_UTTERANCES = 2000
 LARGEST = 65535
-# Frames by which other front ends fall short of one per 320 samples (fairseq's has one less), or pad.
-TOLERANCE = 2
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ def import_units(found: Found, output: Path, like: Path | None = None, hop: int 
         for id_, position, wanted in chosen:
             units = found.read(position)
             largest = max(largest, int(units.max()))
-            yield {"id": id_, "units": units if wanted is None else _fit(id_, units, wanted)}
+            yield {"id": id_, "units": units if wanted is None else fit_units(id_, units, wanted)}
 
     meta = {"stage": "units", "hop": hop, "origin": "imported"}
     for index, chosen in enumerate(_plan(found, like, hop)):
@@ -187,15 +185,6 @@ def _checked(units: np.ndarray, where: str) -> np.ndarray:
         found = f"{units.min()} to {units.max()}" if len(units) else "none"
         raise UserError(f"{where}: units must be 0 to {LARGEST}, found {found}")
     return units.astype(np.uint16)
-
-
-def _fit(id_: str, units: np.ndarray, wanted: int) -> np.ndarray:
-    if abs(len(units) - wanted) > TOLERANCE:
-        raise UserError(
-            f"utterance '{id_}': {len(units)} units for {wanted} frames of audio; units made from recordings as they "
-            "are want audio.trim_db: null, and another hop wants --hop"
-        )
-    return np.pad(units, (0, max(0, wanted - len(units))), mode="edge")[:wanted]
 
 
 def _plan(found: Found, like: Path | None, hop: int) -> Iterator[Iterator[tuple[str, int, int | None]]]:

@@ -12,10 +12,15 @@ from typing import Literal
 
 import numpy as np
 
+from speech.errors import UserError
+
 UNIT_HOP = 320  # samples at 16 kHz: 20 ms
 # Dimensions that hardly vary (a band above the recording's bandwidth) must not be blown up to unit variance.
 SMALLEST_STD = 1e-3
 BLOCK = 4096  # frames per distance matrix: 4096 x 2000 centroids in float32 are 33 MB
+
+# Frames by which other front ends fall short of one per 320 samples (fairseq's has one less), or pad.
+TOLERANCE = 2
 
 FrameNormalisation = Literal["none", "utterance", "speaker"]
 
@@ -124,3 +129,17 @@ def perplexity(counts: np.ndarray) -> float:
     shares = np.asarray(counts, dtype=np.float64) / max(float(np.sum(counts)), 1.0)
     used = shares[shares > 0]
     return float(np.exp(-(used * np.log(used)).sum()))
+
+
+def fit_units(id_: str, units: np.ndarray, wanted: int) -> np.ndarray:
+    """Units of an utterance cut, or filled with the last one, by up to two to ``wanted``.
+
+    Raises:
+        UserError: they differ by more.
+    """
+    if abs(len(units) - wanted) > TOLERANCE:
+        raise UserError(
+            f"utterance '{id_}': {len(units)} units for {wanted} frames of audio; units made from recordings as they "
+            "are want audio.trim_db: null, and another hop wants --hop"
+        )
+    return np.pad(units, (0, max(0, wanted - len(units))), mode="edge")[:wanted]

@@ -9,17 +9,19 @@ Audio that was judged before, by the same judges, is not judged again (:mod:`spe
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from respeak.judges.panel import describe
 from speech.errors import UserError
 from speech.files import write_json
 from speech.judges.asr import missing_words
 from speech.judges.cache import Answers
-from speech.metrics.summary import TRIALS, UTTERANCES, Metrics, f0_metrics, speaker_metrics, word_metrics
+from speech.metrics.summary import TRIALS, UTTERANCES, Metrics, speaker_metrics, utterance_metrics
 from speech.shards import read_rows, read_shard, write_shard
 from stages.runtime.judging import ANSWERS, Part, corpus_texts, judge_part, utterance_parts
 from stages.runtime.params import Params
@@ -45,6 +47,8 @@ def run(stage: Stage) -> None:
     rows = [row for part in parts for row in read_shard(job.parts / part)]
     trials = plan.score(job.parts)
     metrics = {key: round(value, 4) for key, value in measure(params, rows, trials).items()}
+    judges = describe(params.evaluate, dataclasses.asdict(params.f0))
+    stage.tracker.log_params({"judges": judges})
     _explain_absent(name, metrics)
     _name_missing_words(params, source)
     stage.tracker.log_metrics({**metrics, "answers_found": sum(report["found"] for report in reports.values())})
@@ -52,7 +56,7 @@ def run(stage: Stage) -> None:
         leftover.unlink()
     write_shard(job.parts / "utterances.parquet", rows, UTTERANCES, {"stage": "evaluate", "experiment": name})
     write_shard(job.parts / "trials.parquet", trials.rows(), TRIALS, {"stage": "evaluate", "experiment": name})
-    write_json(job.parts / "metrics.json", metrics)
+    write_json(job.parts / "metrics.json", {**metrics, "judges": judges})
     job.publish()
     Answers(ANSWERS).prune()
 
@@ -66,12 +70,9 @@ def measure(params: Params, rows: list[Row], trials: Trials) -> Metrics:
     """The metrics of an experiment, from what was counted for its utterances and its speaker trials."""
     settings, seed = params.evaluate, params.seed
     return {
-        "utterances": float(len(rows)),
-        "utterances_without_text": float(sum(row["words"] is None for row in rows)),
+        **utterance_metrics(rows, settings.bootstrap, seed),
         "speaker_groups": float(len(trials.intended)),
         "speaker_groups_too_short": float(np.sum(trials.seconds < settings.speaker_seconds)),
-        **word_metrics(rows, settings.bootstrap, seed),
-        **f0_metrics(rows, settings.bootstrap, seed),
         **speaker_metrics(trials.scores, trials.intended, settings.bootstrap, seed),
     }
 

@@ -1,34 +1,35 @@
 """One page that shows everything: ``reports/index.html``, which needs no other file and no network.
 
 In: the tables, what was spoken and judged, the source corpus's F0 and units, the systems' and the F0 quantiser's loss
-histories, and ``unit_quality/`` where there is one. Out: tables; some sentences to be heard in every system, with
-spectrograms, F0 and units; loss curves; use of the units; wall times of the stages with links to MLflow. Audio is
-embedded as it was made (FLAC or WAV), up to ``report.max_audio_mb``. Wall times and links are read where runs are
-recorded, which is no input that DVC knows.
+histories, ``unit_quality/``. Out: tables; some sentences to be heard in every system, with spectrograms, F0 and units;
+loss curves; use and quality of the units; wall times of the stages with links to MLflow. Audio is embedded as it was
+made (FLAC or WAV), up to ``report.max_audio_mb``. Wall times and links are read where runs are recorded, which is no
+input that DVC knows.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from respeak.page.charts import bar_chart, line_chart
+from respeak.page.document import document
+from respeak.page.pictures import data_url
+from respeak.page.sections import listen_section, table_section
+from respeak.results.table import NOT_INTELLIGIBLE
 from speech.errors import UserError
 from speech.files import write_text
 from speech.shards import read_rows
-from stages.page.charts import bar_chart, line_chart
-from stages.page.clips import read_sentences
-from stages.page.document import document
-from stages.page.pictures import data_url
-from stages.page.runs import read_runs
-from stages.page.sections import listen_section, runs_section, table_section
 from stages.papers.registry import REGISTRY
 from stages.runtime.params import Params
-from stages.runtime.rendering import NOT_INTELLIGIBLE
+from stages.runtime.runs import read_runs, runs_section
+from stages.runtime.sentences import read_sentences
 from stages.runtime.stage import Stage, stage_main
 from stages.runtime.tracking import main_root
 from stages.tables import describe
@@ -50,7 +51,8 @@ def make_page(params: Params, project: Path, recorded: Path) -> str:
     Raises:
         UserError: a table is damaged or missing.
     """
-    tables = {name: _read_table(project / "tables" / name / "table.json") for name in REGISTRY if name in params.tables}
+    made = [name for name in REGISTRY if name in params.tables]
+    tables = {name: _read_table(project / "tables" / name / "table.json", f"tables@{name}") for name in made}
     corpora = " and ".join(dict.fromkeys((params.roles.source, params.roles.target)))
     sections = {
         "tables": ("Tables", _tables(tables)),
@@ -62,11 +64,11 @@ def make_page(params: Params, project: Path, recorded: Path) -> str:
     return document("Respeak", f"Speech-unit papers, measured at scale {params.scale} on {corpora}", sections)
 
 
-def _read_table(path: Path) -> dict[str, Any]:
+def _read_table(path: Path, stage: str) -> dict[str, Any]:
     try:
         table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); run 'dvc repro tables@{path.parent.name}'") from None
+        raise UserError(f"{path}: cannot be read ({error}); run 'dvc repro {stage}'") from None
     return table
 
 
@@ -83,16 +85,12 @@ def _tables(tables: Mapping[str, Any]) -> str:
 
 
 def _listen(params: Params, project: Path, tables: Mapping[str, Any]) -> str:
-    experiments = [name for name in params.experiments if (project / "synthesize" / name).is_dir()]
-    corpus = project / "data" / params.roles.source
-    limit = int(params.report.max_audio_mb * 1e6)
-    folders = (project / "synthesize", project / "evaluate", corpus)
-    sentences = read_sentences(experiments, *folders, params.report.sentences, limit) if experiments else []
+    spoken = {name: spec for name, spec in params.experiments.items() if (project / "synthesize" / name).is_dir()}
+    labels = {name: describe(name, spec) for name, spec in spoken.items()}
+    sentences = read_sentences(params, project, labels, _verdicts(tables))
     if not sentences:
-        return f"<p>No sentence was spoken by every system within {params.report.max_audio_mb:g} MB of audio.</p>"
-    labels = {name: describe(name, params.experiments[name]) for name in experiments}
-    verdicts = _verdicts(tables)
-    shown = "".join(listen_section(s, labels, verdicts, params.f0, params.kmeans.k) for s in sentences)
+        return f"<p>No sentence takes less than {params.report.max_audio_mb:g} MB of audio in every system.</p>"
+    shown = "".join(listen_section(sentence, params.kmeans.k) for sentence in sentences)
     size = sum(sentence.size for sentence in sentences) / 1e6
     return (
         '<p class="hint">Keys <kbd>1</kbd> to <kbd>9</kbd> play and stop the systems of the sentence last used. '
@@ -133,25 +131,47 @@ def _training(project: Path) -> str:
 
 
 def _units(params: Params, project: Path) -> str:
-    """How often each unit is used; what units say of phones and speakers, where ``unit_quality/`` was made."""
+    """How often each unit is used, and what units say of phones and of speakers."""
     counts = np.zeros(params.kmeans.k, np.int64)
     for row in read_rows(project / "data" / params.roles.source / "units", ["units"]):
         counts += np.bincount(row["units"], minlength=len(counts))
     share = counts / max(counts.sum(), 1)
     perplexity = float(np.exp(-np.sum(share[share > 0] * np.log(share[share > 0]))))
-    chart = bar_chart("use of the units, % of frames", (100 * np.sort(share)[::-1]).tolist(), "unit, by use")
-    quality = project / "unit_quality" / "table.json"
-    table = table_section("unit_quality", _read_table(quality), is_open=True) if quality.is_file() else ""
-    pictures = "".join(
-        f'<figure><img src="{data_url("image/png", path.read_bytes())}" alt="{path.stem.replace("_", " ")}">'
-        f"<figcaption>{path.stem.replace('_', ' ')}</figcaption></figure>"
-        for path in sorted(quality.parent.glob("*.png"))
-    )
+    use = bar_chart("use of the units, % of frames", (100 * np.sort(share)[::-1]).tolist(), "unit, by use")
+    quality = project / "unit_quality"
+    table = _read_table(quality / "table.json", "unit_quality")
+    charts = "".join(f"<figure>{chart}</figure>" for chart in (use, *_quality_charts(table)) if chart)
     return (
-        f'<div class="charts"><figure>{chart}</figure>{pictures}</div><p class="caption">'
+        f'<div class="charts">{charts}</div><p class="caption">'
         f"{np.count_nonzero(counts)} of {len(counts)} units are used on {params.roles.source}; perplexity "
-        f"{perplexity:.1f} ({len(counts)} if all were used alike).</p>{table}"
+        f"{perplexity:.1f} ({len(counts)} if all were used alike).</p>"
+        f"{_phones(quality / 'phones.png') if _has(table, 'pnmi') else ''}"
+        f"{table_section('unit_quality', table, is_open=True)}"
     )
+
+
+def _quality_charts(table: Mapping[str, Any]) -> Iterator[str]:
+    """Each measure over the size of the codebook, a line for each encoder and normalisation."""
+    for column in table["columns"]:
+        series: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        for row in table["rows"]:
+            codebook, _, size = row["name"].rpartition("/K=")
+            value = row["cells"].get(column["name"], {}).get("value")
+            if codebook and value is not None:
+                series[codebook.replace("/", ", ")].append((float(size), value))
+        yield line_chart(column["heading"], {name: sorted(points) for name, points in series.items()}, "units")
+
+
+def _phones(picture: Path) -> str:
+    return (
+        f'<figure class="wide"><div class="scroll" tabindex="0" role="region" aria-label="phones and units">'
+        f'<img src="{data_url("image/png", picture.read_bytes())}" alt="how likely each phone is, given the unit">'
+        "</div><figcaption>What the units in use say of phones, on held-out frames</figcaption></figure>"
+    )
+
+
+def _has(table: Mapping[str, Any], column: str) -> bool:
+    return any(row["cells"].get(column, {}).get("value") is not None for row in table["rows"])
 
 
 if __name__ == "__main__":

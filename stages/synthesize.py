@@ -10,35 +10,30 @@ drawn evenly from a stated seed.
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import itertools
 import json
-import time
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from respeak.bundle import read_config
 from speech.errors import UserError
-from speech.shards import SYNTHESIS, read_shard, shard_name, shard_paths, write_shard, zip_shards
+from speech.shards import read_shard, shard_name, shard_paths
 from stages.runtime.params import Experiment
+from stages.runtime.speaking import Part, synthesize_part
 from stages.runtime.stage import Stage, stage_main
 from stages.runtime.voices import mean_vectors
 
 if TYPE_CHECKING:
-    from respeak.api import System
-    from respeak.softvc import SoftVC
     from respeak.vocoding import Voice
 
 ROWS_PER_PART = 16
 FIGURE_ROWS = 3
-F0_HOP = 80
 
 
 @dataclass(frozen=True)
@@ -49,25 +44,6 @@ class Utterance:
     id: str
     speaker: str
     text: str | None
-
-
-@dataclass(frozen=True)
-class Part:
-    """What one worker writes: some utterances of one source shard, each in the voices chosen for it.
-
-    ``strangers`` are the speakers, sources and targets, whom the system does not know. ``melodies`` names the utterance
-    of the shard whose melody another has.
-    """
-
-    experiment: Experiment
-    corpus: Path
-    shard: str
-    voices: dict[str, tuple[str, ...]]
-    strangers: dict[str, Voice]
-    melodies: dict[str, str]
-    seed: int
-    device: str
-    codec: Literal["flac", "wav"]
 
 
 def run(stage: Stage) -> None:
@@ -163,124 +139,6 @@ def choose_melodies(utterances: Sequence[Utterance]) -> dict[str, str]:
     return chosen
 
 
-def synthesize_part(part: Part, path: Path) -> dict[str, float]:
-    """Write one part; the report tells seconds of audio made and of time taken, loading not counted."""
-    report = {"audio_seconds": 0.0, "wall_seconds": 0.0}
-    write_shard(path, _rows(part, report), SYNTHESIS, {"stage": "synthesize", "sample_rate": 16000})
-    return report
-
-
-def _rows(part: Part, report: dict[str, float]) -> Iterator[dict[str, Any]]:
-    from speech.audio import SAMPLE_RATE, encode_audio
-
-    made = _copies(part) if part.experiment.task == "copy" else _renderings(part, report)
-    for source, voice, wave in made:
-        report["audio_seconds"] += len(wave) / SAMPLE_RATE
-        yield {
-            "id": source["id"] if part.experiment.task != "conversion" else f"{source['id']}__{voice}",
-            "source_id": source["id"],
-            "source_speaker": source["speaker"],
-            "target_speaker": voice,
-            "text": source["text"],
-            "num_samples": len(wave),
-            "audio": encode_audio(wave, part.codec),
-        }
-
-
-def _copies(part: Part) -> Iterator[tuple[dict[str, Any], str, np.ndarray]]:
-    from speech.audio import decode_audio
-
-    for row in read_shard(part.corpus / "audio" / part.shard):
-        if row["id"] in part.voices:
-            yield row, row["speaker"], decode_audio(row["audio"])[: row["num_speech"]]
-
-
-def _renderings(part: Part, report: dict[str, float]) -> Iterator[tuple[dict[str, Any], str, np.ndarray]]:
-    from respeak.api import Encoded
-    from respeak.softvc import SoftVC
-    from speech.intonation import Intonation
-    from speech.units import shuffle_units
-
-    experiment = part.experiment
-    system = _load_system(experiment.input, part.device, part.seed if experiment.weights == "untrained" else None)
-    if isinstance(system, SoftVC):
-        yield from _soft_renderings(part, report, system)
-        return
-    shards = [part.corpus / stream / part.shard for stream in ("audio", "units", "f0")]
-    columns = [["id", "speaker", "text", "num_speech"], None, None]
-    melodies = dict(_melodies(part, system))
-    intonation = Intonation(experiment.semitones, experiment.span)
-    for source, units_row, f0_row in zip_shards(*shards, columns=columns):
-        units = units_row["units"]
-        if experiment.units == "shuffled":
-            units = shuffle_units(units, [part.seed, zlib.crc32(source["id"].encode())])
-        for name in part.voices.get(source["id"], ()):
-            start = time.perf_counter()
-            encoded = Encoded(units, f0_row["f0"], source["num_speech"])
-            voice = part.strangers.get(name) or system.voice(name)
-            melody = melodies[part.melodies[source["id"]]] if melodies else None
-            wave = system.speak(encoded, voice, _statistics(part, source["speaker"]), intonation, melody)
-            report["wall_seconds"] += time.perf_counter() - start
-            yield source, name, wave
-
-
-def _melodies(part: Part, system: System) -> Iterator[tuple[str, np.ndarray]]:
-    """By id the z-scored melodies that utterances of the part are to have."""
-    wanted = {part.melodies[id_] for id_ in part.voices if id_ in part.melodies}
-    if not wanted:
-        return
-    shards = [part.corpus / stream / part.shard for stream in ("audio", "f0")]
-    for source, f0_row in zip_shards(*shards, columns=[["id", "speaker", "num_speech"], None]):
-        if source["id"] in wanted:
-            frames = source["num_speech"] // F0_HOP
-            yield source["id"], system.normalise_f0(f0_row["f0"][:frames], _statistics(part, source["speaker"]))
-
-
-def _statistics(part: Part, speaker: str) -> str | Mapping[str, Any]:
-    """What F0 of a speaker is normalised by: what the system knows by the name, or the statistics of the corpus."""
-    return part.strangers[speaker].stats if speaker in part.strangers else speaker
-
-
-def _soft_renderings(
-    part: Part, report: dict[str, float], system: SoftVC
-) -> Iterator[tuple[dict[str, Any], str, np.ndarray]]:
-    """Soft-VC says a part's utterances at once: its acoustic model goes frame by frame, for many as fast as for one."""
-    from speech.audio import decode_audio
-    from speech.units import shuffle_units
-
-    experiment = part.experiment
-    if (experiment.voices, experiment.melody, experiment.semitones, experiment.span) != ("seen", "own", 0.0, 1.0):
-        raise UserError(f"{experiment.input}: Soft-VC has its own voices and melody; set none in the experiment")
-    said: list[tuple[dict[str, Any], str]] = []
-    contents: list[np.ndarray] = []
-    start = time.perf_counter()
-    for source, units_row in zip_shards(part.corpus / "audio" / part.shard, part.corpus / "units" / part.shard):
-        voices = part.voices.get(source["id"], ())
-        if not voices:
-            continue
-        # Units of the corpus are normalised by all that a speaker says there.
-        by_units = system.content_kind == "units"
-        content = units_row["units"] if by_units else system.content(decode_audio(source["audio"]))
-        if experiment.units == "shuffled":
-            content = shuffle_units(content, [part.seed, zlib.crc32(source["id"].encode())])
-        said += [(source, voice) for voice in voices]
-        contents += [content] * len(voices)
-    mels = system.mels(contents, [voice for _, voice in said])
-    report["wall_seconds"] += time.perf_counter() - start
-    for (source, voice), mel in zip(said, mels, strict=True):
-        start = time.perf_counter()
-        wave = system.vocode(mel)[: source["num_speech"]]
-        report["wall_seconds"] += time.perf_counter() - start
-        yield source, voice, wave
-
-
-@functools.lru_cache(maxsize=1)
-def _load_system(path: str, device: str, untrained_seed: int | None) -> System | SoftVC:
-    from respeak.systems import load_system
-
-    return load_system(path, device, untrained_seed)
-
-
 def _test_split(corpus: Path) -> Iterator[Utterance]:
     for path in shard_paths(corpus / "audio"):
         for row in read_shard(path, ["id", "speaker", "text", "split"]):
@@ -334,6 +192,8 @@ def _strangers(
     """Sources and targets whom the system does not know, with what their corpora know of them."""
     from respeak.vocoding import Voice
 
+    if experiment.system == "soft-vc":  # its content encoder knows no speakers, and its voices are its own
+        return {}
     config = read_config(Path(experiment.input))
     sources, targets = {u.speaker for u in utterances}, {name for names in voices.values() for name in names}
     missing = sorted((sources | targets) - set(config["speakers"]))
@@ -344,7 +204,7 @@ def _strangers(
         if not wanted or not (directory / "f0_stats.json").is_file():
             continue
         stats = json.loads((directory / "f0_stats.json").read_text())
-        by_vector = config["model"].get("speaker_dim") and any(name in stats for name in wanted)
+        by_vector = config.get("model", {}).get("speaker_dim") and any(name in stats for name in wanted)
         vectors = mean_vectors(directory / "speakers") if by_vector else {}
         strangers |= {name: Voice(name, stats[name], None, vectors.get(name)) for name in wanted if name in stats}
     return strangers

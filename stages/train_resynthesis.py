@@ -30,7 +30,7 @@ from stages.runtime.dataset import F0_HOP, UNIT_HOP, Corpus, Segment, Segments, 
 from stages.runtime.params import Params
 from stages.runtime.stage import Stage, stage_main
 from stages.runtime.training import fit, resume_point, schedule, validation_batches, write_history
-from stages.runtime.voices import read_voices
+from stages.runtime.voices import read_voices, unit_voicing
 
 OUTPUT = Path("systems/resynthesis")
 ENCODER = Path("encoder")
@@ -85,7 +85,9 @@ def run(stage: Stage) -> None:
     )
     _picture(stage, module, checks)
     config = _bundle_config(params, arguments, job.fingerprint, len(centroids))
-    save_bundle(job.parts, config, generator.state_dict(), centroids, ENCODER, voices.f0, voices.vectors, voices.frames)
+    voicing = unit_voicing([Path("data") / name for name in names], len(centroids)) if spec.use_f0 else None
+    known = (voices.f0, voices.vectors, voices.frames, voicing)
+    save_bundle(job.parts, config, generator.state_dict(), centroids, ENCODER, *known)
     write_history(job.parts / "history.csv", history)
     job.publish()
 
@@ -109,6 +111,7 @@ def _model_arguments(params: Params, num_units: int, num_speakers: int) -> dict[
         **dataclasses.asdict(spec.generator),
         "f0_scale": params.train_f0_vq.normalise,
         "speaker_dim": VECTOR_DIM if spec.speaker == "vector" else 0,
+        "durations": spec.durations,
     }
 
 

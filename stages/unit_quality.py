@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from respeak.results.table import Cell, Column, Row, Table, to_csv, to_json, to_latex, to_markdown
 from speech.files import atomic_path, write_json, write_text
 from speech.metrics.units import UnitTally
 from speech.shards import shard_paths, zip_shards
@@ -24,7 +25,6 @@ from speech.units import FrameNormalisation, assign, normaliser
 from stages.kmeans import Frames, check_size, fit, survey
 from stages.runtime.extraction import Extraction
 from stages.runtime.jobs import Job
-from stages.runtime.rendering import Cell, Column, Row, Table, to_csv, to_json, to_latex, to_markdown
 from stages.runtime.stage import Stage, stage_main
 from stages.runtime.views import make_features, open_view
 from stages.units import load_kmeans, speaker_normalisers
@@ -208,7 +208,7 @@ def picture(tally: UnitTally) -> Any:
     """P(phone | unit): phones by frequency, units by their likeliest phone."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 7), layout="constrained")
+    figure = Figure(figsize=(9, 6.5), layout="constrained")
     axis = figure.subplots()
     axis.set_xlabel("unit, in the order of its likeliest phone")
     axis.set_ylabel("phone, most frequent first")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from models.hifigan.generator import Generator
 from models.hifigan.source import F0_RANGE, NOISE_SAMPLES, excitation
+from models.resynthesis.durations import DurationPredictor
 from models.resynthesis.f0_vq import F0VQVAE
 
 
@@ -27,6 +28,7 @@ class UnitGenerator(nn.Module):
             the product of the rates is the unit hop in samples (320).
         source: ``none`` as published, or ``harmonic``: pulses at the F0 that the tokens say, and noise, for the
             generator to filter; ``speaker_f0`` places the pulses.
+        durations: with a predictor of how long units last, for units without their repetitions.
         f0_scale: what F0 was normalised in, ``hz`` or ``log`` (natural logarithm of Hz).
 
     Attributes:
@@ -53,11 +55,13 @@ class UnitGenerator(nn.Module):
         source: Literal["none", "harmonic"] = "none",
         f0_scale: Literal["hz", "log"] = "hz",
         speaker_dim: int = 0,
+        durations: bool = False,
     ) -> None:
         super().__init__()
         if source == "harmonic" and f0_quantizer is None:
             raise ValueError("a harmonic source needs F0: give f0_quantizer, or source='none'")
         self.unit_embedding = nn.Embedding(num_units, embedding_dim)
+        self.durations: DurationPredictor | None = DurationPredictor(embedding_dim) if durations else None
         self.speaker_dim = speaker_dim
         self.speaker_embedding: nn.Module | None = None
         if speaker_dim:
@@ -133,6 +137,16 @@ class UnitGenerator(nn.Module):
         with torch.no_grad():
             moved = mean + deviation * self.quantizer.decode(self.quantizer.encode(f0))
             return (moved.exp() if self.f0_scale == "log" else moved).clamp(*F0_RANGE)
+
+    def repeat(self, units: Tensor) -> Tensor:
+        """Units without repetitions, ``(R,)`` int64, each as often as it should last: ``(L,)`` int64.
+
+        Raises:
+            ValueError: the model has no predictor of durations.
+        """
+        if self.durations is None:
+            raise ValueError("this model was trained without durations: units must come with their repetitions")
+        return units.repeat_interleave(self.durations.frames(self.unit_embedding(units)[None])[0])
 
     def condition(self, units: Tensor, f0: Tensor | None = None, speaker: Tensor | None = None) -> Tensor:
         """Input of the vocoder: ``(B, streams * embedding_dim, L)``; arguments as for the call."""

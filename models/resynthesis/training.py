@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -17,6 +17,7 @@ from torch.nn.functional import mse_loss
 
 from models.hifigan import losses
 from models.hifigan.discriminators import Discriminators, Output
+from models.resynthesis.durations import DurationPredictor, runs_of, whole_runs
 from models.resynthesis.f0_vq import F0VQVAE
 from speech.mel import PUBLISHED
 
@@ -118,13 +119,15 @@ class F0VQTraining(TrainingModule):
 class LossWeights:
     """Weights beside the adversarial loss, which has weight 1; the STFT loss is not in the paper.
 
-    ``floor`` is the mel magnitude below which nothing is told apart.
+    ``floor`` is the mel magnitude below which nothing is told apart. ``duration`` is that of durations, where the
+    generator predicts them.
     """
 
     mel: float = 45.0
     feature: float = 2.0
     stft: float = 0.0
     floor: float = losses.MEL_FLOOR
+    duration: float = 1.0
 
 
 class ResynthesisTraining(TrainingModule):
@@ -179,7 +182,7 @@ class ResynthesisTraining(TrainingModule):
         self.metrics = {}
         if adversarial:
             self._discriminator_step(optim_d, real, fake.detach())
-        loss = self._spectral(real, fake)
+        loss = self._spectral(real, fake) + self._duration(batch)
         if adversarial:
             self.discriminators.requires_grad_(False)
             loss = loss + self._adversarial(real, fake)
@@ -208,6 +211,22 @@ class ResynthesisTraining(TrainingModule):
             loss = loss + self.weights.stft * stft
         return loss
 
+    @property
+    def _durations(self) -> DurationPredictor | None:
+        return getattr(self.generator, "durations", None)
+
+    def _duration(self, batch: Batch) -> Tensor | float:
+        if self._durations is None:
+            return 0.0
+        loss = self._durations.loss(*self._runs(batch["units"]))
+        self.metrics["train/loss_duration"] = loss.detach()
+        return self.weights.duration * loss
+
+    def _runs(self, units: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings ``(B, R, D)`` of units without repetitions, and how long those last that the cut left whole."""
+        runs, generator = runs_of(units), cast("Any", self.generator)
+        return generator.unit_embedding(runs.units), whole_runs(runs)
+
     def _adversarial(self, real: Tensor, fake: Tensor) -> Tensor:
         with torch.no_grad():
             theirs = self.discriminators(real)
@@ -218,8 +237,13 @@ class ResynthesisTraining(TrainingModule):
         return self.weights.feature * feature + adversarial
 
     def judge(self, batch: Batch) -> dict[str, Tensor]:
-        """Mean absolute log-mel difference."""
-        return {"valid/loss_mel": losses.mel_loss(batch["audio"], self.generate(batch), self.mel, self.weights.floor)}
+        """Mean absolute log-mel difference and, of durations, their mean absolute error in frames of 20 ms."""
+        mel = losses.mel_loss(batch["audio"], self.generate(batch), self.mel, self.weights.floor)
+        if self._durations is None:
+            return {"valid/loss_mel": mel}
+        embedded, lengths = self._runs(batch["units"])
+        error = (self._durations.frames(embedded) - lengths)[lengths > 0].abs().float()
+        return {"valid/loss_mel": mel, "valid/l1_duration": error.mean() if len(error) else mel.new_zeros(())}
 
 
 def _halves(outputs: Sequence[Output], batch: int) -> tuple[list[Output], list[Output]]:

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from speech.judges.asr import Pocketsphinx
-from speech.judges.cache import Answer, Answers, Heard, Judge, Recording, digest_texts
-from speech.judges.settings import ASR, Evaluate
+from respeak.judges.recognisers import Device, recogniser
+from speech.judges.cache import Answer, Answers, Heard, Judge, Recording, package_version
+from speech.judges.settings import Evaluate
 from speech.metrics.f0 import compare_f0
 from speech.metrics.words import count_errors
 from speech.pitch import extract_f0
@@ -31,11 +31,22 @@ class Panel:
         f0: keyword arguments of :func:`speech.pitch.extract_f0`.
         texts: the corpus's texts, of which grammars are made; each once, sorted.
         answers: where answers are kept.
+        device: gives the device of judges that are networks, asked when one is loaded.
+
+    Raises:
+        UserError: a judge's weights are not there; names the file and its address.
     """
 
-    def __init__(self, evaluate: Evaluate, f0: dict[str, Any], texts: Sequence[str], answers: Answers) -> None:
+    def __init__(
+        self,
+        evaluate: Evaluate,
+        f0: dict[str, Any],
+        texts: Sequence[str],
+        answers: Answers,
+        device: Device = lambda: "cpu",
+    ) -> None:
         self.answers = answers
-        self.words = recogniser(evaluate.asr, texts)
+        self.words = recogniser(evaluate.asr, texts, device)
         self.pitch = f0_judge(f0, evaluate.f0_tolerance)
 
     def judge(self, made: Recording, text: str | None, expected_f0: np.ndarray | None = None) -> Row:
@@ -59,24 +70,6 @@ class Panel:
         return row
 
 
-def recogniser(settings: ASR, texts: Sequence[str]) -> Judge:
-    """The speech recogniser; its answer is ``{"hypothesis": normalised words}``.
-
-    Args:
-        settings: which, and the language it may hear.
-        texts: what a grammar is made of.
-    """
-    # Without any text there is nothing to score, so nothing to recognise either: no grammar, no error.
-    mode = settings.mode if texts else "open"
-    identity = {"judge": settings.judge, "mode": mode, "texts": digest_texts(texts) if mode != "open" else ""}
-
-    def load() -> Any:
-        judge = Pocketsphinx(mode, texts)
-        return lambda heard: {"hypothesis": judge.transcribe(heard.wave)}
-
-    return Judge(identity, load, ("pocketsphinx",))
-
-
 def f0_judge(f0: dict[str, Any], tolerance: float) -> Judge:
     """F0 against an expected contour; its answer are the counts of :class:`speech.metrics.f0.F0Counts`."""
 
@@ -95,3 +88,18 @@ def speaker_judge(name: str) -> Judge:
         return lambda heard: {"embedding": embed(heard.wave).tolist()}
 
     return Judge({"judge": name}, load, ("Resemblyzer", "webrtcvad", "torch"))
+
+
+def describe(evaluate: Evaluate, f0: dict[str, Any]) -> dict[str, str]:
+    """Every judge in words, with its version and settings, for whoever reads the numbers later."""
+    asr = evaluate.asr
+    model = f" {asr.model}" if asr.model else ""
+    packages = {"pocketsphinx": "pocketsphinx", "torchaudio": "torchaudio", "ctc": "transformers"}
+    version = package_version(packages.get(asr.judge, "transformers"))
+    resemblyzer = package_version("Resemblyzer")
+    pitch = f"{f0['method']}, {f0['floor_hz']:g} to {f0['ceil_hz']:g} Hz"
+    return {
+        "asr": f"{asr.judge} {version}{model}, mode {asr.mode}",
+        "f0": f"{pitch}, gross above {100 * evaluate.f0_tolerance:g} %",
+        "speaker": f"{evaluate.speaker_judge} {resemblyzer}, joined to {evaluate.speaker_seconds:g} s",
+    }

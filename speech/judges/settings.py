@@ -5,13 +5,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+# What each recogniser can be told of the language.
+MODES = {
+    "pocketsphinx": ("open", "lm", "words", "sentences"),
+    "torchaudio": ("open", "lm", "words"),
+    "ctc": ("open", "lm", "words"),
+    "whisper": ("open",),
+}
+
 
 @dataclass(frozen=True)
 class ASR:
-    """The speech recogniser and the language it may hear."""
+    """The speech recogniser and the language it may hear.
 
-    judge: Literal["pocketsphinx"]
+    ``model``: a bundle of torchaudio's, or (ctc, whisper) a Hugging Face folder or name. ``weights``: torchaudio's
+    file, where it is not in the cache.
+    """
+
+    judge: Literal["pocketsphinx", "torchaudio", "ctc", "whisper"]
     mode: Literal["open", "lm", "words", "sentences"]
+    model: str = ""
+    weights: str = ""
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES[self.judge]:
+            raise ValueError(f"judge {self.judge} has no mode {self.mode}, only {', '.join(MODES[self.judge])}")
+        if (self.judge == "pocketsphinx") == bool(self.model):
+            wanted = "brings its own model: leave it empty" if self.model else "needs the name of a model"
+            raise ValueError(f"model: judge {self.judge} {wanted}")
 
 
 @dataclass(frozen=True)

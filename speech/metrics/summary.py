@@ -44,6 +44,16 @@ TRIALS = pa.schema(
 Metrics = dict[str, float]
 
 
+def utterance_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> Metrics:
+    """Everything that is said of utterances one by one, from rows of :data:`UTTERANCES`."""
+    return {
+        "utterances": float(len(rows)),
+        "utterances_without_text": float(sum(row["words"] is None for row in rows)),
+        **word_metrics(rows, resamples, seed),
+        **f0_metrics(rows, resamples, seed),
+    }
+
+
 def word_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> Metrics:
     """``wer`` and ``cer`` in percent, over the utterances that have text; nothing when none has."""
     rows = [row for row in rows if row["words"]]

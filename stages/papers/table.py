@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from stages.runtime.rendering import Cell
+from respeak.results.table import Cell
 
 # What stands where the paper gives no number that may be quoted.
 NOT_VERIFIED = "not verified"

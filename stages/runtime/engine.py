@@ -48,6 +48,21 @@ def open_executor(runtime: Runtime) -> Executor:
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
 
 
+def pick_device(name: str) -> str:
+    """The device of this worker process: GPUs take turns among the workers.
+
+    Raises:
+        UserError: ``cuda`` where torch finds no GPU.
+    """
+    import torch
+
+    count = torch.cuda.device_count() if name != "cpu" else 0
+    if name == "cuda" and not count:
+        raise UserError("runtime.device: cuda, but torch finds no GPU here; set it to cpu or auto")
+    number = multiprocessing.current_process().name.rpartition("-")[2]
+    return f"cuda:{(int(number) - 1 if number.isdigit() else 0) % count}" if count else "cpu"
+
+
 def _start_worker() -> None:
     # Ctrl-C reaches the whole process group; the parent decides, so that a shard in progress is finished whole.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

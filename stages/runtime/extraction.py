@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from speech.audio import decode_audio
-from speech.errors import UserError
 from speech.units import num_frames
+from stages.runtime.engine import pick_device
 from stages.runtime.faults import ExhaustedError
 from stages.runtime.params import Features
 
@@ -96,21 +95,6 @@ def batches(lengths: Sequence[int], batch_samples: int) -> Iterator[list[int]]:
 def is_kept(name: str, share: float) -> bool:
     """Whether the frames of utterance ``name`` are among the ``share`` that is stored; the same everywhere, always."""
     return zlib.crc32(name.encode()) < share * 2**32
-
-
-def pick_device(name: str) -> str:
-    """The device of this worker process: GPUs take turns among the workers.
-
-    Raises:
-        UserError: ``cuda`` where torch finds no GPU.
-    """
-    import torch
-
-    count = torch.cuda.device_count() if name != "cpu" else 0
-    if name == "cuda" and not count:
-        raise UserError("runtime.device: cuda, but torch finds no GPU here; set it to cpu or auto")
-    number = multiprocessing.current_process().name.rpartition("-")[2]
-    return f"cuda:{(int(number) - 1 if number.isdigit() else 0) % count}" if count else "cpu"
 
 
 @functools.cache

@@ -21,6 +21,7 @@ from speech.metrics.summary import UTTERANCES
 from speech.pitch import F0_HOP
 from speech.shards import read_rows, read_shard, shard_paths, write_shard
 from stages.runtime import params as schema
+from stages.runtime.engine import pick_device
 
 SAMPLE_RATE = 16_000
 # Beside scratch that stages prune: the answers outlive them.
@@ -43,6 +44,7 @@ class Part:
         statistics: log-F0 mean and deviation by speaker, of the source and the target corpus (conversion only).
         f0: how F0 is tracked.
         evaluate: which judges listen.
+        device: ``auto``, ``cpu`` or ``cuda``, of judges that are networks.
     """
 
     shard: Path
@@ -52,6 +54,7 @@ class Part:
     statistics: tuple[LogStatistics, LogStatistics]
     f0: schema.F0
     evaluate: Evaluate
+    device: str
 
 
 def utterance_parts(stage_params: schema.Params, experiment: str, made: Path) -> dict[str, Part]:
@@ -64,6 +67,7 @@ def utterance_parts(stage_params: schema.Params, experiment: str, made: Path) ->
     source, target = (Path("data") / corpus for corpus in (params.roles.source, params.roles.target))
     where = {row["id"]: path.name for path in shard_paths(source / "audio") for row in read_shard(path, ["id"])}
     statistics = (_log_statistics(source), _log_statistics(target)) if task == "conversion" else ({}, {})
+    settings = (params.f0, params.evaluate, params.runtime.device)
     parts: dict[str, Part] = {}
     for shard in shard_paths(made):
         rows = list(read_shard(shard, ["id", "source_id"]))
@@ -72,14 +76,15 @@ def utterance_parts(stage_params: schema.Params, experiment: str, made: Path) ->
         for start in range(0, len(rows), UTTERANCES_PER_TASK):
             some = {row["id"]: where[row["source_id"]] for row in rows[start : start + UTTERANCES_PER_TASK]}
             name = f"utterances-{len(parts):05d}.parquet"
-            parts[name] = Part(shard, some, source, task, statistics, params.f0, params.evaluate)
+            parts[name] = Part(shard, some, source, task, statistics, *settings)
     return parts
 
 
 def judge_part(part: Part, output: Path) -> dict[str, Any]:
     """Write the judged rows of one part; the report counts answers found and made."""
     answers = Answers(ANSWERS)
-    panel = Panel(part.evaluate, dataclasses.asdict(part.f0), corpus_texts(part.corpus), answers)
+    device = functools.partial(pick_device, part.device)
+    panel = Panel(part.evaluate, dataclasses.asdict(part.f0), corpus_texts(part.corpus), answers, device)
     write_shard(output, _judged_rows(part, panel), UTTERANCES)
     return {"found": answers.found, "judged": answers.judged}
 

@@ -167,14 +167,15 @@ class UnitQuality:
 class Experiment:
     """One thing spoken and judged: a system's task on the test split, or the recordings themselves.
 
-    ``voices``: of the target corpus, those that the system was trained on or those that it was not. ``melody``: the
+    ``units``: ``deduplicated`` ones last as long as the system thinks, the melody stretched to fit. ``voices``: of the
+    target corpus, those that the system was trained on or those that it was not. ``melody``: the
     utterance's own, or another one's; ``semitones`` higher, and ``span`` times as wide (0: flat).
     """
 
     system: str
     input: str
     task: Literal["copy", "resynthesis", "conversion"]
-    units: Literal["own", "shuffled"]
+    units: Literal["own", "shuffled", "deduplicated"]
     weights: Literal["trained", "untrained"]
     voices: Literal["seen", "unseen"] = "seen"
     melody: Literal["own", "other"] = "own"

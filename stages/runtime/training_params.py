@@ -163,6 +163,7 @@ class GeneratorLoss:
     feature: float
     stft: float
     floor: float
+    duration: float = 1.0
 
     def __post_init__(self) -> None:
         positive(self, "floor")
@@ -170,10 +171,14 @@ class GeneratorLoss:
 
 @dataclass(frozen=True)
 class TrainResynthesis:
-    """Training of the unit HiFi-GAN, speakers by a ``table`` of their own or by d-``vector``."""
+    """Training of the unit HiFi-GAN, speakers by a ``table`` of their own or by d-``vector``.
+
+    ``durations``: it also learns how long units last, so that units without repetitions can be spoken.
+    """
 
     use_f0: bool
     speaker: Literal["table", "vector"]
+    durations: bool
     adversarial_from_step: int
     generator: GeneratorModel
     discriminator: DiscriminatorModel

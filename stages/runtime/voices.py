@@ -1,4 +1,4 @@
-"""What a bundle knows of each speaker: F0 statistics, a mean d-vector and the statistics of content frames."""
+"""What a bundle knows of each speaker (F0 statistics, mean d-vector, content frames) and of each unit (voicing)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from speech.shards import read_rows
+from speech.shards import read_rows, shard_paths, zip_shards
+
+F0_PER_UNIT = 4
 
 
 @dataclass(frozen=True)
@@ -48,3 +50,19 @@ def mean_vectors(directory: Path) -> dict[str, np.ndarray]:
         sums[row["speaker"]] = sums.get(row["speaker"], 0.0) + row["embedding"].astype(np.float64)
     lengths = {name: float(np.linalg.norm(total)) for name, total in sums.items()}
     return {name: (total / lengths[name]).astype(np.float32) for name, total in sums.items() if lengths[name] > 0}
+
+
+def unit_voicing(corpora: Sequence[Path], num_units: int) -> np.ndarray:
+    """How often each unit is voiced in the training split of the corpora: ``(num_units,)`` float32, 0 where unknown."""
+    frames, voiced = np.zeros(num_units), np.zeros(num_units)
+    for corpus in corpora:
+        for audio in shard_paths(corpus / "audio"):
+            shards = [audio, corpus / "units" / audio.name, corpus / "f0" / audio.name]
+            for source, units_row, f0_row in zip_shards(*shards, columns=[["id", "split"], None, None]):
+                if source["split"] != "train":
+                    continue
+                units = units_row["units"].astype(np.int64)
+                track = f0_row["f0"][: len(units) * F0_PER_UNIT].reshape(-1, F0_PER_UNIT) > 0
+                frames += np.bincount(units[: len(track)], minlength=num_units)
+                voiced += np.bincount(units[: len(track)], track.mean(1), minlength=num_units)
+    return (voiced / np.maximum(frames, 1)).astype(np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -27,28 +28,29 @@ STAGES = {
         "foreach": ["x", "y"],
         "do": {"cmd": "sleep 1; cat a.txt > b_${item}.txt", "deps": ["a.txt"], "outs": ["b_${item}.txt"]},
     },
-    "bad": {"cmd": "echo the reason >&2; exit 3", "deps": ["b_x.txt"], "outs": ["bad.txt"]},
-    "killed": {"cmd": "kill -9 $$", "deps": ["b_y.txt"], "outs": ["killed.txt"]},
+    "bad": {"cmd": "echo once more >> failures; echo the reason >&2; exit 3", "deps": ["b_x.txt"], "outs": ["bad.txt"]},
+    "killed": {"cmd": "echo once more >> tries; kill -9 $$", "deps": ["b_y.txt"], "outs": ["killed.txt"]},
     "after": {"cmd": "echo 1 > after.txt", "deps": ["bad.txt"], "outs": ["after.txt"]},
     "fine": {"cmd": "echo 1 > fine.txt", "deps": ["b_y.txt"], "outs": ["fine.txt"]},
 }
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RESPEAK_TRACKING", "local")
-    for name in ("DVC_ROOT", "DVC_STAGE", "PREFECT_API_URL", "RESPEAK_SESSION"):
-        monkeypatch.delenv(name, raising=False)
-    subprocess.run(["git", "init", "-q"], check=True)
-    subprocess.run([find_dvc_program(), "init", "-q"], check=True)
-    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES}))
-    return tmp_path
+def project(empty_project):
+    (empty_project / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES}))
+    return empty_project
 
 
 def locked_stages(project):
     lock = project / "dvc.lock"
     return set(yaml.safe_load(lock.read_text())["stages"]) if lock.is_file() else set()
+
+
+def task_states(project):
+    """Name and message of the last state of each stage, as Prefect's own server has kept them."""
+    query = "SELECT r.name, s.name, s.message FROM task_run r JOIN task_run_state s ON s.id = r.state_id"
+    with sqlite3.connect(project / ".prefect" / "prefect.db") as database:
+        return {name: (state, message) for name, state, message in database.execute(query)}
 
 
 def test_graph_is_dvcs(project):
@@ -76,11 +78,27 @@ def test_whole_graph_in_prefect(project, capsys):
     assert "the reason" in log
     assert "exit status 3" in log
     assert "ended by SIGKILL: most likely out of memory" in log
+    assert (project / "tries").read_text().count("once more") == 2
+    assert (project / "failures").read_text().count("once more") == 1
     assert locked_stages(project) == {"a", "b@x", "b@y", "fine"}
     assert not (project / "after.txt").exists()
     journals = list((project / ".scratch" / "runs").glob("*reproduce*.jsonl"))
     assert len(journals) == 1
     assert '"status": "FAILED"' in journals[0].read_text()
+
+    states = task_states(project)
+    assert {name: state for name, (state, _) in states.items()} == {
+        "a": "Completed",
+        "b@x": "Completed",
+        "b@y": "Completed",
+        "bad": "Failed",
+        "killed": "Crashed",
+        "after": "NotReady",
+        "fine": "Completed",
+    }
+    assert states["bad"][1].startswith("exit status 3\n")
+    assert "the reason" in states["bad"][1]
+    assert states["killed"][1].startswith("ended by SIGKILL: most likely out of memory")
 
     # What was repaired runs; nothing else does; DVC itself agrees that nothing is left.
     stages = STAGES | {"bad": STAGES["bad"] | {"cmd": "echo 1 > bad.txt"}}
@@ -115,17 +133,41 @@ def test_stop_ends_the_stage_and_leaves_no_lock(project):
     assert read_graph(project)["slow"].changed
 
 
-def test_params_are_composed_as_dvc_does(project):
+@pytest.fixture
+def composed(project):
+    """A project with the parameters and the graph of this one, at its smallest size."""
     (project / ".dvc" / "config").write_text((ROOT / ".dvc" / "config").read_text())
+    (project / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
     (project / "conf").symlink_to(ROOT / "conf")
     compose_params(project, ["scale=smoke", "kmeans.k=33"])
-    params = yaml.safe_load((project / "params.yaml").read_text())
+    return project
+
+
+def test_params_are_composed_as_dvc_does(composed):
+    params = yaml.safe_load((composed / "params.yaml").read_text())
     assert params["scale"] == "smoke"
     assert params["kmeans"]["k"] == 33
     with pytest.raises(UserError, match="nonsense") as error:
-        compose_params(project, ["nonsense.k=1"])
+        compose_params(composed, ["nonsense.k=1"])
     assert "\n" not in str(error.value)
-    assert yaml.safe_load((project / "params.yaml").read_text()) == params
+    assert yaml.safe_load((composed / "params.yaml").read_text()) == params
+
+
+def test_a_dry_run_plans_one_table_and_leaves_all_as_it_was(composed, capsys):
+    before = (composed / "params.yaml").read_bytes()
+    assert main(["--dry-run", "-S", "kmeans.k=44", "--target", "tables@polyak1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    named = {line.split()[0]: line for line in lines[:-1]}
+    assert " run " in named["kmeans"]
+    assert {"corpus@demo", "train_resynthesis", "evaluate@resynthesis"} < set(named)
+    assert [name for name in named if name.startswith(("tables", "report"))] == ["tables@polyak1"]
+    assert lines[-1] == f"{len(named)} of {len(named)} stages to run"
+    assert (composed / "params.yaml").read_bytes() == before
+    assert not (composed / "dvc.lock").exists()
+    assert main(["--dry-run", "-S", "nonsense.k=1"]) == 2
+    assert (composed / "params.yaml").read_bytes() == before
+    assert main(["--dry-run", "--target", "nonsense"]) == 2
+    assert capsys.readouterr().err.count("error: ") == 2
 
 
 @pytest.mark.parametrize(
@@ -139,12 +181,57 @@ def test_params_are_composed_as_dvc_does(project):
         (255, ("ERROR: failed to reproduce 'a': failed to run: x, exited with 137",), "crashed", "SIGKILL"),
         (-11, (), "crashed", "native library"),
         (255, ("ERROR: lock",), "failed", "ERROR: lock"),
+        (255, ("error: a.parquet: gone", "ERROR: failed to run: x, exited with 75"), "crashed", "a.parquet: gone"),
+        (255, ("error: the disk is full", "ERROR: failed to run: x, exited with 71"), "crashed", "the disk is full"),
+        (255, ("ERROR: unexpected error - [Errno 28] No space left on device",), "crashed", "while DVC kept"),
+        (255, ("ERROR: unexpected error - database is locked",), "crashed", "DVC's own database"),
     ],
 )
 def test_endings_in_words(status, tail, outcome, words):
     result = judge(Ending(status, tail), threading.Event())
     assert result.outcome == outcome
     assert words in result.message
+
+
+@pytest.mark.parametrize(
+    ("status", "tail", "expected"),
+    [
+        (255, ("ERROR: failed to run: x, exited with -9",), True),
+        (255, ("ERROR: failed to run: x, exited with 75",), True),
+        (255, ("ERROR: unexpected error - database is locked",), True),
+        (255, ("ERROR: failed to run: x, exited with 71",), False),
+        (255, ("ERROR: failed to run: x, exited with -15",), False),
+        (255, ("ERROR: failed to run: x, exited with -11",), False),
+        (255, ("ERROR: failed to run: x, exited with 1",), False),
+        (255, ("ERROR: unexpected error - [Errno 28] No space left on device",), False),
+        (0, ("a line that says: database is locked",), False),
+    ],
+)
+def test_only_what_may_pass_is_tried_again(status, tail, expected):
+    assert Ending(status, tail).may_pass is expected
+
+
+def test_a_stage_killed_once_is_tried_again_with_half_the_workers(project, monkeypatch):
+    monkeypatch.setattr("flows.reproduction.available_cores", lambda: 4)
+    command = "echo $RESPEAK_WORKERS >> workers; test -f killed || { touch killed; kill -9 $$; }; echo 1 > once.txt"
+    stages = {"once": {"cmd": command, "outs": ["once.txt"]}}
+    (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    work = Reproduction(project, read_graph(project))
+    work.workers = 4
+    first = work.run("once", print)
+    assert (first.outcome, first.again) == ("crashed", True)
+    assert "once" not in work.results
+    assert work.run("once", print).outcome == "ran"
+    assert (project / "workers").read_text().split() == ["4", "2"]
+    assert locked_stages(project) == {"once"}
+
+
+def test_what_a_killed_dvc_leaves_running_is_ended_too(tmp_path):
+    marker = tmp_path / "late"
+    start = time.monotonic()
+    ending = Children().run(["sh", "-c", f"(sleep 30; touch {marker}) & kill -9 $$"], os.environ, print)
+    assert ending.status == -9
+    assert time.monotonic() - start < 10
 
 
 def test_lines_come_as_they_are_printed_and_bars_are_thinned():

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from respeak.cli import pair_files
+from respeak import System
+from respeak.cli_render import pair_files
 from speech.errors import UserError
-from tests.respeak.tiny import Respeak
+from tests.respeak.tiny import MODEL, SPEAKERS, UNITS, Respeak, make_bundle
 
 
 @pytest.fixture()
@@ -82,6 +83,79 @@ def test_info(respeak: Respeak, bundle_dir: Path) -> None:
     for fact in ("12 at 50 per second", "theo (125 ± 20 Hz)", "dio, 60 to 400 Hz", "mfcc", "made_by: a test"):
         assert fact in out
     assert respeak("info", bundle_dir / "none")[0] == 2
+
+
+def heard(path: Path) -> np.ndarray:
+    return soundfile.read(path)[0]
+
+
+def test_pitch_melody_and_foreign_units_are_heard(
+    respeak: Respeak, bundle_dir: Path, recordings: Path, tmp_path: Path, system: System
+) -> None:
+    options = ("--system", bundle_dir, "--target", "theo", "--device", "cpu")
+    units = tmp_path / "units.txt"
+    lines = []
+    for path in (recordings / "three.wav", recordings / "sub/seven.flac"):
+        encoded = system.encode(*soundfile.read(path, dtype="float32"))
+        # Of the padded recording, or of its speech alone.
+        count = len(encoded.units) if path.stem == "three" else -(-encoded.num_speech // 320)
+        lines.append(f"{path.stem}|{' '.join(map(str, encoded.units[:count]))}\n")
+    units.write_text("".join(lines))
+    changes = {
+        "plain": (),
+        "units": ("--units-from", units),
+        "higher": ("--pitch", "+7"),
+        "flat": ("--pitch-range", "0"),
+        "melody": ("--melody-from", tmp_path / "glide.wav"),
+    }
+    phase = 2 * np.pi * np.cumsum(np.geomspace(80, 300, 16000)) / 16000
+    soundfile.write(tmp_path / "glide.wav", 0.2 * sum(np.sin(k * phase) / k for k in range(1, 9)), 16000)
+    for name, change in changes.items():
+        assert respeak("convert", recordings, tmp_path / name, *options, *change)[0] == 0
+    plain = heard(tmp_path / "plain/three.wav")
+    np.testing.assert_array_equal(heard(tmp_path / "units/three.wav"), plain)
+    for name in ("higher", "flat", "melody"):
+        other = heard(tmp_path / f"{name}/three.wav")
+        assert len(other) == len(plain) and np.abs(other - plain).max() > 0.02, name
+    units.write_text(lines[0])
+    status, out, err = respeak("convert", recordings, tmp_path / "few", *options, "--units-from", units)
+    assert status == 1 and "1 of 2 recordings" in out and "sub/seven.flac: " in err and "no units of it" in err
+
+
+def test_the_voice_of_a_recording(respeak: Respeak, recordings: Path, tmp_path: Path, bundle_dir: Path) -> None:
+    vectors = {name: np.eye(256, dtype=np.float32)[row] for row, name in enumerate(SPEAKERS)}
+    by_vector = make_bundle(tmp_path / "by_vector", model={**MODEL, "speaker_dim": 256}, vectors=vectors)
+    command = ("convert", recordings / "three.wav", tmp_path / "out.wav", "--target", recordings / "sub/seven.flac")
+    assert respeak(*command, "--system", by_vector)[0] == 0
+    assert len(heard(tmp_path / "out.wav")) > 3000
+    assert "any recording's, by d-vector" in respeak("info", by_vector)[1]
+    status, _, err = respeak(*command, "--system", bundle_dir)
+    assert status == 2 and "has a table of its own speakers (jackson, nicolas, theo): name one" in err
+
+
+def test_units_alone_are_spoken_by_several(respeak: Respeak, tmp_path: Path) -> None:
+    voicing = np.linspace(0, 1, UNITS).astype(np.float32)
+    knows = make_bundle(tmp_path / "knows", voicing=voicing)
+    units = tmp_path / "units.tsv.txt"
+    units.write_text("a|" + "5 5 9 10 11 11 11 2 " * 8 + "\nb|" + "1 2 3 10 10 10 10 9 9 9\n")
+    options = ("--units", units, "--device", "cpu")
+    status, out, _ = respeak(
+        "generate", tmp_path / "out", *options, "--target", "theo", "--target", "nicolas", "--system", knows
+    )
+    assert status == 0
+    assert "2 utterances in 2 voice(s) written" in out and "real-time factor" in out
+    made = {path.relative_to(tmp_path / "out").as_posix(): heard(path) for path in (tmp_path / "out").rglob("*.wav")}
+    assert {name: len(wave) for name, wave in made.items()} == {
+        f"{voice}/{name}.wav": count * 320 for voice in ("theo", "nicolas") for name, count in (("a", 64), ("b", 10))
+    }
+    assert np.abs(made["theo/a.wav"] - made["nicolas/a.wav"]).max() > 0.05
+    single = ("generate", tmp_path / "one", *options, "--target", "theo", "--system")
+    assert respeak(*single, knows)[0] == 0
+    np.testing.assert_array_equal(heard(tmp_path / "one/a.wav"), made["theo/a.wav"])
+    status, _, err = respeak(*single, make_bundle(tmp_path / "silent"))
+    assert status == 2 and "does not say which units are voiced" in err
+    units.write_text("a|1 2 12\n")
+    assert "each from 0 to 11" in respeak(*single, knows)[2]
 
 
 @pytest.mark.parametrize("command", ["resynthesize", "convert", "info"])

@@ -112,3 +112,17 @@ def test_a_system_without_f0_has_no_melody_to_change(tmp_path: Path, theo: Recor
     system = System.load(make_bundle(tmp_path / "plain", model={**MODEL, "f0_quantizer": None}), "cpu")
     with pytest.raises(UserError, match="trained without F0"):
         system.convert(*theo, target="theo", intonation=Intonation(2))
+
+
+def test_units_without_repetitions_last_as_long_as_the_system_thinks(system: System, tmp_path: Path) -> None:
+    voicing = np.linspace(0, 1, 12).astype(np.float32)
+    knows = System.load(make_bundle(tmp_path / "knows", model={**MODEL, "durations": True}, voicing=voicing), "cpu")
+    once, often = np.array([3, 9, 11]), np.array([3, 3, 3, 9, 11, 11])
+    lasting = knows.vocoding.repeat(once)
+    np.testing.assert_array_equal(lasting[np.flatnonzero(np.diff(lasting, prepend=-1))], once)
+    said = knows.say(once, "theo", deduplicated=True)
+    assert len(said) == 320 * len(lasting)
+    np.testing.assert_array_equal(said, knows.say(often, "theo", deduplicated=True))
+    np.testing.assert_array_equal(said, knows.say(lasting, "theo"))
+    with pytest.raises(UserError, match="durations=true"):
+        system.say(once, "theo", deduplicated=True)

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from respeak.results.columns import MEASURED
+from respeak.results.paired import RATES
 from stages.papers import polyak2021, van_niekerk2022
-from stages.papers.metrics import MEASURED
 from stages.papers.registry import ANCHORS, FILES, REGISTRY
 from stages.papers.table import PaperTable
-from stages.runtime.paired import RATES
 from stages.runtime.params import TABLE_SLOTS, Params, load_params
 
 TABLES = {"polyak1", "polyak2", "codec", "softvc1", "softvc2", "streamvc", "asgan", "pitdyn"}

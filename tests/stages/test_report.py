@@ -5,26 +5,26 @@ import io
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from respeak.page import pictures
+from respeak.page.charts import line_chart
+from respeak.page.clips import Sentence, choose, groups
+from respeak.results.table import Cell, Column, Row, to_json
+from respeak.results.table import Table as RenderedTable
 from speech.audio import encode_audio
 from speech.errors import UserError
 from speech.files import write_json
 from speech.metrics.summary import UTTERANCES
 from speech.shards import SYNTHESIS, read_rows, shard_name, write_shard
 from stages import report, tables
-from stages.page import pictures
-from stages.page.charts import line_chart
-from stages.page.clips import Sentence, choose, read_sentences
-from stages.page.runs import read_runs
-from stages.page.sections import duration
 from stages.runtime.params import Params, Table, load_params
-from stages.runtime.rendering import Cell, Column, Row, to_json
-from stages.runtime.rendering import Table as RenderedTable
+from stages.runtime.runs import duration, read_runs
+from stages.runtime.sentences import read_sentences
 from tests.stages.browser import Browser, open_page
 from tests.stages.tiny_corpus import make_corpus
 
@@ -52,6 +52,7 @@ def made(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
         _write_results(root / "evaluate" / experiment, spoken, WRONG[experiment])
     for name in params.tables:
         write_json(root / f"tables/{name}/table.json", to_json(tables.make_table(params, name, root / "evaluate")))
+    _write_quality(root / "unit_quality", (("mfcc/none/K=50", 0.25), ("mfcc/none/K=100", 0.4321)))
     for folder in ("systems/resynthesis", "train_f0_vq"):
         (root / folder).mkdir(parents=True)
         (root / folder / "history.csv").write_text(
@@ -81,6 +82,13 @@ def _write_results(folder: Path, spoken: list[dict], wrong: int) -> None:
     write_json(folder / "metrics.json", {"utterances": len(rows), "wer": 100 * wrong / 3})
 
 
+def _write_quality(folder: Path, pnmi: Sequence[tuple[str, float | None]]) -> None:
+    rows = [Row(name, name, "measured", {"pnmi": Cell(value), "unit_distance": Cell(0.5)}) for name, value in pnmi]
+    columns = (Column("pnmi", "PNMI", 3), Column("unit_distance", "unit distance", 3))
+    write_json(folder / "table.json", to_json(RenderedTable("Units and phones", "Held out.", columns, rows)))
+    (folder / "phones.png").write_bytes(pictures.encode_png(np.zeros((4, 4), np.uint8)))
+
+
 @pytest.fixture(scope="module")
 def page(params: Params, made: Path) -> str:
     return report.make_page(params, made, made)
@@ -106,17 +114,35 @@ def test_verdicts_of_the_tables_stand_at_the_players(page: str) -> None:
     assert not any("not intelligible" in card for card in cards if not re.search("shuffled|untrained", card))
 
 
+def sentences(params: Params, made: Path, max_mb: float) -> list[Sentence]:
+    limited = dataclasses.replace(params, report=dataclasses.replace(params.report, max_audio_mb=max_mb))
+    return read_sentences(limited, made, {name: name for name in EXPERIMENTS}, {})
+
+
 def test_audio_stays_within_its_limit(params: Params, made: Path) -> None:
-    corpus = made / "data" / params.roles.source
-    folders = (made / "synthesize", made / "evaluate", corpus)
-    unlimited = read_sentences(EXPERIMENTS, *folders, 3, 10**9)
+    unlimited = sentences(params, made, 1000.0)
     assert [len(s.clips) for s in unlimited] == [4, 4, 4]
     limit = sum(s.size for s in unlimited) - 1
-    kept = read_sentences(EXPERIMENTS, *folders, 3, limit)
+    kept = sentences(params, made, limit / 1e6)
     assert sum(s.size for s in kept) <= limit
     assert len(kept) >= 2
     tight = dataclasses.replace(params, report=dataclasses.replace(params.report, max_audio_mb=1e-5))
-    assert "No sentence was spoken by every system within 1e-05 MB" in report.make_page(tight, made, made)
+    assert "No sentence takes less than 1e-05 MB" in report.make_page(tight, made, made)
+
+
+def test_systems_that_spoke_other_sentences_are_heard_too(params: Params, made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "synthesize/untrained" / shard_name(0)
+    rows = [row | {"source_id": f"other-{row['source_id']}"} for row in read_rows(path.parent)]
+    write_shard(path, rows, SYNTHESIS, {})
+    found = [[clip.system for clip in s.clips] for s in sentences(params, tmp_path, 1000.0)]
+    assert found == 3 * [["ground_truth", "resynthesis", "shuffled"]] + 3 * [["untrained"]]
+
+
+def test_systems_are_grouped_by_what_they_have_in_common() -> None:
+    spoken = {"a": {"1", "2", "3"}, "b": {"2", "3"}, "c": {"9"}, "d": {"1", "3"}, "e": set[str](), "f": {"9", "8"}}
+    assert list(groups(spoken)) == [(["a", "b", "d"], ["3"]), (["c", "f"], ["9"])]
+    assert list(groups({})) == []
 
 
 def test_sentences_are_about_four_seconds_and_of_different_speakers() -> None:
@@ -186,17 +212,28 @@ def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_unit_quality_is_shown_where_it_was_measured(params: Params, made: Path, tmp_path: Path, page: str) -> None:
-    assert "PNMI" not in page
+def test_unit_quality_is_shown(params: Params, made: Path, tmp_path: Path, page: str) -> None:
+    units = page[page.index('<section id="units">') :]
+    assert re.search(r'<th rowspan="1" [^>]*>PNMI</th>', units)
+    assert ">0.432<" in units
+    assert units.count("<img ") == 1
+    chart = re.search(r'<svg class="chart"[^>]*aria-label="PNMI">.*?</svg>', units)
+    assert chart is not None
+    # Sizes of the codebook from left to right.
+    (x50, y50), (x100, y100) = (
+        tuple(map(float, p.split(","))) for p in re.findall(r'points="(.*?)"', chart[0])[0].split()
+    )
+    assert x50 < x100
+    assert y50 > y100
+
+
+def test_without_phone_timings_there_is_no_picture_of_them(params: Params, made: Path, tmp_path: Path) -> None:
     shutil.copytree(made, tmp_path, dirs_exist_ok=True)
-    rows = [Row("in_use", "in use", "measured", {"pnmi": Cell(0.4321)})]
-    quality = RenderedTable("Units and phones", "Held out.", (Column("pnmi", "PNMI", 3),), rows)
-    write_json(tmp_path / "unit_quality/table.json", to_json(quality))
-    (tmp_path / "unit_quality/phones.png").write_bytes(pictures.encode_png(np.zeros((4, 4), np.uint8)))
-    shown = report.make_page(params, tmp_path, tmp_path)
-    assert re.search(r'<th rowspan="1" [^>]*>PNMI</th>', shown)
-    assert ">0.432<" in shown
-    assert "<figcaption>phones</figcaption>" in shown
+    _write_quality(tmp_path / "unit_quality", [("mfcc/none/K=50", None)])
+    page = report.make_page(params, tmp_path, tmp_path)
+    units = page[page.index('<section id="units">') :]
+    assert "<img " not in units
+    assert 'aria-label="unit distance"' in units
 
 
 def test_a_damaged_table_is_named(params: Params, made: Path, tmp_path: Path) -> None:
@@ -215,8 +252,7 @@ def browser(page: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bro
 
 
 def test_a_browser_reads_every_clip_in_full(browser: Browser, params: Params, made: Path) -> None:
-    folders = (made / "synthesize", made / "evaluate", made / "data" / params.roles.source)
-    expected = [len(clip.wave) / 16000 for s in read_sentences(EXPERIMENTS, *folders, 3, 10**9) for clip in s.clips]
+    expected = [len(clip.wave) / 16000 for s in sentences(params, made, 1000.0) for clip in s.clips]
     browser.wait("[...document.querySelectorAll('audio')].every(a => a.readyState > 0 || a.error)")
     assert browser.evaluate("[...document.querySelectorAll('audio')].map(a => a.duration)") == pytest.approx(expected)
 

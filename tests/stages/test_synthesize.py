@@ -27,7 +27,7 @@ from stages.runtime.params import F0, Corpus, Experiment, Params, Roles, load_pa
 from stages.runtime.stage import Stage
 from stages.synthesize import Utterance, choose_melodies, choose_targets, choose_utterances
 from stages.units import quantise_shard
-from tests.respeak.tiny import MODEL, SPEAKERS, f0_stats, make_bundle
+from tests.respeak.tiny import MODEL, SPEAKERS, UNITS, f0_stats, make_bundle
 
 DIGITS = ("two", "seven")
 RECORDINGS = "data/free-spoken-digit-dataset/recordings"
@@ -78,6 +78,8 @@ def workplace(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     vectors = {name: np.eye(256, dtype=np.float32)[row] for row, name in enumerate(SPEAKERS)}
     model = {**MODEL, "speaker_dim": 256}
     make_bundle(root / "systems/by_vector", normalise="utterance", model=model, vectors=vectors)
+    voicing = np.ones(UNITS, np.float32)
+    make_bundle(root / "systems/lasting", normalise="utterance", model={**MODEL, "durations": True}, voicing=voicing)
     (root / "data/one/f0_stats.json").write_text(json.dumps({"theo": stats["theo"], "nobody": stats["theo"]}))
     return root
 
@@ -216,6 +218,17 @@ def test_melodies_are_changed_and_exchanged(run: Any) -> None:
     assert choose_melodies(utterances[:2]) == {"1": "2", "2": "1"}
     with pytest.raises(UserError, match="shard b has one test utterance only"):
         choose_melodies(utterances)
+
+
+def test_deduplicated_units_last_as_long_as_the_system_thinks(run: Any, workplace: Path) -> None:
+    rows, _ = run("resynthesis", path="systems/lasting", units="deduplicated")
+    system = System.load(workplace / "systems/lasting", "cpu")
+    units = {row["id"]: row["units"] for row in read_rows(workplace / "data/digits/units")}
+    expected = sources(workplace)
+    for name, row in rows.items():
+        spoken = units[name][: -(-expected[name]["num_speech"] // 320)].astype(np.int64)
+        once = spoken[np.flatnonzero(np.diff(spoken, prepend=-1))]
+        assert row["num_samples"] == 320 * len(system.vocoding.repeat(once))
 
 
 def test_conversion_to_a_voice_that_was_not_in_training(run: Any, workplace: Path) -> None:

@@ -39,6 +39,12 @@ def resynthesis() -> ResynthesisTraining:
     return ResynthesisTraining(generator, discriminators, LossWeights(stft=1.0), 3, Schedule(decay_steps=2), 1)
 
 
+def with_durations() -> ResynthesisTraining:
+    torch.manual_seed(0)
+    generator = UnitGenerator(5, 2, 8, F0_VQ, 32, resblock_kernels=[3], resblock_dilations=[[1]], durations=True)
+    return ResynthesisTraining(generator, Discriminators(0.0625, [2], 1), LossWeights(), 9, Schedule(), 1)
+
+
 def f0_vq() -> F0VQTraining:
     torch.manual_seed(0)
     return F0VQTraining(F0VQVAE(**F0_VQ), 0.02, Schedule(), 1)
@@ -77,7 +83,7 @@ def train(module: TrainingModule, scratch: Path, loop: Loop = LOOP, interrupt_at
     return fit(module, steps, checks, loop, RUNTIME, recorder, scratch, resumed), recorder
 
 
-@pytest.mark.parametrize("make", [resynthesis, f0_vq])
+@pytest.mark.parametrize("make", [resynthesis, with_durations, f0_vq])
 def test_killed_and_resumed_equals_unbroken(make: Any, tmp_path: Path) -> None:
     whole, broken = make(), make()
     history, _ = train(whole, tmp_path / "whole")
@@ -112,6 +118,16 @@ def test_series_have_true_steps(tmp_path: Path) -> None:
     assert adversarial == [4, 6]
     rates = {step: row["train/learning_rate"] for step, row in recorder.rows if "train/learning_rate" in row}
     assert rates[6] == pytest.approx(2e-4 * 0.999**2)
+
+
+def test_durations_are_trained_and_judged(tmp_path: Path) -> None:
+    module = with_durations()
+    before = module.generator.durations.proj.weight.clone()
+    _, recorder = train(module, tmp_path)
+    assert not torch.equal(module.generator.durations.proj.weight, before)
+    rows = [row for _, row in recorder.rows]
+    assert any("train/loss_duration" in row for row in rows)
+    assert all(0 <= row["valid/l1_duration"] < 9 for row in rows if "valid/loss_mel" in row)
 
 
 def test_training_learns(tmp_path: Path) -> None:

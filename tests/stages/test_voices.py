@@ -8,8 +8,9 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from speech.files import write_json
-from speech.shards import shard_name, speakers_schema, write_shard
-from stages.runtime.voices import read_voices
+from speech.shards import read_rows, shard_name, speakers_schema, write_shard
+from stages.runtime.voices import read_voices, unit_voicing
+from tests.stages.tiny_corpus import make_corpus as make_tiny
 
 
 def make_corpus(root: Path, names: list[str], mean: float, with_frames: bool = True) -> Path:
@@ -39,3 +40,18 @@ def test_vectors_are_means_of_unit_length(tmp_path: Path) -> None:
     voices = read_voices([make_corpus(tmp_path / "a", ["ann"], 1.0, with_frames=False)], ["ann"])
     np.testing.assert_allclose(voices.vectors["ann"], np.array([1, 1, 0, 0]) / np.sqrt(2), rtol=1e-6)
     assert voices.frames == {}
+
+
+def test_units_are_voiced_as_often_as_in_training(tmp_path: Path) -> None:
+    tiny = tmp_path / "tiny"
+    make_tiny(tiny, 8)
+    shares = unit_voicing([tiny], 12)
+    frames, voiced = np.zeros(12), np.zeros(12)
+    rows = [read_rows(tiny / stream) for stream in ("audio", "units", "f0")]
+    for audio, units, f0 in zip(*rows, strict=True):
+        if audio["split"] == "train":
+            for unit, track in zip(units["units"], f0["f0"].reshape(-1, 4), strict=True):
+                frames[unit] += 4
+                voiced[unit] += (track > 0).sum()
+    np.testing.assert_allclose(shares, voiced / np.maximum(frames, 1), rtol=1e-6)
+    assert 0 < shares[0] < 1 and not shares[10:].any()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stages.runtime.rendering import Column
+from respeak.results.table import Column
 
 # In the order in which a table shows what its paper's columns do not have.
 MEASURED = (

@@ -1,4 +1,4 @@
-"""The page's sections as HTML: tables, players, curves, run times."""
+"""Sections of the page as HTML: tables and players."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from speech.pitch import F0_HOP, extract_f0
-from stages.page.charts import f0_chart, unit_timeline
-from stages.page.clips import Clip, Sentence
-from stages.page.pictures import data_url, encode_png, spectrogram
-from stages.page.runs import StageRun
-from stages.runtime.params import F0
-from stages.runtime.rendering import MISSING, NOT_INTELLIGIBLE, Cell, format_cell
+from respeak.page.charts import f0_chart, unit_timeline
+from respeak.page.clips import Clip, Sentence
+from respeak.page.pictures import SAMPLE_RATE, data_url, encode_png, spectrogram
+from respeak.results.table import MISSING, NOT_INTELLIGIBLE, Cell, format_cell
 
 Json = Mapping[str, Any]
 QUIET = {"not run", "human, not run", "not verified", "only in a figure", MISSING}
@@ -75,11 +72,9 @@ def _finding(finding: Json) -> str:
     return f'<li class="{kind}">{escape(words)}: <b>{escape(verdict)}</b></li>'
 
 
-def listen_section(
-    sentence: Sentence, labels: Mapping[str, str], verdicts: Mapping[str, str], f0: F0, units: int
-) -> str:
-    """One sentence in every system: players side by side, with spectrogram and F0, and the source's units."""
-    cards = "".join(_card(n, clip, sentence, labels, verdicts, f0) for n, clip in enumerate(sentence.clips, 1))
+def listen_section(sentence: Sentence, units: int) -> str:
+    """One sentence in every system: players side by side, with spectrogram and F0; the source's units, of ``units``."""
+    cards = "".join(_card(n, clip, sentence) for n, clip in enumerate(sentence.clips, 1))
     timeline = ""
     if sentence.units is not None and len(sentence.units):
         timeline = f'<figure class="timeline">{unit_timeline(sentence.units, units)}'
@@ -93,23 +88,20 @@ def listen_section(
     )
 
 
-def _card(
-    number: int, clip: Clip, sentence: Sentence, labels: Mapping[str, str], verdicts: Mapping[str, str], f0: F0
-) -> str:
-    wave, label = clip.wave, labels[clip.experiment]
-    contours = {"system": extract_f0(wave, f0.method, f0.floor_hz, f0.ceil_hz)}
-    if sentence.f0 is not None:
-        contours = {"source": sentence.f0, **contours}
-    frames = len(wave) // F0_HOP
+def _card(number: int, clip: Clip, sentence: Sentence) -> str:
+    wave = clip.wave
+    contours = {"source": sentence.f0, "system": clip.f0}
+    drawn = {name: f0 for name, f0 in contours.items() if f0 is not None}
+    seconds = len(wave) / SAMPLE_RATE
     voice = f" in the voice of {escape(clip.voice)}" if clip.voice != sentence.speaker else ""
-    badge = f" {_badge(verdicts[clip.experiment])}" if clip.experiment in verdicts else ""
+    badge = f" {_badge(clip.verdict)}" if clip.verdict else ""
     picture = data_url("image/png", encode_png(spectrogram(wave)))
-    name = escape(f"{label}{voice}")
     return (
-        f'<article class="card"><h4><kbd>{number}</kbd> {escape(label)}{badge}<small>{voice}</small></h4>'
-        f'<audio controls preload="metadata" aria-label="{name}" src="{data_url(clip.mime, clip.audio)}"></audio>'
-        f'<div class="view"><img src="{picture}" alt="spectrogram, 0 to 8 kHz, {len(wave) / 16000:.2f} s">'
-        f'{f0_chart(frames * 0.005, contours)}<i class="playhead"></i></div>{_heard(clip)}</article>'
+        f'<article class="card"><h4><kbd>{number}</kbd> {escape(clip.system)}{badge}<small>{voice}</small></h4>'
+        f'<audio controls preload="metadata" aria-label="{escape(clip.system)}{voice}" '
+        f'src="{data_url(clip.mime, clip.audio)}"></audio>'
+        f'<div class="view"><img src="{picture}" alt="spectrogram, 0 to 8 kHz, {seconds:.2f} s">'
+        f'{f0_chart(seconds, drawn)}<i class="playhead"></i></div>{_heard(clip)}</article>'
     )
 
 
@@ -122,40 +114,3 @@ def _heard(clip: Clip) -> str:
         return ""
     heard = escape(clip.heard) or "nothing"
     return f'<p class="heard">heard: <q>{heard}</q> <small>{clip.errors}/{clip.words} words wrong</small></p>'
-
-
-def runs_section(runs: Sequence[StageRun]) -> str:
-    """Wall times as bars, with links to MLflow."""
-    if not runs:
-        return "<p>No finished run of a stage is recorded here.</p>"
-    longest = max(run.seconds for run in runs) or 1.0
-    rows = "".join(_run_row(run, longest) for run in runs)
-    total = sum(run.seconds for run in runs)
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="run times"><table class="runs"><thead><tr>'
-        f'<th scope="col">stage</th><th scope="col">wall time</th><th></th><th scope="col">MLflow</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-        f'<p class="caption">The last finished run of each stage; {duration(total)} in all, one after another. Links '
-        f"to this machine work while <code>make mlflow</code> runs.</p>"
-    )
-
-
-def _run_row(run: StageRun, longest: float) -> str:
-    link = f'<a href="{escape(run.url)}">run</a>' if run.url else ""
-    width = 100 * run.seconds / longest
-    return (
-        f'<tr><th scope="row">{escape(run.name)}</th><td>{duration(run.seconds)}</td>'
-        f'<td class="bar"><i style="width:{width:.1f}%"></i></td><td>{link}</td></tr>'
-    )
-
-
-def duration(seconds: float) -> str:
-    """``0.4 s``, ``47 s``, ``16 min 48 s``, ``2 h 05 min``."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

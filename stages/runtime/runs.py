@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 LOCAL = "http://127.0.0.1:5000"  # where `make mlflow` serves
@@ -67,3 +68,40 @@ def _from_journals(directory: Path) -> Iterator[StageRun]:
         first, last = events[0], events[-1]
         if last.get("event") == "close" and last.get("status") == "FINISHED":
             yield StageRun(first["name"], first["time"], (last["time"] - first["time"]) / 1000)
+
+
+def runs_section(runs: Sequence[StageRun]) -> str:
+    """Wall times as bars, with links to MLflow."""
+    if not runs:
+        return "<p>No finished run of a stage is recorded here.</p>"
+    longest = max(run.seconds for run in runs) or 1.0
+    rows = "".join(_run_row(run, longest) for run in runs)
+    total = sum(run.seconds for run in runs)
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="run times"><table class="runs"><thead><tr>'
+        f'<th scope="col">stage</th><th scope="col">wall time</th><th></th><th scope="col">MLflow</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+        f'<p class="caption">The last finished run of each stage; {duration(total)} in all, one after another. Links '
+        f"to this machine work while <code>make mlflow</code> runs.</p>"
+    )
+
+
+def _run_row(run: StageRun, longest: float) -> str:
+    link = f'<a href="{escape(run.url)}">run</a>' if run.url else ""
+    width = 100 * run.seconds / longest
+    return (
+        f'<tr><th scope="row">{escape(run.name)}</th><td>{duration(run.seconds)}</td>'
+        f'<td class="bar"><i style="width:{width:.1f}%"></i></td><td>{link}</td></tr>'
+    )
+
+
+def duration(seconds: float) -> str:
+    """``0.4 s``, ``47 s``, ``16 min 48 s``, ``2 h 05 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -18,7 +18,7 @@ from speech.errors import UserError
 from tests.models.test_softvc import ACOUSTIC, HUBERT
 from tests.speech.files_server import serving
 
-PROJECT = Path(__file__).resolve().parents[1]
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture()
@@ -137,7 +137,6 @@ def test_the_callers_packages_stay_the_callers(hub: Any, monkeypatch: pytest.Mon
         for _ in range(2):
             vocoder = hub.hifigan(pretrained=False)
             assert {name: sys.modules.get(name) for name in theirs} == theirs
-            assert "models.softvc" not in sys.modules
         with torch.inference_mode():
             assert vocoder(torch.zeros(1, 128, 2)).shape == (1, 1, 320)
     finally:

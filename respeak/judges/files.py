@@ -1,0 +1,34 @@
+"""Where the judges' weights lie; an absent file is named together with the address that has it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from pathlib import Path
+
+from respeak.weights import cached
+from speech.downloads import file_sha256
+from speech.errors import UserError
+
+
+def judge_weights(url: str, path: str, key: str) -> Path:
+    """The file of a judge's weights; nothing is fetched.
+
+    Args:
+        url: where it is published.
+        path: where the parameters say it lies; empty: in the cache, under the name of its address.
+        key: the parameter, for messages.
+
+    Raises:
+        UserError: it is not there; names the file and the address.
+    """
+    file = Path(path) if path else cached(url)
+    if not file.is_file():
+        raise UserError(f"{key}: {file}: not found; get {url} and put it there, or name in {key} where you have it")
+    return file
+
+
+@functools.cache
+def files_digest(*files: Path) -> str:
+    """One hash of files' names and contents."""
+    return hashlib.sha256("".join(f"{file.name} {file_sha256(file)}\n" for file in files).encode()).hexdigest()[:16]

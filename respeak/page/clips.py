@@ -1,0 +1,100 @@
+"""What can be heard on the page: sentences, and what every system made of them."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from speech.audio import decode_audio
+
+# Long enough to judge a voice by, short enough to hear ten systems in a row, seconds.
+WANTED_SECONDS = 4.0
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What one system made of a sentence.
+
+    Attributes:
+        system: its label.
+        voice: who it is meant to sound like.
+        audio: FLAC or WAV bytes.
+        heard: what the recogniser took it for, ``errors`` of ``words`` wrong; None where words were not judged.
+        errors: see ``heard``.
+        words: see ``heard``.
+        verdict: what the tables call the system.
+        f0: its F0 in Hz every 5 ms, 0 where unvoiced; None where it is not to be drawn.
+    """
+
+    system: str
+    voice: str
+    audio: bytes
+    heard: str | None = None
+    errors: int | None = None
+    words: int | None = None
+    verdict: str = ""
+    f0: np.ndarray | None = None
+
+    @property
+    def wave(self) -> np.ndarray:
+        """``(T,)`` float32 at 16 kHz."""
+        return decode_audio(self.audio)
+
+    @property
+    def mime(self) -> str:
+        """What a browser calls the format."""
+        return "audio/flac" if self.audio.startswith(b"fLaC") else "audio/wav"
+
+
+@dataclass
+class Sentence:
+    """One test utterance: who said what, its F0 in Hz every 5 ms, its units at 50 Hz, its clips."""
+
+    id: str
+    speaker: str
+    text: str
+    seconds: float
+    clips: list[Clip] = field(default_factory=list)
+    f0: np.ndarray | None = None
+    units: np.ndarray | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of audio."""
+        return sum(len(clip.audio) for clip in self.clips)
+
+
+def groups(spoken: Mapping[str, Collection[str]]) -> Iterator[tuple[list[str], list[str]]]:
+    """Divide systems so that those of a group can be heard side by side: with the sentences that all of it spoke.
+
+    Args:
+        spoken: ids of the sentences of each system.
+
+    Yields:
+        The systems of a group in the order given and their common sentences; the largest group first. A system that
+        spoke nothing is in none, every other in exactly one.
+    """
+    waiting = [name for name, ids in spoken.items() if ids]
+    while waiting:
+        sharing = Counter(id_ for name in waiting for id_ in spoken[name])
+        most = max(sharing.values())
+        sets: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        for id_ in (id_ for id_, count in sharing.items() if count == most):
+            sets[tuple(name for name in waiting if id_ in spoken[name])].append(id_)
+        names = max(sets, key=lambda names: len(sets[names]))
+        yield list(names), sets[names]
+        waiting = [name for name in waiting if name not in names]
+
+
+def choose(sentences: Sequence[Sentence], count: int) -> list[Sentence]:
+    """``count`` of those nearest to four seconds; a speaker or text that was taken comes after the others."""
+    waiting = sorted(sentences, key=lambda s: (abs(s.seconds - WANTED_SECONDS), s.id))[: 4 * count]
+    chosen: list[Sentence] = []
+    while waiting and len(chosen) < count:
+        speakers, texts = [s.speaker for s in chosen], [s.text for s in chosen]
+        best = min(range(len(waiting)), key=lambda i: speakers.count(waiting[i].speaker) + texts.count(waiting[i].text))
+        chosen.append(waiting.pop(best))
+    return chosen

@@ -1,0 +1,128 @@
+"""Others at work in the project: real processes that hold what this one wants."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows import locks
+from flows.graph import read_graph
+from flows.locks import Blocked, StoppedError, alone, lock_holder, naming_lock_holders
+from flows.reproduction import Reproduction, find_dvc_program
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextmanager
+def other(code: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds something: it is there when its first line is."""
+    code = f"import time\nfrom pathlib import Path\n{code}"
+    environment = os.environ | {"PYTHONPATH": os.fspath(ROOT)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+HOLD = """
+from flows.locks import alone
+with alone(Path.cwd(), print):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_reproduction_waits_and_a_killed_one_is_not_waited_for(tmp_path: Path) -> None:
+    said: list[str] = []
+    with other(HOLD, tmp_path) as first:
+        threading.Timer(1.5, first.kill).start()
+        start = time.monotonic()
+        with alone(tmp_path, said.append), alone(tmp_path, said.append):
+            assert time.monotonic() - start > 1
+    assert len(said) == 1
+    assert said[0].startswith("another reproduction is at work here since ")
+    assert f"(process {first.pid})" in said[0]
+    with alone(tmp_path, said.append):
+        assert len(said) == 1
+
+
+def test_who_waits_can_be_stopped(tmp_path: Path) -> None:
+    stopped = threading.Event()
+    stopped.set()
+    with other(HOLD, tmp_path), pytest.raises(StoppedError), alone(tmp_path, lambda line: None, stopped):
+        raise AssertionError("two at once")
+
+
+def test_the_holder_of_dvcs_lock_is_named_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".dvc" / "tmp").mkdir(parents=True)
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.6)
+    said: list[str] = []
+    assert lock_holder(tmp_path) == ""
+    hold = "import zc.lockfile\nlock = zc.lockfile.LockFile('.dvc/tmp/lock')\nprint('held', flush=True)\ntime.sleep(60)"
+    with other(hold, tmp_path) as holder, naming_lock_holders(tmp_path, said.append):
+        time.sleep(3)
+        assert lock_holder(tmp_path).startswith(f"{holder.pid} (")
+    assert len(said) == 1
+    assert f"by process {holder.pid} ({sys.executable}" in said[0]
+    assert lock_holder(tmp_path) == ""
+
+
+def test_a_stage_in_use_by_somebodys_own_dvc_is_waited_for(empty_project: Path) -> None:
+    stages = {"slow": {"cmd": "sleep 4; echo $$ > slow.txt", "outs": ["slow.txt"]}}
+    (empty_project / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    work = Reproduction(empty_project, read_graph(empty_project))
+    command = [find_dvc_program(), "repro", "slow"]
+    own = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    rwlock = empty_project / ".dvc" / "tmp" / "rwlock"
+    while not (rwlock.is_file() and "slow.txt" in rwlock.read_text()):
+        assert own.poll() is None
+        time.sleep(0.05)
+    said: list[str] = []
+    result = work.run("slow", said.append)
+    assert own.wait() == 0
+    assert result.outcome == "unchanged"
+    waiting = [line for line in said if line.startswith("waiting for ")]
+    assert len(waiting) == 1
+    assert f"slow.txt, which is in use by process {own.pid} (" in waiting[0]
+    lock = yaml.safe_load((empty_project / "dvc.lock").read_text())
+    assert set(lock["stages"]) == {"slow"}
+
+
+def test_what_a_dead_process_left_in_dvcs_list_is_no_reason_to_wait(tmp_path: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    (tmp_path / ".dvc" / "tmp").mkdir(parents=True)
+    entry = {"pid": gone.pid, "cmd": "dvc repro"}
+    lines = [
+        "ERROR: failed to reproduce 'a': '/p/out' is busy, it is being blocked by:",
+        f"  (PID {gone.pid}): dvc repro",
+        f"  (PID {os.getpid()}): dvc gc",
+    ]
+    blocked = Blocked.told(lines)
+    assert blocked is not None
+    assert blocked.commands == {gone.pid: "dvc repro", os.getpid(): "dvc gc"}
+    rwlock = tmp_path / ".dvc" / "tmp" / "rwlock"
+    for entries, expected in [
+        ({"write": {"/p/out/part": entry}, "read": {}}, False),
+        ({"write": {}, "read": {"/p": [entry, {"pid": os.getpid(), "cmd": "dvc gc"}]}}, True),
+        ({"write": {}, "read": {"/q": [{"pid": os.getpid(), "cmd": "dvc gc"}]}}, False),
+    ]:
+        rwlock.write_text(json.dumps(entries))
+        assert blocked.lasts(tmp_path) is expected
+    assert Blocked.told(["ERROR: failed to reproduce 'a': failed to run"]) is None
