@@ -27,7 +27,7 @@ from models.hifigan import Discriminators
 from models.resynthesis import UnitGenerator
 from models.resynthesis.f0_vq import F0VQVAE
 from models.resynthesis.training import F0VQTraining, LossWeights, ResynthesisTraining, Schedule, TrainingModule
-from models.softvc import MEL, AcousticModel, vocoder_generator
+from models.softvc import MEL, AcousticModel, Vocoder
 from models.softvc.training import AcousticTraining, SoftUnitTraining, VocoderTraining
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def soft_units_step(spec: TrainSoftUnits, sizes: Mapping[str, Any], k: int) -> S
 
 def mel_vocoder_step(spec: TrainVocoder) -> Step:
     """A step of ``train_vocoder`` or ``finetune_vocoder``, with discriminators."""
-    generator: Any = vocoder_generator(**asdict(spec.generator))
+    generator: Any = Vocoder(**asdict(spec.generator))
     weights = LossWeights(**asdict(spec.loss))
     discriminators = Discriminators(**asdict(spec.discriminator))
     return measure(VocoderTraining(generator, discriminators, weights, 0, Schedule(), 0), spec.loop)
