@@ -11,10 +11,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
-from prefect import flow, get_run_logger, task
+from prefect import Task, flow, get_run_logger, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import PrefectFuture
 from prefect.states import Cancelled, Completed, Crashed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -23,6 +23,7 @@ from flows.children import Children
 from flows.graph import compose_params, read_graph
 from flows.locks import StoppedError, alone, naming_lock_holders
 from flows.reproduction import DONE, Outcome, Record, Reproduction, Result
+from flows.room import check
 
 # A task waits for its upstream tasks in a thread of its own, so there must be one for every stage; cores are
 # counted in flows.cores.
@@ -62,6 +63,7 @@ def reproduce(
         if overrides:
             compose_params(folder, overrides)
         work = Reproduction(folder, read_graph(folder, targets or ()), children, retries)
+        check(folder, work.graph)
         # An MLflow run is for what was run: a night in which nothing changed leaves none.
         record = stack.enter_context(Record(work)) if any(node.changed for node in work.graph.values()) else None
         for future in submit_all(work).values():
@@ -76,7 +78,13 @@ def reproduce(
 def submit_all(work: Reproduction) -> dict[str, PrefectFuture[Any]]:
     """Submit every stage, upstream first; each starts as soon as its own upstream stages are done."""
 
-    @task(cache_policy=NO_CACHE, persist_result=False, retries=work.retries, retry_delay_seconds=RETRY_SECONDS)
+    @task(
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        retries=work.retries,
+        retry_delay_seconds=RETRY_SECONDS,
+        retry_condition_fn=is_worth_another,
+    )
     def stage(name: str) -> State[Any]:
         logger = get_run_logger()
         result = work.run(name, logger.info)
@@ -91,6 +99,11 @@ def submit_all(work: Reproduction) -> dict[str, PrefectFuture[Any]]:
         named = stage.with_options(name=name, task_run_name=name)
         futures[name] = named.submit(name, wait_for=[futures[other] for other in node.upstream], return_state=False)
     return futures
+
+
+def is_worth_another(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+    """Whether a task is tried again: Prefect would do so with every failed one."""
+    return isinstance(state.data, TryAgainError)
 
 
 def is_ours(record: logging.LogRecord) -> bool:

@@ -15,24 +15,16 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from flows.graph import Graph, compose_params, read_graph
 from flows.locks import alone, naming_lock_holders
+from flows.room import check
+from flows.server import crash_dead_runs, prepare_prefect
 from speech.errors import UserError
 from speech.files import write_text
-
-# Prefect's server costs seconds to start; nothing of these is of use to one that lives for a single flow.
-IDLE_SERVICES = (
-    "SCHEDULER",
-    "LATE_RUNS",
-    "FOREMAN",
-    "PAUSE_EXPIRATIONS",
-    "REPOSSESSOR",
-    "TRIGGERS",
-    "CLEANUP_RECONCILER",
-)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -74,7 +66,9 @@ def _main(options: argparse.Namespace) -> int:
             print(f"Nothing to do: all {len(graph)} stages are up to date.")
             print(closing(root))
             return 0
-        prepare_prefect(root)
+        check(root, graph)
+        if prepare_prefect(root):
+            crash_dead_runs("reproduce")
         from flows.flow import reproduce
 
         # Composed above; the flow composes by itself where a deployment calls it.
@@ -90,14 +84,22 @@ def _say(text: str) -> None:
 
 def plan(root: Path, overrides: Sequence[str], targets: Sequence[str]) -> str:
     """What would run with ``overrides``, a stage a line; ``params.yaml`` is afterwards as it was."""
+    with compose_for_a_look(root, overrides, targets) as graph:
+        return describe(graph)
+
+
+@contextmanager
+def compose_for_a_look(root: Path, overrides: Sequence[str], targets: Sequence[str]) -> Iterator[Graph]:
+    """The graph with ``overrides``; ``params.yaml`` is composed with them meanwhile, and afterwards as it was."""
     if not overrides:
-        return describe(read_graph(root, targets))
+        yield read_graph(root, targets)
+        return
     params = root / "params.yaml"
     with alone(root, _say):
         before = params.read_text() if params.is_file() else None
         try:
             compose_params(root, overrides)
-            return describe(read_graph(root, targets))
+            yield read_graph(root, targets)
         finally:
             if before is None:
                 params.unlink(missing_ok=True)
@@ -139,24 +141,6 @@ def settled(root: Path) -> list[Path]:
     """``table.json`` of the tables whose claims are not all about what was not run."""
     found = sorted(root.glob("tables/*/table.json"))
     return [path for path in found if any(f["value"] is not None for f in json.loads(path.read_text())["findings"])]
-
-
-def prepare_prefect(root: Path) -> None:
-    """Where the user has no Prefect server, a temporary one, quiet, that keeps its records in ``.prefect/``."""
-    state = root / ".prefect"
-    state.mkdir(exist_ok=True)
-    settings = {
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{state / 'prefect.db'}",
-        # Its default of 20 s does not last for the first start, which makes the database.
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        "PREFECT_LOGGING_FORMATTERS_STANDARD_TASK_RUN_FMT": "%(asctime)s %(task_run_name)-28s %(message)s",
-        "PREFECT_LOGGING_FORMATTERS_STANDARD_FLOW_RUN_FMT": "%(asctime)s %(flow_name)-28s %(message)s",
-        **{f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in IDLE_SERVICES},
-    }
-    for name, value in settings.items():
-        os.environ.setdefault(name, value)
 
 
 if __name__ == "__main__":

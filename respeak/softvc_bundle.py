@@ -73,9 +73,9 @@ def build_acoustic(sizes: Mapping[str, Any], weights: Path | None, seed: int = 0
 
 def build_vocoder(sizes: Mapping[str, Any], weights: Path | None, seed: int = 0) -> Generator:
     """A vocoder with weights from a file, or drawn from ``seed``."""
-    from models.softvc import vocoder_generator
+    from models.softvc import Vocoder
 
-    return _build(lambda: vocoder_generator(**sizes), weights, seed)
+    return _build(lambda: Vocoder(**sizes), weights, seed)
 
 
 def _build(make: Any, weights: Path | None, seed: int) -> Any:

@@ -21,7 +21,7 @@ from speech.errors import UserError
 from speech.files import write_json
 from speech.judges.asr import missing_words
 from speech.judges.cache import Answers
-from speech.metrics.summary import TRIALS, UTTERANCES, Metrics, f0_metrics, speaker_metrics, word_metrics
+from speech.metrics.summary import TRIALS, UTTERANCES, Metrics, speaker_metrics, utterance_metrics
 from speech.shards import read_rows, read_shard, write_shard
 from stages.runtime.judging import ANSWERS, Part, corpus_texts, judge_part, utterance_parts
 from stages.runtime.params import Params
@@ -70,12 +70,9 @@ def measure(params: Params, rows: list[Row], trials: Trials) -> Metrics:
     """The metrics of an experiment, from what was counted for its utterances and its speaker trials."""
     settings, seed = params.evaluate, params.seed
     return {
-        "utterances": float(len(rows)),
-        "utterances_without_text": float(sum(row["words"] is None for row in rows)),
+        **utterance_metrics(rows, settings.bootstrap, seed),
         "speaker_groups": float(len(trials.intended)),
         "speaker_groups_too_short": float(np.sum(trials.seconds < settings.speaker_seconds)),
-        **word_metrics(rows, settings.bootstrap, seed),
-        **f0_metrics(rows, settings.bootstrap, seed),
         **speaker_metrics(trials.scores, trials.intended, settings.bootstrap, seed),
     }
 

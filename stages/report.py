@@ -1,17 +1,18 @@
 """One page that shows everything: ``reports/index.html``, which needs no other file and no network.
 
 In: the tables, what was spoken and judged, the source corpus's F0 and units, the systems' and the F0 quantiser's loss
-histories, and ``unit_quality/`` where there is one. Out: tables; some sentences to be heard in every system, with
-spectrograms, F0 and units; loss curves; use of the units; wall times of the stages with links to MLflow. Audio is
-embedded as it was made (FLAC or WAV), up to ``report.max_audio_mb``. Wall times and links are read where runs are
-recorded, which is no input that DVC knows.
+histories, ``unit_quality/``. Out: tables; some sentences to be heard in every system, with spectrograms, F0 and units;
+loss curves; use and quality of the units; wall times of the stages with links to MLflow. Audio is embedded as it was
+made (FLAC or WAV), up to ``report.max_audio_mb``. Wall times and links are read where runs are recorded, which is no
+input that DVC knows.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ def make_page(params: Params, project: Path, recorded: Path) -> str:
     Raises:
         UserError: a table is damaged or missing.
     """
-    tables = {name: _read_table(project / "tables" / name / "table.json") for name in REGISTRY if name in params.tables}
+    made = [name for name in REGISTRY if name in params.tables]
+    tables = {name: _read_table(project / "tables" / name / "table.json", f"tables@{name}") for name in made}
     corpora = " and ".join(dict.fromkeys((params.roles.source, params.roles.target)))
     sections = {
         "tables": ("Tables", _tables(tables)),
@@ -62,11 +64,11 @@ def make_page(params: Params, project: Path, recorded: Path) -> str:
     return document("Respeak", f"Speech-unit papers, measured at scale {params.scale} on {corpora}", sections)
 
 
-def _read_table(path: Path) -> dict[str, Any]:
+def _read_table(path: Path, stage: str) -> dict[str, Any]:
     try:
         table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); run 'dvc repro tables@{path.parent.name}'") from None
+        raise UserError(f"{path}: cannot be read ({error}); run 'dvc repro {stage}'") from None
     return table
 
 
@@ -129,25 +131,47 @@ def _training(project: Path) -> str:
 
 
 def _units(params: Params, project: Path) -> str:
-    """How often each unit is used; what units say of phones and speakers, where ``unit_quality/`` was made."""
+    """How often each unit is used, and what units say of phones and of speakers."""
     counts = np.zeros(params.kmeans.k, np.int64)
     for row in read_rows(project / "data" / params.roles.source / "units", ["units"]):
         counts += np.bincount(row["units"], minlength=len(counts))
     share = counts / max(counts.sum(), 1)
     perplexity = float(np.exp(-np.sum(share[share > 0] * np.log(share[share > 0]))))
-    chart = bar_chart("use of the units, % of frames", (100 * np.sort(share)[::-1]).tolist(), "unit, by use")
-    quality = project / "unit_quality" / "table.json"
-    table = table_section("unit_quality", _read_table(quality), is_open=True) if quality.is_file() else ""
-    pictures = "".join(
-        f'<figure><img src="{data_url("image/png", path.read_bytes())}" alt="{path.stem.replace("_", " ")}">'
-        f"<figcaption>{path.stem.replace('_', ' ')}</figcaption></figure>"
-        for path in sorted(quality.parent.glob("*.png"))
-    )
+    use = bar_chart("use of the units, % of frames", (100 * np.sort(share)[::-1]).tolist(), "unit, by use")
+    quality = project / "unit_quality"
+    table = _read_table(quality / "table.json", "unit_quality")
+    charts = "".join(f"<figure>{chart}</figure>" for chart in (use, *_quality_charts(table)) if chart)
     return (
-        f'<div class="charts"><figure>{chart}</figure>{pictures}</div><p class="caption">'
+        f'<div class="charts">{charts}</div><p class="caption">'
         f"{np.count_nonzero(counts)} of {len(counts)} units are used on {params.roles.source}; perplexity "
-        f"{perplexity:.1f} ({len(counts)} if all were used alike).</p>{table}"
+        f"{perplexity:.1f} ({len(counts)} if all were used alike).</p>"
+        f"{_phones(quality / 'phones.png') if _has(table, 'pnmi') else ''}"
+        f"{table_section('unit_quality', table, is_open=True)}"
     )
+
+
+def _quality_charts(table: Mapping[str, Any]) -> Iterator[str]:
+    """Each measure over the size of the codebook, a line for each encoder and normalisation."""
+    for column in table["columns"]:
+        series: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        for row in table["rows"]:
+            codebook, _, size = row["name"].rpartition("/K=")
+            value = row["cells"].get(column["name"], {}).get("value")
+            if codebook and value is not None:
+                series[codebook.replace("/", ", ")].append((float(size), value))
+        yield line_chart(column["heading"], {name: sorted(points) for name, points in series.items()}, "units")
+
+
+def _phones(picture: Path) -> str:
+    return (
+        f'<figure class="wide"><div class="scroll" tabindex="0" role="region" aria-label="phones and units">'
+        f'<img src="{data_url("image/png", picture.read_bytes())}" alt="how likely each phone is, given the unit">'
+        "</div><figcaption>What the units in use say of phones, on held-out frames</figcaption></figure>"
+    )
+
+
+def _has(table: Mapping[str, Any], column: str) -> bool:
+    return any(row["cells"].get(column, {}).get("value") is not None for row in table["rows"])
 
 
 if __name__ == "__main__":

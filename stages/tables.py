@@ -11,19 +11,18 @@ shuffled units, by a paired interval that excludes zero, is called not intelligi
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from respeak.results.columns import MEASURED
+from respeak.results.measured import TRUTH, Measured, name_recogniser
 from respeak.results.paired import Paired, read_sums
 from respeak.results.table import (
     NOT_INTELLIGIBLE,
     Cell,
     Column,
-    Finding,
     Row,
     Table,
     to_csv,
@@ -34,10 +33,9 @@ from respeak.results.table import (
 )
 from speech.errors import UserError
 from speech.files import write_json, write_text
-from speech.metrics.bootstrap import Interval
-from stages.papers.registry import ANCHORS, REGISTRY, SHUFFLED, TRUTH, Claim, Entry
+from stages.papers.registry import ANCHORS, REGISTRY, Entry
 from stages.papers.table import PaperColumn, PaperRow
-from stages.runtime.params import ASR, Experiment, Params
+from stages.runtime.params import Experiment, Params
 from stages.runtime.stage import Stage, stage_main
 
 NOT_RUN = Cell(None, text="not run")
@@ -61,28 +59,10 @@ def run(stage: Stage) -> None:
 
 
 @dataclass(frozen=True)
-class Results:
-    """What was measured for a table: its experiments by name, their metrics, their paired differences."""
+class Results(Measured):
+    """What was measured for a table, and its experiments by name."""
 
     experiments: dict[str, Experiment]
-    metrics: dict[str, dict[str, float]]
-    paired: Paired
-
-    def cell(self, experiment: str, metric: str) -> Cell | None:
-        """Our value with its interval; None where it is not measured."""
-        if metric == "wer_difference":
-            difference = self.paired(experiment, TRUTH) if experiment != TRUTH else None
-            return Cell(difference.value, difference.low, difference.high) if difference else None
-        metrics = self.metrics[experiment]
-        if metric not in metrics:
-            return None
-        return Cell(metrics[metric], metrics.get(f"{metric}_low"), metrics.get(f"{metric}_high"))
-
-    def verdict(self, experiment: str) -> str:
-        """``not intelligible``, or nothing."""
-        versus = self.paired(experiment, SHUFFLED)
-        # Shuffled units differ from themselves by exactly zero: they are not intelligible by definition.
-        return NOT_INTELLIGIBLE if versus is not None and versus.high >= 0 else ""
 
 
 def make_table(params: Params, name: str, evaluated: Path) -> Table:
@@ -105,7 +85,7 @@ def make_table(params: Params, name: str, evaluated: Path) -> Table:
     rows += [_measured_row(entry, e, extra, results) for e in results.experiments if e not in played]
     rows += [_absent_row(entry, e) for e in entry.experiments if e not in played and e not in results.experiments]
     context = _context(params, results, entry)
-    findings = [_finding(claim, results.paired) for claim in entry.claims]
+    findings = [results.settle(claim) for claim in entry.claims]
     caption = _caption(context, entry, rows, results)
     return Table(entry.paper.title, caption, [*_paper_columns(entry), *extra], rows, context, findings)
 
@@ -192,19 +172,6 @@ def describe(key: str, experiment: Experiment) -> str:
     return label if key in (experiment.task, experiment.units, experiment.weights) else f"{key} ({label})"
 
 
-def _finding(claim: Claim, paired: Paired) -> Finding:
-    difference = paired(claim.better, claim.worse, claim.metric)
-    if difference is None:
-        return Finding(claim.words, "not run")
-    return Finding(claim.words, _verdict(difference), difference.value, difference.low, difference.high)
-
-
-def _verdict(difference: Interval) -> str:
-    if not math.isfinite(difference.low) or difference.low <= 0 <= difference.high:
-        return "not shown"
-    return "yes" if difference.high < 0 else "no"
-
-
 def _context(params: Params, results: Results, entry: Entry) -> dict[str, Any]:
     evaluate = params.evaluate
     return {
@@ -214,7 +181,7 @@ def _context(params: Params, results: Results, entry: Entry) -> dict[str, Any]:
         "target": params.roles.target,
         "units": f"{params.kmeans.k} clusters of {params.encoder.kind} features",
         "utterances": max(int(m["utterances"]) for m in results.metrics.values()),
-        "asr": _recogniser(evaluate.asr),
+        "asr": name_recogniser(evaluate.asr),
         "speaker_judge": evaluate.speaker_judge,
         "speaker_seconds": evaluate.speaker_seconds,
         "f0_tolerance": evaluate.f0_tolerance,
@@ -224,19 +191,6 @@ def _context(params: Params, results: Results, entry: Entry) -> dict[str, Any]:
         "configs": list(entry.configs),
         "tolerance": dict(entry.tolerance),
     }
-
-
-_ASR_MODES = {
-    "words": "a grammar of the corpus's words",
-    "sentences": "a grammar of the corpus's own sentences",
-    "lm": "a language model of the corpus's own sentences",
-}
-
-
-def _recogniser(asr: ASR) -> str:
-    name = " ".join(filter(None, (asr.judge, getattr(asr, "model", ""))))
-    own = "its own language model" if asr.judge == "pocketsphinx" else "no language given"
-    return f"{name}, {_ASR_MODES.get(asr.mode, own)}"
 
 
 _CAPTION = (
@@ -288,7 +242,7 @@ def _read_results(params: Params, name: str, evaluated: Path) -> Results:
     experiments = {key: params.experiments[key] for key in params.tables[name].experiments}
     metrics = {key: _read_metrics(evaluated / key / "metrics.json") for key in experiments}
     sums = {key: read_sums(evaluated / key / "utterances.parquet") for key in experiments}
-    return Results(experiments, metrics, Paired(sums, params.evaluate.bootstrap, params.seed))
+    return Results(metrics, Paired(sums, params.evaluate.bootstrap, params.seed), experiments)
 
 
 def _read_metrics(path: Path) -> dict[str, float]:

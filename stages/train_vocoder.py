@@ -15,7 +15,7 @@ import torch
 
 from models.hifigan import Discriminators
 from models.resynthesis.training import LossWeights
-from models.softvc import vocoder_generator
+from models.softvc import Vocoder
 from models.softvc.training import VocoderTraining
 from respeak.softvc_bundle import save_part
 from stages.runtime import training
@@ -35,7 +35,7 @@ def run(stage: Stage) -> None:
     torch.manual_seed(params.seed)
     sizes, widths = dataclasses.asdict(spec.generator), dataclasses.asdict(spec.discriminator)
     module = VocoderTraining(
-        vocoder_generator(**sizes),
+        Vocoder(**sizes),
         Discriminators(**widths),
         LossWeights(**dataclasses.asdict(spec.loss)),
         spec.adversarial_from_step,

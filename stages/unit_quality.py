@@ -208,7 +208,7 @@ def picture(tally: UnitTally) -> Any:
     """P(phone | unit): phones by frequency, units by their likeliest phone."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 7), layout="constrained")
+    figure = Figure(figsize=(9, 6.5), layout="constrained")
     axis = figure.subplots()
     axis.set_xlabel("unit, in the order of its likeliest phone")
     axis.set_ylabel("phone, most frequent first")

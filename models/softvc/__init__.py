@@ -1,6 +1,6 @@
 """Soft-VC (van Niekerk et al. 2022): speech units to log-mels of one voice, and log-mels to a waveform."""
 
 from models.softvc.acoustic import AcousticModel
-from models.softvc.mel import MEL, vocoder_generator
+from models.softvc.mel import MEL, Vocoder
 
-__all__ = ["MEL", "AcousticModel", "vocoder_generator"]
+__all__ = ["MEL", "AcousticModel", "Vocoder"]

@@ -7,10 +7,12 @@ a mel frame for each of its frames, hearing the frame before. B: batch, N: units
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from models.softvc.stepping import Precision, State, Stepper
+from models.softvc.stepping import Precision, State, Stepper, check_precision
 
 NORM_FLOOR = 1e-5
 
@@ -156,6 +158,7 @@ class AcousticModel(nn.Module):
         self.encoder = Encoder(unit_dim, num_units, width, channels, upsample)
         self.speaker_embedding = nn.Embedding(num_speakers, channels) if num_speakers else None
         self.decoder = Decoder(channels, mels, width, hidden)
+        self._precision: Precision | None = None
         self._stepper: Stepper | None = None
 
     def encode(self, units: Tensor, lengths: Tensor | None = None, speaker: Tensor | None = None) -> Tensor:
@@ -200,14 +203,24 @@ class AcousticModel(nn.Module):
             state: where the decoder begins, and, filled in, where it ended; ``None``: at silence's zeros.
         """
         encoded = self.encode(units, lengths, speaker)
-        stepper = self._stepper or Stepper(self.decoder)
-        return stepper.run(encoded, state)
+        if self._precision is None:
+            return Stepper(self.decoder).run(encoded, state)
+        self._stepper = self._stepper or Stepper(self.decoder, self._precision)
+        return self._stepper.run(encoded, state)
 
     def prepare(self, precision: Precision = "float32") -> AcousticModel:
-        """Arrange the decoder for `generate` alone, once weights are final and on their device.
+        """Arrange the decoder for `generate` alone, once its weights are final; they may still move to a device.
 
         ``bfloat16`` and ``int8`` weights are smaller, and reading them is what a step on a processor costs; the mel
         is then another in its later digits.
+
+        Raises:
+            ValueError: a precision that is none.
         """
-        self._stepper = Stepper(self.decoder, precision)
+        check_precision(precision)
+        self._precision, self._stepper = precision, None
         return self
+
+    def _apply(self, fn: Any, recurse: bool = True) -> AcousticModel:
+        self._stepper = None  # what it holds stays where the weights were
+        return super()._apply(fn, recurse)

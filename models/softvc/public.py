@@ -16,9 +16,8 @@ from models.encoders.hubert import Hubert
 from models.encoders.keys import torchaudio_state
 from models.encoders.soft import DiscreteHubert, SoftHubert
 from models.hifigan import Discriminators
-from models.hifigan.generator import Generator
 from models.softvc.acoustic import AcousticModel
-from models.softvc.mel import MEL
+from models.softvc.mel import Vocoder
 
 State = dict[str, Tensor]
 HEAD_DIM = 64  # of an attention head, in every published HuBERT
@@ -85,7 +84,7 @@ def load_acoustic(state: State) -> AcousticModel:
     return model
 
 
-def load_vocoder(state: State) -> Generator:
+def load_vocoder(state: State) -> Vocoder:
     """The vocoder, its weight norm kept, or made anew where it was folded into the weights."""
     ours: State = {}
     for key, value in state.items():
@@ -100,13 +99,12 @@ def load_vocoder(state: State) -> Generator:
     stages = sum(bool(re.fullmatch(r"ups\.\d+\.bias", key)) for key in ours)
     blocks = sum(bool(re.fullmatch(r"resblocks\.\d+\.convs1\.0\.bias", key)) for key in ours) // stages
     kernels = [ours[f"ups.{i}.{_DIRECTION}"].shape[2] for i in range(stages)]
-    generator = Generator(
-        MEL.n_mels,
-        len(ours["conv_pre.bias"]),
-        [kernel // 2 for kernel in kernels],
-        kernels,
-        [ours[f"resblocks.{j}.convs1.0.{_DIRECTION}"].shape[2] for j in range(blocks)],
-        [[1, 3, 5]] * blocks,
+    generator = Vocoder(
+        initial_channels=len(ours["conv_pre.bias"]),
+        upsample_rates=[kernel // 2 for kernel in kernels],
+        upsample_kernels=kernels,
+        resblock_kernels=[ours[f"resblocks.{j}.convs1.0.{_DIRECTION}"].shape[2] for j in range(blocks)],
+        resblock_dilations=[[1, 3, 5]] * blocks,
     )
     generator.load_state_dict(ours)
     return generator

@@ -102,9 +102,14 @@ def _cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
 
 def product(precision: Precision) -> Callable[[Tensor, Tensor | None], Product]:
     """Makes of a weight ``(O, I)`` and a bias ``(O,)`` the map ``(B, I)`` to ``(B, O)``, float32 to float32."""
+    check_precision(precision)
+    return _PRODUCTS[precision]
+
+
+def check_precision(precision: str) -> None:
+    """Raise ``ValueError`` where there are no weights of that precision."""
     if precision not in _PRODUCTS:
         raise ValueError(f"precision {precision!r} is not one of {', '.join(_PRODUCTS)}")
-    return _PRODUCTS[precision]
 
 
 def _float32(weight: Tensor, bias: Tensor | None) -> Product:

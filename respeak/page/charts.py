@@ -12,6 +12,7 @@ import numpy as np
 WIDTH, HEIGHT = 320, 190
 LEFT, RIGHT, TOP, BOTTOM = 40, 8, 30, 26
 F0_HEIGHT = 56
+COLOURS = 6  # of lines, .s0 to .s5 of the style sheet
 F0_RANGE_HZ = (60.0, 400.0)
 
 
@@ -27,10 +28,11 @@ def line_chart(title: str, series: Mapping[str, Sequence[tuple[float, float]]], 
     up = _Scale(*_limits(ys, log), HEIGHT - BOTTOM, TOP, log)
     parts = [_y_axis(up, *_limits(ys, log), log), _x_axis(across, min(xs), max(xs), x_label)]
     for index, (name, points) in enumerate(kept.items()):
+        colour = f"s{index % COLOURS}"
         line = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in points)
-        parts.append(f'<polyline class="line s{index}" points="{line}"><title>{escape(name)}</title></polyline>')
+        parts.append(f'<polyline class="line {colour}" points="{line}"><title>{escape(name)}</title></polyline>')
         parts += [
-            f'<circle class="dot s{index}" cx="{across(x):.1f}" cy="{up(y):.1f}" r="1.6"/>' for x, y in points[-1:]
+            f'<circle class="dot {colour}" cx="{across(x):.1f}" cy="{up(y):.1f}" r="1.6"/>' for x, y in points[-1:]
         ]
     return _svg(title, parts, HEIGHT) + _legend(list(kept))
 
@@ -138,7 +140,7 @@ def _svg(title: str, parts: Sequence[str], height: int) -> str:
 def _legend(names: Sequence[str]) -> str:
     if len(names) < 2:
         return ""
-    keys = "".join(f'<li><i class="s{index}"></i>{escape(name)}</li>' for index, name in enumerate(names))
+    keys = "".join(f'<li><i class="s{index % COLOURS}"></i>{escape(name)}</li>' for index, name in enumerate(names))
     return f'<ul class="legend">{keys}</ul>'
 
 

@@ -8,23 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from respeak.results.measured import SHUFFLED, TRUTH, Claim
 from stages.papers import baas2022, pitdyn2022, polyak2021, van_niekerk2022, yang2024
 from stages.papers.table import PaperTable
 
 FILES = ("table.md", "table.csv", "table.tex", "table.json", "measured.csv")
 # The same judges on what bounds them: the recordings themselves, and speech that cannot be understood.
-ANCHORS = {"ground_truth": "ground truth", "shuffled": "shuffled units", "untrained": "untrained model"}
-TRUTH, SHUFFLED, UNTRAINED = ANCHORS
-
-
-@dataclass(frozen=True)
-class Claim:
-    """``better`` has a lower ``metric`` than ``worse``; tested by the paired bootstrap."""
-
-    better: str
-    worse: str
-    metric: str
-    words: str
+UNTRAINED = "untrained"
+ANCHORS = {TRUTH: "ground truth", SHUFFLED: "shuffled units", UNTRAINED: "untrained model"}
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -89,6 +88,5 @@ def _add_contours(params: Params, corpus: Path, wanted: Mapping[str, Sentence]) 
     for row in _rows(corpus / "f0", "id", wanted):
         sentence = wanted[row["id"]]
         sentence.f0 = np.asarray(row["f0"])[: round(sentence.seconds * 200)]
-    track: Callable[[np.ndarray], np.ndarray] = functools.partial(extract_f0, **asdict(params.f0))
     for sentence in wanted.values():
-        sentence.clips = [replace(clip, f0=track(clip.wave)) for clip in sentence.clips]
+        sentence.clips = [replace(clip, f0=extract_f0(clip.wave, **asdict(params.f0))) for clip in sentence.clips]

@@ -28,7 +28,7 @@ STAGES = {
         "foreach": ["x", "y"],
         "do": {"cmd": "sleep 1; cat a.txt > b_${item}.txt", "deps": ["a.txt"], "outs": ["b_${item}.txt"]},
     },
-    "bad": {"cmd": "echo the reason >&2; exit 3", "deps": ["b_x.txt"], "outs": ["bad.txt"]},
+    "bad": {"cmd": "echo once more >> failures; echo the reason >&2; exit 3", "deps": ["b_x.txt"], "outs": ["bad.txt"]},
     "killed": {"cmd": "echo once more >> tries; kill -9 $$", "deps": ["b_y.txt"], "outs": ["killed.txt"]},
     "after": {"cmd": "echo 1 > after.txt", "deps": ["bad.txt"], "outs": ["after.txt"]},
     "fine": {"cmd": "echo 1 > fine.txt", "deps": ["b_y.txt"], "outs": ["fine.txt"]},
@@ -79,6 +79,7 @@ def test_whole_graph_in_prefect(project, capsys):
     assert "exit status 3" in log
     assert "ended by SIGKILL: most likely out of memory" in log
     assert (project / "tries").read_text().count("once more") == 2
+    assert (project / "failures").read_text().count("once more") == 1
     assert locked_stages(project) == {"a", "b@x", "b@y", "fine"}
     assert not (project / "after.txt").exists()
     journals = list((project / ".scratch" / "runs").glob("*reproduce*.jsonl"))
@@ -114,7 +115,15 @@ def test_whole_graph_in_prefect(project, capsys):
     assert "Data and pipelines are up to date" in result.stdout + result.stderr
 
 
-def test_stop_ends_the_stage_and_leaves_no_lock(project):
+@pytest.fixture
+def heard_interrupts():
+    """Children hear SIGINT, though a shell in the background has it ignored; the flow's own handler does the same."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_stop_ends_the_stage_and_leaves_no_lock(project, heard_interrupts):
     stages = {"slow": {"cmd": "echo begun; sleep 60; echo 1 > slow.txt", "outs": ["slow.txt"]}}
     (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
     work = Reproduction(project, read_graph(project))

@@ -11,7 +11,7 @@ from models.encoders import build_encoder
 from models.encoders.soft import DiscreteHubert, SoftHubert
 from models.hifigan import Discriminators
 from models.resynthesis.training import LossWeights, Schedule
-from models.softvc import MEL, AcousticModel, vocoder_generator
+from models.softvc import MEL, AcousticModel, Vocoder
 from models.softvc.acoustic import InstanceNorm
 from models.softvc.mel import SHORTEST, SILENCE, wave_to_mel
 from models.softvc.stepping import State, Stepper
@@ -162,9 +162,9 @@ def test_the_log_mel_of_silence_has_a_gradient() -> None:
 
 
 def test_the_vocoder_makes_a_hop_of_each_frame() -> None:
-    assert vocoder_generator(**VOCODER)(noise(2, 128, 5)).shape == (2, 1, 800)
+    assert Vocoder(**VOCODER)(noise(2, 128, 5)).shape == (2, 1, 800)
     with pytest.raises(ValueError, match="multiply to 320"):
-        vocoder_generator(**VOCODER, upsample_rates=(10, 4, 4, 2), upsample_kernels=(20, 8, 8, 4))
+        Vocoder(**VOCODER, upsample_rates=(10, 4, 4, 2), upsample_kernels=(20, 8, 8, 4))
 
 
 def test_training_hears_every_loudness_and_polarity() -> None:
@@ -178,9 +178,7 @@ def test_training_hears_every_loudness_and_polarity() -> None:
 
 
 def test_fine_tuning_compares_with_the_recording_and_leaves_it_as_it_is() -> None:
-    training = VocoderTraining(
-        vocoder_generator(**VOCODER), Discriminators(0.0625, (2,), 0), LossWeights(), 0, Schedule(), 0
-    )
+    training = VocoderTraining(Vocoder(**VOCODER), Discriminators(0.0625, (2,), 0), LossWeights(), 0, Schedule(), 0)
     assert training.mel is MEL
     batch = {"audio": 0.1 * noise(2, 1, 1600), "mel": noise(2, 128, 10)}
     assert training.prepare(batch) is batch
@@ -198,7 +196,7 @@ def test_teacher_forcing_hears_the_true_frame_before() -> None:
 
 
 def test_weights_of_every_spelling_load_alike() -> None:
-    model = vocoder_generator(initial_channels=32, resblock_kernels=[3, 7], resblock_dilations=[[1, 3, 5], [1, 3, 5]])
+    model = Vocoder(initial_channels=32, resblock_kernels=[3, 7], resblock_dilations=[[1, 3, 5], [1, 3, 5]])
     state = model.state_dict()
     older = {
         key.replace("parametrizations.weight.original0", "weight_g").replace(

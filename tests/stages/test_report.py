@@ -5,7 +5,7 @@ import io
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,7 @@ def made(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
         _write_results(root / "evaluate" / experiment, spoken, WRONG[experiment])
     for name in params.tables:
         write_json(root / f"tables/{name}/table.json", to_json(tables.make_table(params, name, root / "evaluate")))
+    _write_quality(root / "unit_quality", (("mfcc/none/K=50", 0.25), ("mfcc/none/K=100", 0.4321)))
     for folder in ("systems/resynthesis", "train_f0_vq"):
         (root / folder).mkdir(parents=True)
         (root / folder / "history.csv").write_text(
@@ -79,6 +80,13 @@ def _write_results(folder: Path, spoken: list[dict], wrong: int) -> None:
     rows = [{"id": row["id"], "source_id": row["source_id"], **heard} for row in spoken]
     write_shard(folder / "utterances.parquet", rows, UTTERANCES)
     write_json(folder / "metrics.json", {"utterances": len(rows), "wer": 100 * wrong / 3})
+
+
+def _write_quality(folder: Path, pnmi: Sequence[tuple[str, float | None]]) -> None:
+    rows = [Row(name, name, "measured", {"pnmi": Cell(value), "unit_distance": Cell(0.5)}) for name, value in pnmi]
+    columns = (Column("pnmi", "PNMI", 3), Column("unit_distance", "unit distance", 3))
+    write_json(folder / "table.json", to_json(RenderedTable("Units and phones", "Held out.", columns, rows)))
+    (folder / "phones.png").write_bytes(pictures.encode_png(np.zeros((4, 4), np.uint8)))
 
 
 @pytest.fixture(scope="module")
@@ -204,17 +212,28 @@ def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_unit_quality_is_shown_where_it_was_measured(params: Params, made: Path, tmp_path: Path, page: str) -> None:
-    assert "PNMI" not in page
+def test_unit_quality_is_shown(params: Params, made: Path, tmp_path: Path, page: str) -> None:
+    units = page[page.index('<section id="units">') :]
+    assert re.search(r'<th rowspan="1" [^>]*>PNMI</th>', units)
+    assert ">0.432<" in units
+    assert units.count("<img ") == 1
+    chart = re.search(r'<svg class="chart"[^>]*aria-label="PNMI">.*?</svg>', units)
+    assert chart is not None
+    # Sizes of the codebook from left to right.
+    (x50, y50), (x100, y100) = (
+        tuple(map(float, p.split(","))) for p in re.findall(r'points="(.*?)"', chart[0])[0].split()
+    )
+    assert x50 < x100
+    assert y50 > y100
+
+
+def test_without_phone_timings_there_is_no_picture_of_them(params: Params, made: Path, tmp_path: Path) -> None:
     shutil.copytree(made, tmp_path, dirs_exist_ok=True)
-    rows = [Row("in_use", "in use", "measured", {"pnmi": Cell(0.4321)})]
-    quality = RenderedTable("Units and phones", "Held out.", (Column("pnmi", "PNMI", 3),), rows)
-    write_json(tmp_path / "unit_quality/table.json", to_json(quality))
-    (tmp_path / "unit_quality/phones.png").write_bytes(pictures.encode_png(np.zeros((4, 4), np.uint8)))
-    shown = report.make_page(params, tmp_path, tmp_path)
-    assert re.search(r'<th rowspan="1" [^>]*>PNMI</th>', shown)
-    assert ">0.432<" in shown
-    assert "<figcaption>phones</figcaption>" in shown
+    _write_quality(tmp_path / "unit_quality", [("mfcc/none/K=50", None)])
+    page = report.make_page(params, tmp_path, tmp_path)
+    units = page[page.index('<section id="units">') :]
+    assert "<img " not in units
+    assert 'aria-label="unit distance"' in units
 
 
 def test_a_damaged_table_is_named(params: Params, made: Path, tmp_path: Path) -> None:
