@@ -44,8 +44,8 @@ $(STAMP): constraints.txt pyproject.toml scripts/fit_torchaudio.py
 reproduce: setup ## run the graph, end with the measured table   (S="scale=smoke" for another size)
 	$(BIN)/python -m flows.reproduce $(OVERRIDES)
 
-plan: setup ## say what `make reproduce` would run
-	$(BIN)/python -m flows.reproduce --dry-run $(OVERRIDES)
+plan: setup ## what `make reproduce` would run, and what it takes   (scale=paper corpus=vctk, or S="...")
+	$(BIN)/python -m flows.plan $(OVERRIDES) $(foreach group,scale corpus encoder,$(if $($(group)),-S '$(group)=$($(group))'))
 
 sweep: setup ## a grid of parameters as experiments, compared   (G="kmeans.k=50,100,200")
 	$(BIN)/python -m flows.sweep $(G)

@@ -23,6 +23,7 @@ from flows.children import Children
 from flows.graph import compose_params, read_graph
 from flows.locks import StoppedError, alone, naming_lock_holders
 from flows.reproduction import DONE, Outcome, Record, Reproduction, Result
+from flows.room import check
 
 # A task waits for its upstream tasks in a thread of its own, so there must be one for every stage; cores are
 # counted in flows.cores.
@@ -62,6 +63,7 @@ def reproduce(
         if overrides:
             compose_params(folder, overrides)
         work = Reproduction(folder, read_graph(folder, targets or ()), children, retries)
+        check(folder, work.graph)
         # An MLflow run is for what was run: a night in which nothing changed leaves none.
         record = stack.enter_context(Record(work)) if any(node.changed for node in work.graph.values()) else None
         for future in submit_all(work).values():

@@ -15,11 +15,13 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from flows.graph import Graph, compose_params, read_graph
 from flows.locks import alone, naming_lock_holders
+from flows.room import check
 from flows.server import crash_dead_runs, prepare_prefect
 from speech.errors import UserError
 from speech.files import write_text
@@ -64,6 +66,7 @@ def _main(options: argparse.Namespace) -> int:
             print(f"Nothing to do: all {len(graph)} stages are up to date.")
             print(closing(root))
             return 0
+        check(root, graph)
         if prepare_prefect(root):
             crash_dead_runs("reproduce")
         from flows.flow import reproduce
@@ -81,14 +84,22 @@ def _say(text: str) -> None:
 
 def plan(root: Path, overrides: Sequence[str], targets: Sequence[str]) -> str:
     """What would run with ``overrides``, a stage a line; ``params.yaml`` is afterwards as it was."""
+    with compose_for_a_look(root, overrides, targets) as graph:
+        return describe(graph)
+
+
+@contextmanager
+def compose_for_a_look(root: Path, overrides: Sequence[str], targets: Sequence[str]) -> Iterator[Graph]:
+    """The graph with ``overrides``; ``params.yaml`` is composed with them meanwhile, and afterwards as it was."""
     if not overrides:
-        return describe(read_graph(root, targets))
+        yield read_graph(root, targets)
+        return
     params = root / "params.yaml"
     with alone(root, _say):
         before = params.read_text() if params.is_file() else None
         try:
             compose_params(root, overrides)
-            return describe(read_graph(root, targets))
+            yield read_graph(root, targets)
         finally:
             if before is None:
                 params.unlink(missing_ok=True)

@@ -36,10 +36,10 @@ def main(arguments: list[str] | None = None) -> int:
         if options.dry_run:
             print(describe(experiments, finished(root)))
             return 0
+        prepare_prefect(root)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    prepare_prefect(root)
     from flows.sweep import sweep
 
     state = sweep(options.grid, options.targets, options.jobs, os.fspath(root), return_state=True)

@@ -7,20 +7,37 @@ has no answer yet.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from respeak.judges.quality import PACKAGES, quality_judges
 from respeak.judges.recognisers import Device, recogniser
 from speech.judges.cache import Answer, Answers, Heard, Judge, Recording, package_version
 from speech.judges.settings import Evaluate
-from speech.metrics.f0 import compare_f0
+from speech.metrics.alignment import Alignment, align, take
+from speech.metrics.f0 import compare_f0, f0_correlation
 from speech.metrics.words import count_errors
 from speech.pitch import extract_f0
 from speech.text import normalise_text
 
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The recording that an output is made from.
+
+    Attributes:
+        recording: it.
+        f0: ``(N,)`` F0 in Hz every 5 ms that the output should have, 0 where unvoiced.
+        repeated: whether the output should sound the same, and not only say the same.
+    """
+
+    recording: Recording
+    f0: np.ndarray
+    repeated: bool
 
 
 class Panel:
@@ -47,36 +64,46 @@ class Panel:
     ) -> None:
         self.answers = answers
         self.words = recogniser(evaluate.asr, texts, device)
-        self.pitch = f0_judge(f0, evaluate.f0_tolerance)
+        self.pitch = f0_judge(f0, evaluate.f0_tolerance, evaluate.f0_alignment)
+        self.quality = quality_judges(evaluate, device)
 
-    def judge(self, made: Recording, text: str | None, expected_f0: np.ndarray | None = None) -> Row:
+    def judge(self, made: Recording, text: str | None, reference: Reference | None = None) -> Row:
         """Everything that can be said of one utterance.
 
         Args:
             made: the utterance as a system spoke it.
             text: what it should say; without it words are not judged.
-            expected_f0: ``(N,)`` F0 in Hz every 5 ms that it should have, 0 where unvoiced; None leaves F0 out.
+            reference: what it was made from; without it F0, and quality against a reference, are not judged.
 
         Returns:
             Columns of :data:`speech.metrics.summary.UTTERANCES`; what was not judged is missing.
         """
         row: Row = {}
-        reference = normalise_text(text or "")
-        if reference:
+        wanted = normalise_text(text or "")
+        if wanted:
             hypothesis = self.answers.ask(self.words, made)["hypothesis"]
-            row |= {"reference": reference, "hypothesis": hypothesis, **asdict(count_errors(reference, hypothesis))}
-        if expected_f0 is not None:
-            row |= self.answers.ask(self.pitch, made, expected_f0)
+            row |= {"reference": wanted, "hypothesis": hypothesis, **asdict(count_errors(wanted, hypothesis))}
+        if reference is not None:
+            row |= self.answers.ask(self.pitch, made, reference.recording, reference.f0)
+        for judge in self.quality:
+            if not judge.settings["against"]:
+                row |= self.answers.ask(judge, made)
+            elif reference is not None and reference.repeated:
+                row |= self.answers.ask(judge, made, reference.recording)
         return row
 
 
-def f0_judge(f0: dict[str, Any], tolerance: float) -> Judge:
-    """F0 against an expected contour; its answer are the counts of :class:`speech.metrics.f0.F0Counts`."""
+def f0_judge(f0: dict[str, Any], tolerance: float, alignment: Alignment) -> Judge:
+    """F0 against an expected contour: the counts of :class:`speech.metrics.f0.F0Counts`, ``f0_lag_ms``, ``f0_pcc``."""
 
-    def listen(heard: Heard, expected: np.ndarray) -> Answer:
-        return asdict(compare_f0(expected, extract_f0(heard.wave, **f0), tolerance=tolerance))
+    def listen(heard: Heard, source: Heard, expected: np.ndarray) -> Answer:
+        here, there, lag = align(source.wave, heard.wave, alignment)
+        wanted, found = take(expected, here), take(extract_f0(heard.wave, **f0), there)
+        counts = asdict(compare_f0(wanted, found, tolerance=tolerance))
+        return {**counts, "f0_lag_ms": 5.0 * lag, "f0_pcc": f0_correlation(wanted, found)}
 
-    return Judge({"judge": "f0", **f0, "tolerance": tolerance}, lambda: listen, ("pyworld",))
+    settings = {"judge": "f0", **f0, "tolerance": tolerance, "alignment": alignment}
+    return Judge(settings, lambda: listen, ("pyworld",))
 
 
 def speaker_judge(name: str) -> Judge:
@@ -100,6 +127,7 @@ def describe(evaluate: Evaluate, f0: dict[str, Any]) -> dict[str, str]:
     pitch = f"{f0['method']}, {f0['floor_hz']:g} to {f0['ceil_hz']:g} Hz"
     return {
         "asr": f"{asr.judge} {version}{model}, mode {asr.mode}",
-        "f0": f"{pitch}, gross above {100 * evaluate.f0_tolerance:g} %",
+        "f0": f"{pitch}, aligned by {evaluate.f0_alignment}, gross above {100 * evaluate.f0_tolerance:g} %",
+        "quality": ", ".join(f"{name} {package_version(PACKAGES[name])}" for name in evaluate.quality) or "none",
         "speaker": f"{evaluate.speaker_judge} {resemblyzer}, joined to {evaluate.speaker_seconds:g} s",
     }

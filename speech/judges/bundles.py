@@ -19,7 +19,7 @@ ADDRESS = "https://download.pytorch.org/torchaudio/models/"
 SQUIM_URL = ADDRESS + "squim_objective_dns2020.pth"
 BLANK = "-"
 # How torch tells that a file is not what it should be.
-DAMAGE = (RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError, pickle.UnpicklingError)
+DAMAGE = (RuntimeError, EOFError, ValueError, LookupError, AttributeError, OSError, pickle.UnpicklingError)
 SHORTEST = 400  # samples: what the first output frame of wav2vec 2.0 sees
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 # What each recogniser can be told of the language.
 MODES = {
@@ -35,17 +35,29 @@ class ASR:
             raise ValueError(f"model: judge {self.judge} {wanted}")
 
 
+Quality = Literal["stoi", "pesq", "mcd", "squim"]
+
+
 @dataclass(frozen=True)
 class Evaluate:
-    """The judges."""
+    """The judges.
+
+    ``quality``: judges of quality; ``weights``: by their names, files that are not in the cache.
+    """
 
     asr: ASR
+    quality: list[Quality]
+    weights: dict[str, str]
     speaker_judge: Literal["resemblyzer"]
     speaker_seconds: float
     f0_tolerance: float
+    f0_alignment: Literal["none", "lag", "dtw"]
     bootstrap: int
 
     def __post_init__(self) -> None:
         for name in ("speaker_seconds", "f0_tolerance", "bootstrap"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+        if unknown := set(self.weights) - set(get_args(Quality)):
+            known = ", ".join(get_args(Quality))
+            raise ValueError(f"weights: {min(unknown)} is no judge of quality; known are {known}")

@@ -1,8 +1,10 @@
 """Errors between two F0 contours: VDE, GPE, FFE (Chu & Alwan 2009) and log-F0 RMSE in cents.
 
-**Alignment.** Output and reference are compared frame by frame from the first sample on, without lag search or time
-warping: a system here makes every output sample from the units at the same instant of the source, so a delay is an
-error and not a matter of presentation. Only the speech part counts (padding is cut off); an output that ends
+**Silence and alignment.** Frames from where the reference's speech begins to where it ends are compared: those before
+and after, 40 dB below its loudest, are silence that any output gets right. With ``evaluate.f0_alignment: lag``, the
+default, one constant delay of up to 0.1 s (a filter's, a codec's) is taken out, and frames are then compared at equal
+times: a system here makes every output sample from the units at the same instant of the source. ``none`` counts a delay
+as an error; ``dtw`` is for outputs with a timing of their own. See :mod:`speech.metrics.alignment`. An output that ends
 early is unvoiced from there on.
 
 **Conversion.** A converted voice is meant to leave the source's register, so F0 in Hz is compared with the contour
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 CENTS_PER_OCTAVE = 1200.0
+FEWEST_VOICED, FLAT_HZ = 10, 1e-3
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,19 @@ def compare_f0(
         gross_errors=int(np.sum(np.abs(ratio - 1.0) > tolerance)),
         squared_cents=float(np.sum((CENTS_PER_OCTAVE * np.log2(ratio)) ** 2)),
     )
+
+
+def f0_correlation(reference: np.ndarray, output: np.ndarray) -> float | None:
+    """Pearson correlation of F0 in Hz over the frames voiced in both contours, each ``(N,)``, 0 where unvoiced.
+
+    Returns:
+        None with fewer than ten such frames (50 ms), or where either is flat: no correlation is defined.
+    """
+    both = (np.asarray(reference) > 0) & (np.asarray(output) > 0)
+    one, other = (np.asarray(contour, np.float64)[both] for contour in (reference, output))
+    if both.sum() < FEWEST_VOICED or one.std() < FLAT_HZ or other.std() < FLAT_HZ:
+        return None
+    return float(np.corrcoef(one, other)[0, 1])
 
 
 def move_contour(

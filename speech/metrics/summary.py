@@ -14,6 +14,20 @@ from speech.metrics.speaker import eer_interval, nearest_speaker_hits
 
 _TEXT = ("word_errors", "words", "char_errors", "chars")
 _F0 = ("frames", "voicing_errors", "voiced_both", "gross_errors")
+# Columns whose metric, of the same name, is the mean over the utterances that have it.
+MEANS = (
+    "f0_pcc",
+    "stoi",
+    "pesq",
+    "mcd",
+    "squim_stoi",
+    "squim_pesq",
+    "squim_si_sdr",
+    "dnsmos",
+    "dnsmos_signal",
+    "dnsmos_background",
+    "utmos",
+)
 
 # What is counted for each utterance; null where there is no text, or no F0 comparison.
 UTTERANCES = pa.schema(
@@ -27,6 +41,8 @@ UTTERANCES = pa.schema(
         ("hypothesis", pa.string()),
         *((name, pa.int64()) for name in (*_TEXT, *_F0)),
         ("squared_cents", pa.float64()),
+        ("f0_lag_ms", pa.float64()),
+        *((name, pa.float64()) for name in MEANS),
     ]
 )
 # One line per trial: a group of joined utterances against one enrolled speaker.
@@ -51,6 +67,7 @@ def utterance_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: i
         "utterances_without_text": float(sum(row["words"] is None for row in rows)),
         **word_metrics(rows, resamples, seed),
         **f0_metrics(rows, resamples, seed),
+        **mean_metrics(rows, resamples, seed),
     }
 
 
@@ -79,6 +96,16 @@ def f0_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> 
         **_named("ffe", ratio_interval(voicing + gross, frames, resamples, seed), 100.0),
         **_named("f0_rmse_cents", rmse, 1.0),
     }
+
+
+def mean_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> Metrics:
+    """The mean of every column of ``MEANS``, over the utterances that have a value; nothing where none has."""
+    metrics: Metrics = {}
+    for name in MEANS:
+        values = np.array([row[name] for row in rows if row.get(name) is not None], np.float64)
+        if len(values):
+            metrics |= _named(name, ratio_interval(values, np.ones(len(values)), resamples, seed), 1.0)
+    return metrics
 
 
 def speaker_metrics(scores: np.ndarray, intended: np.ndarray, resamples: int, seed: int) -> Metrics:

@@ -12,14 +12,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from respeak.judges.panel import Panel, Row
+from respeak.judges.panel import Panel, Reference, Row
 from speech.errors import UserError
 from speech.judges.cache import Answers, Recording
 from speech.judges.settings import Evaluate
 from speech.metrics.f0 import move_contour
 from speech.metrics.summary import UTTERANCES
 from speech.pitch import F0_HOP
-from speech.shards import read_rows, read_shard, shard_paths, write_shard
+from speech.shards import read_rows, read_shard, shard_paths, write_shard, zip_shards
 from stages.runtime import params as schema
 from stages.runtime.engine import pick_device
 
@@ -96,33 +96,33 @@ def corpus_texts(corpus: Path) -> tuple[str, ...]:
 
 
 def _judged_rows(part: Part, panel: Panel) -> Iterator[Row]:
-    references = {} if part.task == "copy" else dict(_reference_f0(part))
+    references = {} if part.task == "copy" else {name: (heard, f0) for name, heard, f0 in _sources(part)}
     for row in read_shard(part.shard):
         if row["id"] not in part.sources:
             continue
         made = Recording(row["audio"], f"{part.shard}: utterance '{row['id']}'")
         judged: Row = {name: row[name] for name in ("id", "source_id", "source_speaker", "target_speaker")}
         judged["seconds"] = row["num_samples"] / SAMPLE_RATE
-        expected = None if part.task == "copy" else _expected(part, row, references[row["source_id"]])
-        judged |= panel.judge(made, row["text"], expected)
+        reference = None if part.task == "copy" else _expected(part, row, *references[row["source_id"]])
+        judged |= panel.judge(made, row["text"], reference)
         yield {name: judged.get(name) for name in UTTERANCES.names}
 
 
-def _expected(part: Part, row: Mapping[str, Any], reference: np.ndarray) -> np.ndarray:
+def _expected(part: Part, row: Mapping[str, Any], recording: Recording, f0: np.ndarray) -> Reference:
     if part.task != "conversion":
-        return reference
+        return Reference(recording, f0, repeated=True)
     source, target = part.statistics
-    return move_contour(reference, source[row["source_speaker"]], target[row["target_speaker"]])
+    moved = move_contour(f0, source[row["source_speaker"]], target[row["target_speaker"]])
+    return Reference(recording, moved, repeated=False)
 
 
-def _reference_f0(part: Part) -> Iterator[tuple[str, np.ndarray]]:
-    """F0 of the sources over their speech, padding cut off, by id."""
+def _sources(part: Part) -> Iterator[tuple[str, Recording, np.ndarray]]:
+    """The source utterances of the part's shards, and their F0 over the speech, padding cut off; by id."""
     for shard in sorted(set(part.sources.values())):
-        lengths = {
-            row["id"]: row["num_speech"] for row in read_shard(part.corpus / "audio" / shard, ["id", "num_speech"])
-        }
-        for row in read_shard(part.corpus / "f0" / shard):
-            yield row["id"], row["f0"][: lengths[row["id"]] // F0_HOP]
+        audio, f0 = part.corpus / "audio" / shard, part.corpus / "f0" / shard
+        for row, track in zip_shards(audio, f0, columns=[["id", "num_speech", "audio"], None]):
+            recording = Recording(row["audio"], f"{audio}: utterance '{row['id']}'", row["num_speech"])
+            yield row["id"], recording, track["f0"][: row["num_speech"] // F0_HOP]
 
 
 def _log_statistics(corpus: Path) -> LogStatistics:

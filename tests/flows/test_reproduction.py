@@ -115,7 +115,15 @@ def test_whole_graph_in_prefect(project, capsys):
     assert "Data and pipelines are up to date" in result.stdout + result.stderr
 
 
-def test_stop_ends_the_stage_and_leaves_no_lock(project):
+@pytest.fixture
+def heard_interrupts():
+    """Children hear SIGINT, though a shell in the background has it ignored; the flow's own handler does the same."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_stop_ends_the_stage_and_leaves_no_lock(project, heard_interrupts):
     stages = {"slow": {"cmd": "echo begun; sleep 60; echo 1 > slow.txt", "outs": ["slow.txt"]}}
     (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
     work = Reproduction(project, read_graph(project))

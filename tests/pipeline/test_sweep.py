@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +14,7 @@ import pytest
 
 from flows.experiments import named_metrics, running
 from flows.reproduction import find_dvc_program
+from tests.pipeline.repositories import clean_environment, git, make_repository
 
 # One corpus in all roles and one system: a dozen stages.
 GRID = ["kmeans.k=20,40", "scale=smoke", "roles.target=demo"]
@@ -25,24 +24,12 @@ COMMAND = [sys.executable, "-m", "flows.sweep", *GRID, "--target", "evaluate@res
 @pytest.fixture(scope="module")
 def repository(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project as it stands, in a git repository of its own."""
-    root = tmp_path_factory.mktemp("sweep") / "project"
-    for name in ("speech", "models", "respeak", "stages", "flows", "conf"):
-        shutil.copytree(project / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (root / ".dvc").mkdir()
-    for name in (".dvc/config", ".gitignore", ".dvcignore", "dvc.yaml", "params.yaml"):
-        shutil.copy(project / name, root / name)
-    (root / ".dvc" / ".gitignore").write_text("/config.local\n/tmp\n/cache\n")
-    for arguments in (["init", "-q"], ["config", "user.name", "t"], ["config", "user.email", "t@localhost"]):
-        subprocess.run(["git", *arguments], cwd=root, check=True)
-    subprocess.run(["git", "add", "-A"], cwd=root, check=True)
-    subprocess.run(["git", "commit", "-qm", "begin"], cwd=root, check=True)
-    return root
+    return make_repository(project, tmp_path_factory.mktemp("sweep") / "project")
 
 
 def start(root: Path) -> subprocess.Popen[str]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("RESPEAK_", "MLFLOW_", "PREFECT_", "DVC_"))}
-    environment |= {"PYTHONPATH": os.fspath(root), "PREFECT_LOGGING_COLORS": "false", "DVC_NO_ANALYTICS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    environment = clean_environment(root)
     return subprocess.Popen(COMMAND, cwd=root, env=environment, text=True, start_new_session=True, **pipes)
 
 
@@ -95,7 +82,7 @@ def test_an_interrupted_sweep_continues_and_everyone_has_the_same_numbers(reposi
     check_mlflow(repository, metrics)
     # The user's own tree is as it was, and nothing is left behind.
     for arguments in (["status", "--short"], ["stash", "list"]):
-        assert subprocess.run(["git", *arguments], cwd=repository, capture_output=True, check=True).stdout == b""
+        assert git(repository, *arguments) == ""
     assert not [path for path in (repository / ".dvc/tmp/exps/standalone").iterdir() if path.name != "run"]
 
 

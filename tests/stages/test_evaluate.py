@@ -137,7 +137,7 @@ def test_recordings_are_recognised_and_have_no_f0_errors_to_report(judge: Any) -
     assert metrics["speaker_accuracy"] == 100.0
     assert metrics["eer"] == 0.0
     assert metrics["judges"]["asr"].startswith("pocketsphinx 5") and "mode words" in metrics["judges"]["asr"]
-    assert not {"vde", "ffe", "gpe", "f0_rmse_cents"} & metrics.keys()
+    assert not {"vde", "ffe", "gpe", "f0_rmse_cents", "f0_pcc", "stoi", "pesq", "mcd"} & metrics.keys()
     assert sorted(path.name for path in Path("evaluate/tried").iterdir()) == [
         "metrics.json",
         "trials.parquet",
@@ -177,6 +177,12 @@ def test_unchanged_audio_has_hardly_an_f0_error_and_silence_loses_every_voiced_f
     metrics, rows = judge("resynthesis")
     assert metrics["vde"] < 2
     assert metrics["gpe"] < 2
+    assert metrics["f0_pcc"] > 0.95
+    assert metrics["mcd"] == 0
+    assert metrics["pesq"] > 4.5
+    # The measure wants 0.4 s of speech.
+    assert 0 < sum(row["stoi"] is not None for row in rows.values()) < len(rows)
+    assert metrics["stoi"] > 0.99
     metrics, rows = judge("resynthesis", lambda row: row | {"audio": quiet(row)})
     voiced = sum(row["voicing_errors"] for row in rows.values()) / sum(row["frames"] for row in rows.values())
     assert 0.2 < voiced < 0.9
@@ -197,6 +203,7 @@ def test_a_voice_that_stayed_the_sources_is_not_the_target(judge: Any) -> None:
     assert metrics["eer"] > 30
     assert metrics["vde"] < 2, "voicing does not depend on the target"
     assert metrics["f0_rmse_cents"] > 100
+    assert not {"stoi", "pesq", "mcd"} & metrics.keys(), "another voice has nothing to be compared with"
 
 
 def test_utterances_without_text_are_counted_and_left_out(judge: Any, capfd: pytest.CaptureFixture[str]) -> None:
