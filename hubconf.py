@@ -31,7 +31,7 @@ dependencies = ["torch", "torchaudio", "numpy", "pyarrow", "pyworld", "safetenso
 _ROOT = Path(__file__).resolve().parent
 _PACKAGES = ("speech", "models", "respeak")
 # For training and the command line, which want more packages than using a system does.
-_LEFT_OUT = ("training", "cli", "cli_corpus", "cli_render", "cli_units", "doctor")
+_LEFT_OUT = ("training", "cli", "cli_corpus", "cli_render", "cli_steps", "cli_units", "doctor")
 
 
 def resynthesis(path: str, device: str = "auto") -> System:

@@ -14,6 +14,7 @@ import typer
 
 from respeak.cli_corpus import check, corpus_app
 from respeak.cli_render import convert, generate, resynthesize
+from respeak.cli_steps import mel, vocode
 from respeak.cli_units import export_units, import_units, units
 from speech.errors import UserError
 
@@ -25,7 +26,7 @@ app = typer.Typer(
 )
 
 app.add_typer(corpus_app, name="corpus")
-for command in (resynthesize, convert, generate, check, units, import_units, export_units):
+for command in (resynthesize, convert, generate, check, units, mel, vocode, import_units, export_units):
     app.command()(command)
 
 
@@ -41,14 +42,41 @@ def main() -> None:
 @app.command()
 def info(system: Annotated[Path, typer.Argument(metavar="SYSTEM", help="folder of a trained system")]) -> None:
     """Show what a system bundle is: rates, encoder, units, F0, speakers, licence."""
+    from respeak.systems import find_system, is_softvc
+
+    folder = find_system(system)
+    facts = _softvc_facts(folder) if is_softvc(folder) else _facts(folder)
+    for name, value in facts.items():
+        typer.echo(f"{name + ':':<11} {value}")
+
+
+def _softvc_facts(folder: Path) -> dict[str, object]:
+    from respeak.softvc_bundle import SoftVCBundle
+
+    config = SoftVCBundle.load(folder).config
+    encoder, sizes = config["encoder"], config["acoustic"]
+    heard = f"{sizes['num_units']} units" if sizes["num_units"] else f"{sizes['unit_dim']} dimensions"
+    speakers = config["speakers"]
+    return {
+        "system": f"{config['system']} (format {config['format']}, scale {config.get('scale', 'unknown')})",
+        "audio": f"{config['sample_rate']} Hz mono",
+        "encoder": f"{encoder['kind']}, {encoder['dim']} dimensions, sha256 {encoder['hash'][:12]}",
+        "content": f"{config['content']}, {heard}, {config['sample_rate'] / config['unit_hop']:g} per second",
+        "speakers": f"{len(speakers)}: {', '.join(speakers)}",
+        "licence": config.get("licence", "not stated"),
+        **{f"provenance.{key}": value for key, value in (config.get("provenance") or {}).items()},
+    }
+
+
+def _facts(folder: Path) -> dict[str, object]:
     from respeak.bundle import Bundle
 
-    bundle = Bundle.load(system)
+    bundle = Bundle.load(folder)
     config = bundle.config
     rate, encoder, f0 = config["sample_rate"], config["encoder"], config["f0"]
     hz = {name: stats["hz"] for name, stats in bundle.speakers.items()}
     speakers = ", ".join(f"{name} ({value['mean']:.0f} ± {value['std']:.0f} Hz)" for name, value in hz.items())
-    facts = {
+    return {
         "system": f"{config['system']} (format {config['format']}, scale {config.get('scale', 'unknown')})",
         "audio": f"{rate} Hz mono",
         "encoder": f"{encoder['kind']}, layer {encoder.get('layer', '-')}, {encoder['dim']} dimensions, "
@@ -62,8 +90,6 @@ def info(system: Annotated[Path, typer.Argument(metavar="SYSTEM", help="folder o
         "licence": config.get("licence", "not stated"),
         **{f"provenance.{key}": value for key, value in (config.get("provenance") or {}).items()},
     }
-    for name, value in facts.items():
-        typer.echo(f"{name + ':':<11} {value}")
 
 
 @app.command()

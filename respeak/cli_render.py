@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from respeak.pairs import pair_files
+from respeak.systems import find_system, is_softvc
 from speech.errors import AudioError, UserError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from respeak.api import System
+    from respeak.softvc import SoftVC
     from respeak.voices import Voice
     from speech.decode import IsolatedDecoder
     from speech.intonation import Intonation
@@ -24,8 +27,6 @@ if TYPE_CHECKING:
 Render = Callable[[Path, "np.ndarray", int], "np.ndarray"]
 
 Item = TypeVar("Item")
-
-SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au")
 
 Source = Annotated[
     Path, typer.Argument(metavar="IN", help="a recording, or a folder of recordings (searched in depth); any rate")
@@ -37,7 +38,7 @@ Output = Annotated[
         help="the file to write (16 kHz mono 16-bit .wav), or a folder: it is made, and keeps the layout of IN",
     ),
 ]
-SystemPath = Annotated[Path, typer.Option("--system", help="folder of a trained system (a bundle)")]
+SystemPath = Annotated[Path, typer.Option("--system", help="a trained system: its folder, or its name in systems/")]
 Pitch = Annotated[float, typer.Option("--pitch", metavar="SEMITONES", help="how much higher, such as +2 or -1.5")]
 PitchRange = Annotated[
     float, typer.Option("--pitch-range", metavar="FACTOR", help="how much wider the melody; 0 is flat, 1 as it is")
@@ -77,12 +78,13 @@ def convert(
     source: Source,
     output: Output,
     target: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="VOICE",
-            help="the voice to convert to: a name ('respeak info' lists them) or a recording, if the system takes any",
+            help="the voice to convert to: a name ('respeak info' lists them) or a recording, if the system takes any; "
+            "not needed where the system has but one",
         ),
-    ],
+    ] = None,
     system: SystemPath = DEFAULT_SYSTEM,
     speaker: Annotated[
         str | None,
@@ -97,9 +99,19 @@ def convert(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Say recordings in another voice; the melody of speech follows the source, its height the target."""
+    """Say recordings in another voice; the melody of speech follows the source, its height the target.
+
+    Soft-VC (--system soft-vc) says them with its own melody.
+    """
     pairs = pair_files(source, output)
+    if is_softvc(system):
+        asked: dict[str, object] = {"--speaker": speaker, "--melody-from": melody_from, "--units-from": units_from}
+        asked |= {"--pitch": pitch or None, "--pitch-range": None if pitch_range == 1.0 else pitch_range}
+        _convert_softly(pairs, source, output, system, device, target, asked)
+        return
     intonation = _intonation(pitch, pitch_range)
+    if target is None:
+        raise UserError("--target: say which voice; 'respeak info' lists a system's")
     units = None if units_from is None else _Units(units_from)
     loaded = _load(system, device, [speaker])
     voice = find_voice(loaded, target)
@@ -110,6 +122,29 @@ def convert(
             return loaded.convert(wave, rate, voice, speaker, intonation, melody)
         encoded = loaded.encode_as(wave, rate, units.of(recording))
         return loaded.speak(encoded, voice, speaker, intonation, melody)
+
+    _render_all(pairs, source, output, loaded, render)
+
+
+def _convert_softly(
+    pairs: list[tuple[Path, Path]],
+    source: Path,
+    output: Path,
+    system: Path,
+    device: str,
+    target: str | None,
+    asked: Mapping[str, object],
+) -> None:
+    from respeak.softvc import SoftVC
+
+    for option, value in asked.items():
+        if value is not None:
+            raise UserError(f"{option}: Soft-VC has a voice and a melody of its own; leave it out")
+    loaded = SoftVC.load(find_system(system), device)
+    voice = loaded.one_voice(target)
+
+    def render(recording: Path, wave: np.ndarray, rate: int) -> np.ndarray:
+        return loaded.convert(wave, rate, voice)
 
     _render_all(pairs, source, output, loaded, render)
 
@@ -144,7 +179,7 @@ def generate(
     if len(set(folders.values())) < len(folders):
         raise UserError(f"--target: {', '.join(target)} would be written to one folder; rename the recordings")
     start, seconds = time.perf_counter(), 0.0
-    for position, name in enumerate(_progress(spoken.found.names, "utterances")):
+    for position, name in enumerate(show_progress(spoken.found.names, "utterances")):
         for voice, folder in folders.items():
             wave = loaded.say(spoken.found.read(position), voices[voice], intonation, melody, deduplicated)
             write_wave(folder / f"{name}.wav", wave, loaded.sample_rate)
@@ -196,7 +231,9 @@ def _intonation(pitch: float, pitch_range: float) -> Intonation:
 def _load(system: Path, device: str, speakers: list[str | None]) -> System:
     from respeak.api import System
 
-    loaded = System.load(system, device)
+    if is_softvc(system):
+        raise UserError(f"{system}: Soft-VC says everything in its own voice; use 'respeak convert'")
+    loaded = System.load(find_system(system), device)
     for name in speakers:
         if name is not None:
             loaded.speaker_index(name)
@@ -216,12 +253,14 @@ def _melody(system: System, recording: Path | None) -> np.ndarray | None:
         raise AudioError(f"{recording}: {error}") from None
 
 
-def _render_all(pairs: list[tuple[Path, Path]], source: Path, output: Path, system: System, render: Render) -> None:
+def _render_all(
+    pairs: list[tuple[Path, Path]], source: Path, output: Path, system: System | SoftVC, render: Render
+) -> None:
     from speech.decode import IsolatedDecoder
 
     start, seconds, skipped = time.perf_counter(), 0.0, 0
     with IsolatedDecoder() as decoder:
-        for recording, target in _progress(pairs, "recordings"):
+        for recording, target in show_progress(pairs, "recordings"):
             try:
                 seconds += _render_one(system, decoder, recording, target, render)
             except AudioError as error:
@@ -234,7 +273,9 @@ def _render_all(pairs: list[tuple[Path, Path]], source: Path, output: Path, syst
         raise typer.Exit(1)
 
 
-def _render_one(system: System, decoder: IsolatedDecoder, recording: Path, target: Path, render: Render) -> float:
+def _render_one(
+    system: System | SoftVC, decoder: IsolatedDecoder, recording: Path, target: Path, render: Render
+) -> float:
     from speech.audio import write_wave
 
     wave, rate = decoder.read(recording)
@@ -252,49 +293,10 @@ def _report(done: str, seconds: float, start: float) -> None:
     typer.echo(f"{done}: {seconds:.1f} s of audio in {wall:.1f} s (real-time factor {factor})")
 
 
-def _progress(items: Sequence[Item], what: str) -> Iterator[Item]:
+def show_progress(items: Sequence[Item], what: str) -> Iterator[Item]:
+    """The items, with a bar on a terminal."""
     from rich.console import Console
     from rich.progress import track
 
     console = Console(stderr=True)
     yield from track(items, what, console=console, disable=not console.is_terminal)
-
-
-def pair_files(source: Path, output: Path) -> list[tuple[Path, Path]]:
-    """Each recording with the file to write for it, sorted; nothing is written over what is read.
-
-    Raises:
-        UserError: the source is missing or holds no recording, output and source do not go together, or two
-            recordings would be written to one file.
-    """
-    if not source.exists():
-        raise UserError(f"{source}: no such file or folder; give a recording or a folder of recordings")
-    if source.is_file():
-        target = output / f"{source.stem}.wav" if output.is_dir() else output
-        if target.suffix.lower() != ".wav":
-            raise UserError(f"{target}: the output is written as .wav; give a name that ends in .wav, or a folder")
-        pairs = [(source, target)]
-    else:
-        pairs = _pair_folder(source, output)
-    written: dict[Path, Path] = {}
-    for recording, target in pairs:
-        key = target.resolve()
-        if key == recording.resolve():
-            raise UserError(f"{target}: input and output are the same file; give another output")
-        if key in written:
-            raise UserError(f"{written[key]} and {recording} would both be written to {target}; rename one of them")
-        written[key] = recording
-    return pairs
-
-
-def _pair_folder(source: Path, output: Path) -> list[tuple[Path, Path]]:
-    if output.is_file():
-        raise UserError(f"{output}: is a file, but {source} is a folder; give a folder to write to")
-    if output.resolve() == source.resolve():
-        raise UserError(f"{output}: input and output are the same folder; give another output")
-    found = [p for p in sorted(source.rglob("*")) if p.suffix.lower() in SUFFIXES and p.is_file()]
-    # What an earlier run wrote into a folder inside the source is no recording to convert again.
-    found = [p for p in found if not p.resolve().is_relative_to(output.resolve())]
-    if not found:
-        raise UserError(f"{source}: no recordings ({', '.join(SUFFIXES)}) in this folder or below it")
-    return [(p, (output / p.relative_to(source)).with_suffix(".wav")) for p in found]

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speech.errors import UserError
+from respeak.pairs import pair_files
+from speech.errors import AudioError, UserError
 
 if TYPE_CHECKING:
-    from respeak.units import Spoken
+    import numpy as np
+
+    from respeak.units import Spoken, UnitEncoder
 
 
 class Written(StrEnum):
@@ -34,32 +37,70 @@ class Foreign(StrEnum):
 
 
 def units(
-    recording: Annotated[Path, typer.Argument(metavar="IN", help="a recording, any rate and length")],
-    system: Annotated[Path, typer.Option(help="a system's bundle, or a folder of k-means centres")] = Path("kmeans"),
+    source: Annotated[Path, typer.Argument(metavar="IN", help="a recording, any rate and length, or a folder of them")],
+    system: Annotated[
+        Path, typer.Option(help="a system's bundle or name, a folder of k-means centres, or an encoder's of soft units")
+    ] = Path("kmeans"),
     encoder: Annotated[
         Path | None, typer.Option(help="the centres' encoder (default: 'encoder' beside their folder)")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="file to write; its suffix is the format (default: stdout)")] = None,
-    form: Annotated[Written | None, typer.Option("--format", help="default: by suffix, else tsv")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="file to write; its suffix is the format (default: stdout); of a folder a folder"),
+    ] = None,
+    form: Annotated[
+        Written | None, typer.Option("--format", help="default: by suffix, else tsv; of a folder npy")
+    ] = None,
     speaker: Annotated[str | None, typer.Option(help="who speaks, if the bundle knows them")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
 ) -> None:
-    """Print the units of a recording and when each begins and ends, in seconds of the recording."""
-    written = form or _by_suffix(out)
-    if written is Written.npy and out is None:
-        raise UserError("--format npy: an array needs a file; give --out units.npy")
+    """Print the units of a recording and when each begins and ends, in seconds of the recording.
+
+    As .npy they are (N,) integers, or (N, D) floats of soft units; as text soft units are the most probable discrete
+    ones.
+    """
+    pairs, written = _plan(source, out, form)
+    from respeak.systems import find_system
     from respeak.units import UnitEncoder
     from speech.decode import IsolatedDecoder
-    from speech.errors import AudioError
 
+    loaded = UnitEncoder.load(find_system(system), encoder, device)
+    skipped = 0
     with IsolatedDecoder() as decoder:
-        wave, rate = decoder.read(recording)
-    loaded = UnitEncoder.load(system, encoder, device)
+        for recording, target in pairs:
+            try:
+                spoken = _encode(loaded, *decoder.read(recording), recording, speaker)
+            except AudioError as error:
+                if source.is_file():
+                    raise
+                skipped += 1
+                typer.echo(f"skipped: {error}", err=True)
+            else:
+                _write(spoken if written is Written.npy else loaded.named(spoken), written, target)
+    if source.is_dir():
+        typer.echo(f"units of {len(pairs) - skipped} of {len(pairs)} recordings written to {out}")
+    if skipped:
+        raise typer.Exit(1)
+
+
+def _plan(source: Path, out: Path | None, form: Written | None) -> tuple[list[tuple[Path, Path | None]], Written]:
+    """Each recording with the file for its units, and the format."""
+    if not source.is_dir():
+        written = form or _by_suffix(out)
+        if written is Written.npy and out is None:
+            raise UserError("--format npy: an array needs a file; give --out units.npy")
+        return [(source, out)], written
+    if out is None:
+        raise UserError(f"{source}: units of a folder go to a folder; give --out")
+    written = form or Written.npy
+    return [*pair_files(source, out, f".{written.value}")], written
+
+
+def _encode(loaded: UnitEncoder, wave: np.ndarray, rate: int, recording: Path, speaker: str | None) -> Spoken:
     try:
-        spoken = loaded.encode(wave, rate, speaker)
+        return loaded.encode(wave, rate, speaker)
     except AudioError as error:
         raise AudioError(f"{recording}: {error}") from None
-    _write(spoken, written, out)
 
 
 def import_units(
@@ -110,8 +151,9 @@ def _write(spoken: Spoken, form: Written, out: Path | None) -> None:
     if form is Written.npy and out is not None:
         import numpy as np
 
+        out.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(out) as temporary, temporary.open("wb") as file:
-            np.save(file, spoken.units.astype(np.int64))
+            np.save(file, spoken.units.astype(np.int64 if spoken.units.ndim == 1 else np.float32))
         return
     times = [round(float(time), 4) for time in spoken.times()]
     if form is Written.json:

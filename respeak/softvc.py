@@ -51,10 +51,9 @@ class SoftVC:
         self.unit_hop: int = bundle.config["unit_hop"]
         self.content_kind: str = bundle.config["content"]
         self._seed = untrained_seed
-        centroids = np.zeros((0, 0), np.float32) if bundle.centroids is None else bundle.centroids
         mode = (bundle.config.get("kmeans") or {}).get("normalise", "none")
         settings = conditioning_of(bundle.config["audio"])
-        self._encoder = UnitEncoder(bundle.path / ENCODER, centroids, mode, self.device, settings)
+        self._encoder = UnitEncoder(bundle.path / ENCODER, bundle.centroids, mode, self.device, settings)
 
     @classmethod
     def load(cls, path: Path | str, device: str = "auto") -> SoftVC:
@@ -79,6 +78,18 @@ class SoftVC:
         if name not in self.speakers:
             raise UserError(f"speaker '{name}' is not in {self.bundle.path}; it has {', '.join(self.speakers)}")
         return self.speakers.index(name)
+
+    def one_voice(self, name: str | None) -> str:
+        """The voice of that name, or the system's only one.
+
+        Raises:
+            UserError: no such voice, or none named where there are several.
+        """
+        if name is None and len(self.speakers) > 1:
+            raise UserError(f"say which voice (--target): {', '.join(self.speakers)}")
+        voice = name or self.speakers[0]
+        self.speaker_index(voice)
+        return voice
 
     def condition(self, wave: np.ndarray, rate: int) -> tuple[np.ndarray, int]:
         """Prepare audio as the corpora were; arguments, result and errors as ``respeak.api.System.condition``."""
@@ -156,7 +167,8 @@ class SoftVC:
         """
         self.speaker_index(target)
         conditioned, num_speech = self.condition(wave, rate)
-        return self.say(self.content(conditioned), target)[:num_speech]
+        units = -(-num_speech // self.unit_hop)
+        return self.say(self.content(conditioned)[:units], target)[:num_speech]
 
     def resynthesize(self, wave: np.ndarray, rate: int, speaker: str | None = None) -> np.ndarray:
         """Say a recording again in the voice of ``speaker``, one of the system's; otherwise as `convert`.
@@ -164,23 +176,44 @@ class SoftVC:
         Raises:
             UserError: no voice named, and more than one to choose from.
         """
-        if speaker is None and len(self.speakers) > 1:
-            raise UserError(f"say whose voice it is to be (--speaker): {', '.join(self.speakers)}")
-        return self.convert(wave, rate, speaker or self.speakers[0])
+        return self.convert(wave, rate, self.one_voice(speaker))
+
+    def mel_of(self, wave: np.ndarray, rate: int) -> np.ndarray:
+        """Log-mel ``(2 N, 128)`` float32 of a recording itself, prepared as the corpora were, N units of speech.
+
+        Raises:
+            AudioError: the recording cannot be used.
+        """
+        import torch
+
+        from models.softvc.mel import FRAMES_PER_UNIT, wave_to_mel
+
+        made, num_speech = self.condition(wave, rate)
+        frames = FRAMES_PER_UNIT * -(-num_speech // self.unit_hop)
+        return wave_to_mel(torch.from_numpy(made)[None])[0].T[:frames].numpy()
+
+    def check_content(self, content: np.ndarray) -> None:
+        """Refuse what the acoustic model does not hear.
+
+        Raises:
+            UserError: nothing, units beyond the table, or frames of another shape.
+        """
+        config = self.bundle.config["acoustic"]
+        if not len(content):
+            raise UserError("no unit in it; is the recording shorter than 20 ms?")
+        if config["num_units"]:
+            whole = content.ndim == 1 and np.issubdtype(content.dtype, np.integer)
+            if not whole or not 0 <= int(content.min()) <= int(content.max()) < config["num_units"]:
+                found = f"{content.dtype} {content.shape}"
+                raise UserError(f"expected units (N,) from 0 to {config['num_units'] - 1}, found {found}")
+        elif content.ndim != 2 or content.shape[1] != config["unit_dim"]:
+            raise UserError(f"expected frames (N, {config['unit_dim']}), found {content.shape}")
 
     def _tensor(self, content: np.ndarray) -> Any:
         import torch
 
-        config = self.bundle.config["acoustic"]
-        if not len(content):
-            raise UserError("content: no unit; is the recording shorter than 20 ms?")
-        if config["num_units"]:
-            if content.ndim != 1 or int(content.max()) >= config["num_units"]:
-                raise UserError(f"content: expected units (N,) below {config['num_units']}, found {content.shape}")
-            return torch.from_numpy(content.astype(np.int64))
-        if content.ndim != 2 or content.shape[1] != config["unit_dim"]:
-            raise UserError(f"content: expected (N, {config['unit_dim']}), found {content.shape}")
-        return torch.from_numpy(content.astype(np.float32))
+        self.check_content(content)
+        return torch.from_numpy(content.astype(np.int64 if content.ndim == 1 else np.float32))
 
     @functools.cached_property
     def _acoustic(self) -> AcousticModel:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
+from respeak.folders import CONFIG, read_yaml
 from speech.audio import SAMPLE_RATE, Conditioned, Conditioning
 from speech.errors import UserError
 from speech.units import UNIT_HOP, FrameNormaliser, assign, normaliser
@@ -31,6 +32,9 @@ ASSIGN_FRAMES = 16_384
 SHORTEST_SECONDS = 0.025
 PAD_MULTIPLE = 1280  # samples; of a recording whose system states none
 PEAK = 0.95
+ENCODER = "encoder"  # a bundle's folder of its content encoder
+# How a recording is prepared where no system says it: whole, at the corpora's peak.
+PLAIN = Conditioning(None, PEAK, PAD_MULTIPLE, SHORTEST_SECONDS, math.inf)
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Spoken:
     """The units of a recording and when they begin.
 
     Attributes:
-        units: (N,) uint16, one per 20 ms of what was kept of the recording.
+        units: (N,) uint16, one per 20 ms of what was kept of the recording; soft units or features (N, D) float16.
         start: seconds of the recording that were cut before the first unit.
     """
 
@@ -52,11 +56,11 @@ class Spoken:
 
 @dataclass
 class UnitEncoder:
-    """An encoder and its centres.
+    """An encoder and its centres; without centres it gives what the encoder hears, such as soft units.
 
     Attributes:
         encoder_dir: folder of the content encoder.
-        centroids: (K, D) float32.
+        centroids: (K, D) float32; None: frames are given as they are.
         normalise: what is taken out of frames before they are assigned: none, utterance or speaker.
         device: where the encoder runs.
         conditioning: how a recording is prepared.
@@ -64,7 +68,7 @@ class UnitEncoder:
     """
 
     encoder_dir: Path
-    centroids: np.ndarray
+    centroids: np.ndarray | None
     normalise: Any
     device: torch.device
     conditioning: Conditioning
@@ -72,10 +76,10 @@ class UnitEncoder:
 
     @classmethod
     def load(cls, path: Path | str, encoder: Path | str | None = None, device: str = "auto") -> UnitEncoder:
-        """Read a system's bundle, or a folder of k-means centres as the stage ``kmeans`` writes it.
+        """Read a system's bundle, a folder of k-means centres as stage ``kmeans`` writes it, or an encoder's folder.
 
         Args:
-            path: the bundle or the folder of centres.
+            path: the bundle, the folder of centres, or that of an encoder whose frames are wanted (of soft units).
             encoder: folder of the encoder that the centres were fitted on; by default ``encoder`` beside ``path``.
             device: auto, cpu or cuda.
 
@@ -85,6 +89,11 @@ class UnitEncoder:
         path = Path(path)
         if (path / "speakers.json").is_file():
             return cls._of_bundle(path, device)
+        stated = read_yaml(path / CONFIG) if (path / CONFIG).is_file() else {}
+        if "system" in stated:
+            return cls._of_softvc(path, device)
+        if "kind" in stated:
+            return cls(path, None, "none", find_device(device), PLAIN)
         centroids, config = _read_kmeans(path)
         encoder_dir = Path(encoder) if encoder is not None else path.parent / "encoder"
         from respeak.encoders import read_config
@@ -95,12 +104,20 @@ class UnitEncoder:
                 f"{path}: fitted on encoder {str(config['encoder'])[:12]}, but {encoder_dir} is {found['hash'][:12]}; "
                 "give the folder of the right one (--encoder)"
             )
-        conditioning = Conditioning(None, PEAK, PAD_MULTIPLE, SHORTEST_SECONDS, math.inf)
-        return cls(encoder_dir, centroids, config["normalise"], find_device(device), conditioning)
+        return cls(encoder_dir, centroids, config["normalise"], find_device(device), PLAIN)
+
+    @classmethod
+    def _of_softvc(cls, path: Path, device: str) -> UnitEncoder:
+        from respeak.softvc_bundle import SoftVCBundle
+
+        bundle = SoftVCBundle.load(path)
+        mode = (bundle.config.get("kmeans") or {}).get("normalise", "none")
+        settings = conditioning_of(bundle.config["audio"])
+        return cls(path / ENCODER, bundle.centroids, mode, find_device(device), settings)
 
     @classmethod
     def _of_bundle(cls, path: Path, device: str) -> UnitEncoder:
-        from respeak.bundle import ENCODER, Bundle
+        from respeak.bundle import Bundle
 
         bundle = Bundle.load(path)
         mode = bundle.config["kmeans"]["normalise"]
@@ -123,8 +140,26 @@ class UnitEncoder:
         heard = made.wave
         step = self.conditioning.pad_multiple
         features = np.concatenate([self.features(piece)[own] for piece, own in pieces(heard, step)])
-        units = self.assign(features, speaker)[: -(-made.num_speech // UNIT_HOP)]
-        return Spoken(units, made.trim_start_seconds)
+        units = features if self.centroids is None else self.assign(features, speaker)
+        return Spoken(units[: -(-made.num_speech // UNIT_HOP)], made.trim_start_seconds)
+
+    def named(self, spoken: Spoken) -> Spoken:
+        """The same with discrete units: of soft ones the most probable of those that they were trained to name.
+
+        Raises:
+            UserError: the frames are those of an encoder that names no units.
+        """
+        import torch
+
+        from models.encoders.soft import SoftHubert
+
+        if spoken.units.ndim == 1:
+            return spoken
+        if not isinstance(self._encoder, SoftHubert):
+            raise UserError(f"{self.encoder_dir}: its frames have no names; write them as .npy")
+        frames = torch.from_numpy(spoken.units.astype(np.float32))[None].to(self.device)
+        units = self._encoder.probabilities(frames)[0].argmax(-1).cpu().numpy().astype(np.uint16)
+        return dataclasses.replace(spoken, units=units)
 
     def condition(self, wave: np.ndarray, rate: int) -> Conditioned:
         """A recording as its corpora were stored: 16 kHz, trimmed, peak-normalised, padded, in 16 bits.
@@ -146,6 +181,7 @@ class UnitEncoder:
 
     def assign(self, features: np.ndarray, speaker: str | None = None) -> np.ndarray:
         """Units (N,) uint16 of all frames (N, D) of one recording."""
+        assert self.centroids is not None, "frames are assigned to centres, and this encoder has none"
         stats = None if speaker is None else self.frame_stats.get(speaker)
         normalise = normaliser(self.normalise, features, None if stats is None else FrameNormaliser(stats[0], stats[1]))
         return np.concatenate(
@@ -159,7 +195,7 @@ class UnitEncoder:
     def _encoder(self) -> ContentEncoder:
         from respeak.encoders import load_encoder
 
-        return load_encoder(self.encoder_dir).to(self.device)
+        return load_encoder(self.encoder_dir).to(self.device).prepare()
 
 
 def conditioning_of(audio: Mapping[str, Any]) -> Conditioning:

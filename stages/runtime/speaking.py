@@ -166,6 +166,7 @@ def _soft_renderings(
         # Units of the corpus are normalised by all that a speaker says there.
         by_units = system.content_kind == "units"
         content = units_row["units"] if by_units else system.content(decode_audio(source["audio"]))
+        content = content[: -(-source["num_speech"] // system.unit_hop)]
         if experiment.units == "shuffled":
             content = shuffle_units(content, [part.seed, zlib.crc32(source["id"].encode())])
         said += [(source, voice) for voice in voices]

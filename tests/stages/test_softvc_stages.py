@@ -239,7 +239,8 @@ def test_systems_say_test_utterances_in_other_voices(made: Path) -> None:
         source = audio[row["source_id"]]
         assert row["target_speaker"] != row["source_speaker"]
         wave = decode_audio(source["audio"])
-        expected = system.say(system.content(wave), row["target_speaker"])[: source["num_speech"]]
+        content = system.content(wave)[: -(-source["num_speech"] // 320)]
+        expected = system.say(content, row["target_speaker"])[: source["num_speech"]]
         np.testing.assert_allclose(decode_audio(row["audio"]), np.clip(expected, -1, 1), atol=1e-3)
 
 
@@ -260,5 +261,5 @@ def test_parts_of_different_encoders_make_no_system(made: Path) -> None:
 
 def test_units_beyond_the_codebook_are_refused(made: Path, tmp_path: Path) -> None:
     system = SoftVC.load(made / "systems/soft-vc-discrete", "cpu")
-    with pytest.raises(UserError, match=rf"units \(N,\) below {K}"):
+    with pytest.raises(UserError, match=rf"units \(N,\) from 0 to {K - 1}"):
         system.mels([np.array([1, K], np.uint16)], ["low"])
