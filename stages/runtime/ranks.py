@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing.connection
 import os
 import sys
@@ -109,6 +110,8 @@ def _train(
     backend = "nccl" if on_gpus(runtime.device) else "gloo"
     if backend == "nccl":
         torch.cuda.set_device(rank)
+    # What torch sends to a process lies in memory that all share: each needs weights of its own to step.
+    module = copy.deepcopy(module)
     dist.init_process_group(backend, init_method=meeting.resolve().as_uri(), rank=rank, world_size=loop.processes)
     train.dataset.share(rank, loop.processes)
     tracker: Metrics = Silent() if rank else Relay(said)

@@ -36,7 +36,10 @@ class Shared(torch.utils.data.IterableDataset):
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         for step in self.range:
             time.sleep(self.pause)
-            yield {name: value.chunk(self.world)[self.rank] for name, value in batch(step).items()}
+            made = batch(step)
+            # Equal items make equal codes, of which rounding says which is nearest.
+            made["f0"] = made["f0"] * torch.tensor([1.0, 0.6]).view(2, 1, 1)
+            yield {name: value.chunk(self.world)[self.rank] for name, value in made.items()}
 
 
 class Broken(Shared):
@@ -66,20 +69,23 @@ def test_two_processes_train_as_one_does_with_the_joint_batch(make: Any, tmp_pat
     assert [row["step"] for row in shared] == [row["step"] for row in history]
     for one, other in zip(history, shared, strict=True):
         for name in one.keys() - {"train/steps_per_second"}:
-            assert other[name] == pytest.approx(one[name], rel=2e-3, abs=1e-5), (one["step"], name)
+            assert other[name] == pytest.approx(one[name], rel=1e-4, abs=1e-5), (one["step"], name)
     state = together.state_dict()
     for name, value in alone.state_dict().items():
         if "codebook" in name:
-            torch.testing.assert_close(state[name], value, atol=2e-3, rtol=2e-3)
+            torch.testing.assert_close(state[name], value, atol=1e-4, rtol=1e-3)
     assert [step for step, row in recorder.rows if "train/learning_rate" in row] == list(range(1, 7))
 
 
 def test_a_signal_stops_both_after_a_checkpoint_to_go_on_from(tmp_path: Path) -> None:
-    timer = threading.Timer(9.0, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.start()
+    def stop_after_a_checkpoint() -> None:
+        while resume_point(tmp_path).step == 0:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop_after_a_checkpoint, daemon=True).start()
     with pytest.raises(SystemExit) as stopped:
         train(f0_vq(), tmp_path, 2, steps=600, pause=0.05)
-    timer.cancel()
     assert stopped.value.code == 128 + signal.SIGTERM
     reached = resume_point(tmp_path).step
     assert 0 < reached < 600
