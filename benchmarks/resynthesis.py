@@ -37,7 +37,8 @@ from torch.nn.functional import avg_pool1d, conv2d, l1_loss, leaky_relu, pad  # 
 from models.hifigan import Discriminators  # noqa: E402
 from models.hifigan.losses import mel_loss  # noqa: E402
 from models.resynthesis import UnitGenerator  # noqa: E402
-from models.resynthesis.training import LossWeights, ResynthesisTraining, Schedule  # noqa: E402
+from models.resynthesis.training import LossWeights, ResynthesisTraining  # noqa: E402
+from models.training import Schedule  # noqa: E402
 from speech.audio import decode_audio, encode_audio  # noqa: E402
 from speech.pitch import extract_f0, normalise_f0, voiced_statistics  # noqa: E402
 from speech.shards import AUDIO, F0, UNITS, read_shard, shard_name, write_shard  # noqa: E402
