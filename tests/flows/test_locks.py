@@ -51,10 +51,14 @@ with alone(Path.cwd(), print):
 def test_a_second_reproduction_waits_and_a_killed_one_is_not_waited_for(tmp_path: Path) -> None:
     said: list[str] = []
     with other(HOLD, tmp_path) as first:
-        threading.Timer(1.5, first.kill).start()
-        start = time.monotonic()
-        with alone(tmp_path, said.append), alone(tmp_path, said.append):
-            assert time.monotonic() - start > 1
+
+        def end_it(line: str) -> None:
+            said.append(line)
+            assert first.poll() is None
+            first.kill()
+
+        with alone(tmp_path, end_it), alone(tmp_path, end_it):
+            assert first.wait() < 0
     assert len(said) == 1
     assert said[0].startswith("another reproduction is at work here since ")
     assert f"(process {first.pid})" in said[0]
@@ -71,12 +75,14 @@ def test_who_waits_can_be_stopped(tmp_path: Path) -> None:
 
 def test_the_holder_of_dvcs_lock_is_named_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".dvc" / "tmp").mkdir(parents=True)
-    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.6)
+    monkeypatch.setattr(locks, "PATIENCE_SECONDS", 0.2)
     said: list[str] = []
     assert lock_holder(tmp_path) == ""
     hold = "import zc.lockfile\nlock = zc.lockfile.LockFile('.dvc/tmp/lock')\nprint('held', flush=True)\ntime.sleep(60)"
     with other(hold, tmp_path) as holder, naming_lock_holders(tmp_path, said.append):
-        time.sleep(3)
+        while not said:
+            time.sleep(0.05)
+        time.sleep(1)  # it has been said; five times its patience later, still once
         assert lock_holder(tmp_path).startswith(f"{holder.pid} (")
     assert len(said) == 1
     assert f"by process {holder.pid} ({sys.executable}" in said[0]
@@ -84,7 +90,8 @@ def test_the_holder_of_dvcs_lock_is_named_once(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_stage_in_use_by_somebodys_own_dvc_is_waited_for(empty_project: Path) -> None:
-    stages = {"slow": {"cmd": "sleep 4; echo $$ > slow.txt", "outs": ["slow.txt"]}}
+    wait = "while [ ! -e go ]; do sleep 0.1; done"
+    stages = {"slow": {"cmd": f"{wait}; echo $$ > slow.txt", "outs": ["slow.txt"]}}
     (empty_project / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
     work = Reproduction(empty_project, read_graph(empty_project))
     command = [find_dvc_program(), "repro", "slow"]
@@ -94,7 +101,13 @@ def test_a_stage_in_use_by_somebodys_own_dvc_is_waited_for(empty_project: Path) 
         assert own.poll() is None
         time.sleep(0.05)
     said: list[str] = []
-    result = work.run("slow", said.append)
+
+    def let_it_end(line: str) -> None:
+        said.append(line)
+        if line.startswith("waiting for "):
+            (empty_project / "go").touch()
+
+    result = work.run("slow", let_it_end)
     assert own.wait() == 0
     assert result.outcome == "unchanged"
     waiting = [line for line in said if line.startswith("waiting for ")]

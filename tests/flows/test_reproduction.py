@@ -124,16 +124,16 @@ def heard_interrupts():
 
 
 def test_stop_ends_the_stage_and_leaves_no_lock(project, heard_interrupts):
-    stages = {"slow": {"cmd": "echo begun; sleep 60; echo 1 > slow.txt", "outs": ["slow.txt"]}}
+    stages = {"slow": {"cmd": "echo begun; sleep 900; echo 1 > slow.txt", "outs": ["slow.txt"]}}
     (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
     work = Reproduction(project, read_graph(project))
     begun = threading.Event()
     task = threading.Thread(target=work.run, args=("slow", lambda line: begun.set() if line == "begun" else None))
     task.start()
-    assert begun.wait(20)
+    assert begun.wait(120)
     work.children.stop()
     # Well before the stage would have ended by itself.
-    task.join(45)
+    task.join(300)
     assert not task.is_alive()
     assert work.results["slow"].outcome == "stopped"
     assert work._run("slow", print).outcome == "stopped"

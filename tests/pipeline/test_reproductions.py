@@ -82,8 +82,10 @@ def test_stages_that_end_together_are_all_recorded(project: Path) -> None:
     assert f"Completed: {TOGETHER + 1} ran" in done.stdout
     lock = yaml.safe_load((project / "dvc.lock").read_text())["stages"]
     assert set(lock) == {"a", *(f"b@{i}" for i in range(TOGETHER))}
-    ends = [(project / f"ended_{i}").stat().st_mtime for i in range(TOGETHER)]
-    assert max(ends) - min(ends) < 1.0
+    began, ended = (
+        [(project / f"{word}_{i}").stat().st_mtime_ns for i in range(TOGETHER)] for word in ("begun", "ended")
+    )
+    assert max(began) <= min(ended)
     again = subprocess.run(
         [find_dvc_program(), "repro"], cwd=project, env=environment(), capture_output=True, text=True
     )
@@ -119,7 +121,7 @@ def test_ctrl_c_leaves_nothing_running_and_nothing_locked(project: Path) -> None
     process = start(project)
     # As a terminal does: everything in the foreground gets it, not this program alone.
     os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 130, output
     assert "Cancelled: 1 ran, 1 stopped, 1 not started" in output
     assert "Traceback" not in output
@@ -137,14 +139,14 @@ def test_a_killed_reproduction_is_known_as_crashed_by_the_next_one(project: Path
     process.kill()
     process.communicate()
     # The server goes with it, and its stage at the first line that nobody reads.
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while (left := processes_in(project)) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert left == []
     assert states(project)[0][1] == "Running"
     write_stages(project, {"done": {"cmd": "echo 1 > done.txt", "outs": ["done.txt"]}, "more": {"cmd": "echo more"}})
     command = [sys.executable, "-m", "flows.reproduce"]
-    done = subprocess.run(command, cwd=project, env=environment(), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=project, env=environment(), capture_output=True, text=True, timeout=300)
     assert "Completed: 1 unchanged, 1 ran" in done.stdout, done.stdout + done.stderr
     assert states(project) == [("reproduce", "Crashed", DEAD), ("reproduce", "Completed", "1 unchanged, 1 ran")]
     with sqlite3.connect(project / ".prefect" / "prefect.db") as database:
