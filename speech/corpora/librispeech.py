@@ -52,19 +52,16 @@ def prepare(
     subsets: list[str] | None = None,
     valid_share: float = 0.05,
     test_share: float = 0.05,
-    valid_speakers: float = 0.0,
 ) -> Listing:
     """List the utterances of the subsets (all that are there by default), text in lower case.
 
     dev-* is validation and test-* is test. Without a dev (test) subset, that share of every training speaker's
-    utterances takes its place; a speaker's only utterance stays in train. ``valid_speakers`` above 0 validates on all
-    that this share of the training speakers say instead.
+    utterances takes its place; a speaker's only utterance stays in train.
 
     Raises:
-        UserError: no subset, or a missing or empty one; shares that leave nothing to train on.
+        UserError: no subset, or a missing or empty one.
     """
-    shares = (valid_share, test_share)
-    return list_subsets(root, subsets, ".flac", LAYOUT, _read_texts, seed, shares, valid_speakers)
+    return list_subsets(root, subsets, ".flac", LAYOUT, _read_texts, seed, (valid_share, test_share))
 
 
 def _read_texts(files: list[Path]) -> dict[str, str]:

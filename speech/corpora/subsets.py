@@ -19,7 +19,6 @@ def list_subsets(
     read_texts: Callable[[list[Path]], dict[str, str]],
     seed: int,
     shares: tuple[float, float],
-    valid_speakers: float = 0.0,
 ) -> Listing:
     """List ``subset/speaker/chapter/utterance<suffix>``; dev-* is validation, test-* is test.
 
@@ -31,11 +30,9 @@ def list_subsets(
         read_texts: texts by utterance, of these recordings.
         seed: draws the shares.
         shares: of every training speaker's utterances, for validation and for testing, where there is no such subset.
-        valid_speakers: share of the training speakers, all of whose utterances validate instead of shares of
-            everybody's: for speakers of one utterance, or to validate on voices that are not trained on.
 
     Raises:
-        UserError: no subset, or a missing or empty one; shares that leave nothing to train on.
+        UserError: no subset, or a missing or empty one.
     """
     names = subsets if subsets is not None else _present(root, layout)
     if not names:
@@ -48,12 +45,7 @@ def list_subsets(
     valid_share, test_share = (
         0.0 if kind in kinds else float(share) for kind, share in zip(("dev", "test"), shares, strict=True)
     )
-    if valid_speakers and valid_share:
-        held = seeded_splits(dict.fromkeys(training.values(), ""), seed, float(valid_speakers), 0.0)
-        splits = seeded_splits(training, seed, 0.0, test_share)
-        splits |= {id_: "valid" for id_, speaker in training.items() if held[speaker] == "valid"}
-    else:
-        splits = seeded_splits(training, seed, valid_share, test_share)
+    splits = seeded_splits(training, seed, valid_share, test_share)
     texts = read_texts(files)
     entries = [
         Entry(

@@ -152,9 +152,6 @@ def test_librispeech_reads_text_where_there_is_some_and_keeps_single_utterances(
     assert all(e.text is None for e in by_split["train"])
     assert all(e.text and e.text == e.text.lower() for e in by_split["test"])
     assert len({e.speaker for e in by_split["train"]}) == 251
-    held = read("librispeech", shared / "data/LibriSpeech", valid_speakers=0.02)
-    assert Counter(e.split for e in held.entries) == {"train": 246, "valid": 5, "test": 100}
-    assert held == read("librispeech", shared / "data/LibriSpeech", valid_speakers=0.02)
     with pytest.raises(UserError, match="dev-clean"):
         read("librispeech", shared / "data/LibriSpeech", subsets=["dev-clean"])
     with pytest.raises(UserError, match="music"):
@@ -167,11 +164,6 @@ def test_librispeech_without_test_subset_shares_out_train(tmp_path: Path) -> Non
     listing = read("librispeech", tmp_path, valid_share=0.1, test_share=0.2)
     assert Counter(e.split for e in listing.entries) == {"train": 14, "valid": 2, "test": 4}
     assert listing == read("librispeech", tmp_path, valid_share=0.1, test_share=0.2)
-    for number in range(4):
-        sound(tmp_path / f"train-clean-100/26/495/26-495-{number:04d}.flac")
-    held = read("librispeech", tmp_path, valid_speakers=0.5, test_share=0.0).entries
-    assert {e.split for e in held} == {"train", "valid"}
-    assert len({(e.speaker, e.split) for e in held}) == 2
 
 
 @pytest.mark.parametrize(
