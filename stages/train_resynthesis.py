@@ -91,6 +91,7 @@ def run(stage: Stage) -> None:
     save_bundle(job.parts, config, generator.state_dict(), centroids, ENCODER, *known)
     write_history(job.parts / "history.csv", history)
     job.publish()
+    stage.tracker.log_model(OUTPUT)
 
 
 def _streams(params: Params) -> tuple[Stream, ...]:
@@ -173,6 +174,9 @@ def _picture(stage: Stage, module: ResynthesisTraining, checks: Segments) -> Non
             axis.imshow(log_mel(wave)[0], origin="lower", aspect="auto", vmin=-11.5, vmax=1.5)
             axis.set(title=title, xlabel="frame of 16 ms", ylabel="mel band")
     stage.tracker.log_figure("mel_target_and_generated.png", figure)
+    for number, waves in enumerate(zip(batch["audio"], made, strict=True)):
+        for title, wave in zip(("recording", "generated"), waves, strict=True):
+            stage.tracker.log_audio(f"{number}-{title}", wave.flatten().numpy())
 
 
 if __name__ == "__main__":

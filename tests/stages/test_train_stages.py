@@ -21,6 +21,7 @@ from safetensors.numpy import save_file
 from models.encoders import build_encoder
 from respeak.bundle import Bundle
 from respeak.encoders import save_encoder
+from speech.audio import decode_audio
 from speech.errors import UserError
 from stages import train_f0_vq, train_resynthesis
 from stages.runtime.params import load_params
@@ -137,6 +138,11 @@ def test_a_system_that_knows_voices_by_vectors(
     for name, module in (("train_f0_vq", train_f0_vq), ("train_resynthesis", train_resynthesis)):
         module.run(Stage(name, None, load_params(), Tracker(tmp_path / "journal.jsonl", {})))
     bundle = Bundle.load("systems/resynthesis")
+    logged = tmp_path / "journal.files"
+    assert Bundle.load(logged / "models/resynthesis/bundle").config == bundle.config
+    assert (logged / "models/resynthesis/code/respeak/pyfunc.py").is_file()
+    heard = [decode_audio((logged / f"audio/0-{name}.wav").read_bytes()) for name in ("recording", "generated")]
+    assert len(heard[0]) == len(heard[1]) == params["train_resynthesis"]["loop"]["segment_samples"]
     assert bundle.config["model"]["speaker_dim"] == 256
     assert sorted(bundle.vectors) == ["high", "low"]
     assert bundle.generator().speaker_f0[:, 0].tolist() == [220.0, 120.0]
