@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from speech.metrics.bootstrap import Interval, ratio_interval
+from speech.metrics.genuine import GenuineTrials, genuine_eer
 from speech.metrics.speaker import eer_interval, nearest_speaker_hits
 
 _TEXT = ("word_errors", "words", "char_errors", "chars")
@@ -48,9 +49,11 @@ UTTERANCES = pa.schema(
         *((name, pa.float64()) for name in MEANS),
     ]
 )
-# One line per trial: a group of joined utterances against one enrolled speaker.
+# One line per trial: a group of joined utterances against one enrolled speaker; of conversions also against a recording
+# of the voice (converted), and that against another (genuine).
 TRIALS = pa.schema(
     [
+        ("trial", pa.string()),
         ("group", pa.string()),
         ("utterances", pa.string()),
         ("seconds", pa.float64()),
@@ -138,6 +141,11 @@ def speaker_metrics(scores: np.ndarray, intended: np.ndarray, resamples: int, se
         **_named("speaker_accuracy", accuracy, 100.0),
         **_named("eer", eer_interval(scores, intended, resamples, seed), 1.0),
     }
+
+
+def genuine_metrics(trials: GenuineTrials | None, resamples: int, seed: int) -> Metrics:
+    """``genuine_eer`` in percent; nothing where nothing was converted, or a voice has too few recordings."""
+    return {} if trials is None else _named("genuine_eer", genuine_eer(trials, resamples, seed), 1.0)
 
 
 def _named(name: str, interval: Interval, scale: float) -> Metrics:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pickle
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -206,6 +207,9 @@ def test_a_voice_that_stayed_the_sources_is_not_the_target(judge: Any) -> None:
     metrics, _ = judge("conversion", lambda row: row | {"target_speaker": following[row["source_speaker"]]})
     assert metrics["speaker_accuracy"] == 0.0
     assert metrics["eer"] > 30
+    trials = Counter(row["trial"] for row in pq.read_table("evaluate/tried/trials.parquet").to_pylist())
+    assert trials == {"enrolled": 3 * metrics["speaker_groups"], "converted": metrics["speaker_groups"]}
+    assert "genuine_eer" not in metrics, "a voice with one joined recording has none to compare that with"
     assert metrics["vde"] < 2, "voicing does not depend on the target"
     assert metrics["f0_rmse_cents"] > 100
     assert not {"stoi", "pesq", "mcd"} & metrics.keys(), "another voice has nothing to be compared with"
