@@ -82,7 +82,7 @@ def loop(audio: Path, encoder: Path, output: Path, layer: int) -> None:
 
 def by_shards(pool: Executor, audio: Path, encoder: Path, output: Path, how: dict[str, Any]) -> None:
     """Ours: the stage's work over every shard in worker processes."""
-    from respeak.encoders import read_config
+    from respeak.encoder_files import read_config
     from stages.features import encode_shard
     from stages.runtime.extraction import Extraction
 
@@ -220,7 +220,7 @@ def compare_memory(root: Path, options: argparse.Namespace) -> None:
 
 def child(job: str, corpus: Path, encoder: Path) -> None:
     """One job over a corpus in this process; prints its peak memory in MB."""
-    from respeak.encoders import read_config
+    from respeak.encoder_files import read_config
     from stages import kmeans
     from stages.features import encode_shard
     from stages.runtime.extraction import Extraction

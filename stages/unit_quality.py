@@ -103,7 +103,8 @@ def choices(stage: Stage, job: Job, corpus: Path) -> Iterator[tuple[Source, Fram
 def sources(stage: Stage, job: Job, corpus: Path) -> Iterator[Source]:
     """The stored layers of the encoder, then the baselines, whose features are made here."""
     from models.encoders import build_encoder
-    from respeak.encoders import read_config, save_encoder
+    from respeak.encoder_files import read_config
+    from respeak.encoders import save_encoder
 
     encoder = read_config("encoder")
     for column in layers(corpus):
@@ -131,7 +132,7 @@ def layers(corpus: Path) -> list[str]:
 
 def measure_units(stage: Stage, corpus: Path) -> Measured:
     """The codebook in use, through the units that the graph made with it."""
-    from respeak.encoders import read_config
+    from respeak.encoder_files import read_config
 
     encoder, (centroids, config) = read_config("encoder"), load_kmeans(Path("kmeans"))
     tally = UnitTally(len(centroids))

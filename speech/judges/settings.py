@@ -35,6 +35,19 @@ class ASR:
             raise ValueError(f"model: judge {self.judge} {wanted}")
 
 
+@dataclass(frozen=True)
+class Phonemes:
+    """The phoneme recogniser: pocketsphinx, a CTC model of IPA phonemes (``model``: a Hugging Face folder), or none."""
+
+    judge: Literal["none", "pocketsphinx", "ctc"]
+    model: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.judge == "ctc") != bool(self.model):
+            wanted = "needs the name of a model" if self.judge == "ctc" else "takes no model: leave it empty"
+            raise ValueError(f"model: judge {self.judge} {wanted}")
+
+
 Quality = Literal["stoi", "pesq", "mcd", "squim"]
 
 
@@ -46,6 +59,7 @@ class Evaluate:
     """
 
     asr: ASR
+    phonemes: Phonemes
     quality: list[Quality]
     weights: dict[str, str]
     speaker_judge: Literal["resemblyzer"]

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from respeak import System
-from respeak.encoders import read_config
+from respeak.encoder_files import read_config
 from speech.audio import decode_audio, encode_audio
 from speech.errors import UserError
 from speech.intonation import FLAT, UNCHANGED

@@ -148,6 +148,33 @@ def test_a_system_that_knows_voices_by_vectors(
     assert bundle.generator().speaker_f0[:, 0].tolist() == [220.0, 120.0]
 
 
+def test_training_goes_where_the_gpu_is_and_comes_back(workplace: Path, tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    shutil.copytree(workplace, here, ignore=shutil.ignore_patterns("systems", "train_f0_vq", ".scratch"))
+    for name in ("speech", "models", "respeak", "stages", "scripts"):
+        shutil.copytree(PROJECT / name, here / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROJECT / "dvc.yaml", here)
+    there.mkdir()
+    (tmp_path / "dvc").write_text('#!/bin/sh\necho "$@" > said\n')
+    (tmp_path / "dvc").chmod(0o755)
+    path = f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": ""}
+
+    def gpu(place: Path, *arguments: str) -> int:
+        command = ["bash", "scripts/gpu.sh", *arguments]
+        return subprocess.run(command, cwd=place, env=environment, capture_output=True).returncode
+
+    assert gpu(here, "pack", "../all.tar") == 0
+    subprocess.run(["tar", "-xf", tmp_path / "all.tar", "-C", there], check=True)
+    assert gpu(there, "train", "0") != 0 and not (there / "result").exists()
+    assert gpu(there, "train") == 0
+    assert gpu(here, "bring", "../there") == 0
+    assert list(Bundle.load(here / "systems/resynthesis").speakers) == ["high", "low"]
+    assert (here / "said").read_text() == "commit --force train_f0_vq train_resynthesis\n"
+    shutil.rmtree(here / "data/tiny/units")
+    assert gpu(here, "pack", "../again.tar") != 0
+
+
 def test_blocking_blocks(bare_packages: Path) -> None:
     program = f"import importlib.util as u; assert not [n for n in {BLOCKED!r} if u.find_spec(n)]; import pyarrow"
     environment = {**os.environ, "PYTHONPATH": str(bare_packages)}

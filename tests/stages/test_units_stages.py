@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from models.encoders import build_encoder
-from respeak.encoders import read_config, save_encoder
+from respeak.encoder_files import read_config
+from respeak.encoders import save_encoder
 from speech.audio import encode_audio
 from speech.errors import UserError
 from speech.pitch import VoicedSums, voiced_statistics
