@@ -126,21 +126,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="how often the intended speaker is to be nearest (90)",
     )
     options = parser.parse_args(arguments)
-    collector = Collector(options.root)
     rule = f"lowest WER of those nearest to the intended speaker in at least {options.speaker:g} %"
     try:
-        client = collector.client
-        found = candidates(client, collector.experiment)
-        best = choose(found, options.speaker)
+        best, number, is_new, judged = _register_best(options.root, options.speaker, rule)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.status
-    number, is_new = register(client, best, rule)
     print(
-        f"{NAME}@{ALIAS}: version {number}{'' if is_new else ' (as before)'}, model {best.model}, one of {len(found)} "
+        f"{NAME}@{ALIAS}: version {number}{'' if is_new else ' (as before)'}, model {best.model}, one of {judged} "
         f"judged: WER {best.metrics['wer']:.1f} %, nearest speaker {best.metrics['speaker_accuracy']:.1f} % ({rule})"
     )
     return 0
+
+
+def _register_best(root: Path, speaker: float, rule: str) -> tuple[Candidate, str, bool, int]:
+    from mlflow.exceptions import MlflowException
+
+    collector = Collector(root)
+    try:
+        client = collector.client
+        found = candidates(client, collector.experiment)
+        best = choose(found, speaker)
+        return best, *register(client, best, rule), len(found)
+    except MlflowException as error:
+        raise UserError(f"MLflow: {' '.join(str(error).split())[:300]}") from error
 
 
 if __name__ == "__main__":

@@ -20,14 +20,6 @@ def empty_project(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture(scope="session")
-def database(tmp_path_factory) -> Path:
-    """One empty MLflow database to copy: making the schema takes seconds."""
-    root = tmp_path_factory.mktemp("database")
-    assert Collector(root).client
-    return root / "mlflow.db"
-
-
 @pytest.fixture
 def collector(empty_project, database) -> Collector:
     """The collector of that project; artifacts go where the database was made."""
