@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 # What each recogniser can be told of the language.
@@ -42,10 +42,12 @@ Quality = Literal["stoi", "pesq", "mcd", "squim"]
 class Evaluate:
     """The judges.
 
-    ``quality``: judges of quality; ``weights``: by their names, files that are not in the cache.
+    ``asr_of``: by language (``fr``), recognisers of what ``asr`` does not hear. ``quality``: judges of quality;
+    ``weights``: by their names, files that are not in the cache.
     """
 
     asr: ASR
+    asr_of: dict[str, ASR]
     quality: list[Quality]
     weights: dict[str, str]
     speaker_judge: Literal["resemblyzer"]
@@ -61,3 +63,13 @@ class Evaluate:
         if unknown := set(self.weights) - set(get_args(Quality)):
             known = ", ".join(get_args(Quality))
             raise ValueError(f"weights: {min(unknown)} is no judge of quality; known are {known}")
+
+    def hearing(self, language: str) -> Evaluate | None:
+        """The judges with the recogniser of a language; None where words in it cannot be judged.
+
+        Pocketsphinx hears English alone; what a network hears its name must tell.
+        """
+        asr = self.asr_of.get(language, self.asr)
+        if asr.judge == "pocketsphinx" and language.split("-")[0] not in ("", "en"):
+            return None
+        return replace(self, asr=asr)
