@@ -213,7 +213,7 @@ class Collector:
                 self._upload_inputs(run, event)
         judged = self._judged(run) if header["tags"].get("stage") == "evaluate" else None
         metrics = [
-            Metric(name, value, event["time"], event["step"] or 0, model_id=judged)
+            Metric(name, value, event["time"], event["step"] or 0, model_id=None if name[:7] == "system/" else judged)
             for event in events
             if event["event"] == "metrics"
             for name, value in event["values"].items()
