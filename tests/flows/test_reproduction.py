@@ -20,6 +20,7 @@ from flows.graph import Node, below, compose_params, necessary, read_graph
 from flows.reproduce import describe, main
 from flows.reproduction import Reproduction, Result, find_dvc_program, judge
 from speech.errors import UserError
+from tests.small_disk import small_disk
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = {
@@ -262,6 +263,20 @@ def test_what_a_killed_dvc_leaves_running_is_ended_too(tmp_path):
     ending = Children().run(["sh", "-c", f"(sleep 30; touch {marker}) & kill -9 $$"], os.environ, print)
     assert ending.status == -9
     assert time.monotonic() - start < 10
+
+
+def test_a_disk_that_fills_while_dvc_keeps_an_output_is_told_and_nothing_is_recorded(project):
+    command = "head -c 3000000 /dev/urandom > big.bin"
+    (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"big": {"cmd": command, "outs": ["big.bin"]}}}))
+    with small_disk(project / ".dvc" / "cache"):
+        work = Reproduction(project, read_graph(project))
+        result = work.run("big", print)
+        assert result.outcome == "crashed", result.message
+        assert result.message.startswith("the disk filled while DVC kept the outputs: make room and run again")
+        assert locked_stages(project) == set()
+        assert read_graph(project)["big"].changed
+    assert Reproduction(project, read_graph(project)).run("big", print).outcome == "ran"
+    assert locked_stages(project) == {"big"}
 
 
 def test_lines_come_as_they_are_printed_and_bars_are_thinned():
