@@ -21,7 +21,7 @@ from speech.errors import UserError
 from speech.files import write_json
 from speech.judges.asr import missing_words
 from speech.judges.cache import Answers
-from speech.metrics.summary import TRIALS, UTTERANCES, Metrics, speaker_metrics, utterance_metrics
+from speech.metrics.summary import TRIALS, UTTERANCES, Metrics, genuine_metrics, speaker_metrics, utterance_metrics
 from speech.shards import read_rows, read_shard, write_shard
 from stages.runtime.judging import ANSWERS, Part, corpus_texts, judge_part, utterance_parts
 from stages.runtime.params import Params
@@ -40,7 +40,8 @@ def run(stage: Stage) -> None:
         raise UserError(f"{made}: holds no utterances to judge; run 'dvc repro synthesize@{name}'")
     inputs = [made, source / "audio", source / "f0", source / "f0_stats.json", target / "audio"]
     job = stage.job([*inputs, target / "f0_stats.json"], Path("evaluate") / name)
-    plan = plan_trials(made, [source, target], params.evaluate, params.seed)
+    converted = params.experiments[name].task == "conversion"
+    plan = plan_trials(made, [source, target], params.evaluate, params.seed, converted)
     parts = utterance_parts(params, name, made)
     # Speakers first: their judge takes longest to load, and the short tasks behind them even the workers out.
     reports = job.run({**plan.tasks, **parts}, judge, f"evaluate {name}")
@@ -74,6 +75,7 @@ def measure(params: Params, rows: list[Row], trials: Trials) -> Metrics:
         "speaker_groups": float(len(trials.intended)),
         "speaker_groups_too_short": float(np.sum(trials.seconds < settings.speaker_seconds)),
         **speaker_metrics(trials.scores, trials.intended, settings.bootstrap, seed),
+        **(genuine_metrics(trials.pairs, settings.bootstrap, seed) if trials.pairs else {}),
     }
 
 

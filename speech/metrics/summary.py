@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from speech.metrics.bootstrap import Interval, ratio_interval
+from speech.metrics.genuine import Pairs, genuine_eer_interval
 from speech.metrics.speaker import eer_interval, nearest_speaker_hits
 
 _TEXT = ("word_errors", "words", "char_errors", "chars")
@@ -48,9 +49,11 @@ UTTERANCES = pa.schema(
         *((name, pa.float64()) for name in MEANS),
     ]
 )
-# One line per trial: a group of joined utterances against one enrolled speaker.
+# One line per trial: a group of joined utterances against an enrolled speaker (kind ``speaker``) or, of a conversion,
+# against a group of the intended speaker's own (``converted``), and these against each other (``genuine``).
 TRIALS = pa.schema(
     [
+        ("kind", pa.string()),
         ("group", pa.string()),
         ("utterances", pa.string()),
         ("seconds", pa.float64()),
@@ -138,6 +141,11 @@ def speaker_metrics(scores: np.ndarray, intended: np.ndarray, resamples: int, se
         **_named("speaker_accuracy", accuracy, 100.0),
         **_named("eer", eer_interval(scores, intended, resamples, seed), 1.0),
     }
+
+
+def genuine_metrics(pairs: Pairs, resamples: int, seed: int) -> Metrics:
+    """``genuine_eer`` in percent, of converted against genuine recordings: 50 is best."""
+    return _named("genuine_eer", genuine_eer_interval(pairs, resamples, seed), 1.0)
 
 
 def _named(name: str, interval: Interval, scale: float) -> Metrics:
