@@ -87,6 +87,8 @@ REGISTRY: dict[str, Entry] = {
             _beats("softvc_soft", "softvc_discrete", "wer", "soft units beat discrete units in WER"),
             _beats("softvc_soft", "softvc_raw", "wer", "soft units beat raw features in WER"),
             _beats("softvc_soft", SHUFFLED, "wer", "soft units beat shuffled units in WER"),
+            _beats("softvc_soft", "softvc_discrete", "genuine_eer", "soft units pay in EER against genuine speech"),
+            _beats("softvc_raw", "softvc_soft", "genuine_eer", "raw features pay more in EER against genuine speech"),
         ),
         ("softvc_discrete", "softvc_soft", TRUTH),
     ),

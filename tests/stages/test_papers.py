@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from respeak.results.columns import MEASURED
-from respeak.results.paired import RATES
+from respeak.results.paired import GENUINE_EER, RATES
 from speech.phonemes import PHONES
 from stages.papers import polyak2021, van_niekerk2022
 from stages.papers.registry import ANCHORS, FILES, REGISTRY
@@ -42,7 +42,7 @@ def test_an_entry_names_only_what_exists(params: Params, project: Path, name: st
         assert (project / "conf" / group / f"{choice}.yaml").is_file(), config
     for claim in entry.claims:
         assert {claim.better, claim.worse} <= set(entry.experiments), claim.words
-        assert claim.metric in RATES, claim.words
+        assert claim.metric in {*RATES, GENUINE_EER}, claim.words
 
 
 @pytest.mark.parametrize("name", REGISTRY)

@@ -13,7 +13,7 @@ import pytest
 from respeak.results import phonemes
 from respeak.results.table import Cell, format_cell, to_csv, to_json, to_latex, to_markdown, to_measured_csv
 from speech.errors import UserError
-from speech.metrics.summary import UTTERANCES
+from speech.metrics.summary import TRIALS, UTTERANCES
 from speech.shards import write_shard
 from stages import tables
 from stages.papers.registry import REGISTRY
@@ -38,6 +38,7 @@ def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             {"id": f"u{i}", "source_id": f"u{i}", "word_errors": int(i < 100 * share), "words": 1} for i in range(100)
         ]
         write_shard(tmp_path / f"evaluate/{name}/utterances.parquet", rows, UTTERANCES)
+        write_shard(tmp_path / f"evaluate/{name}/trials.parquet", [], TRIALS)
         metrics = {"utterances": 100, "wer": 100 * share, "wer_low": 100 * share - 5, "wer_high": 100 * share + 5}
         if name != "ground_truth":
             metrics |= {"vde": 12.345, "vde_low": 11.0, "vde_high": 13.0}
