@@ -19,7 +19,7 @@ from speech.errors import UserError
 from speech.judges import cache
 from speech.judges.cache import Judge
 from speech.pitch import extract_f0
-from speech.shards import AUDIO, F0, SYNTHESIS, read_rows, write_shard
+from speech.shards import AUDIO, F0, SYNTHESIS, read_rows, read_shard, shard_paths, write_shard
 from stages import evaluate
 from stages.runtime import jobs, judging
 from stages.runtime.params import ASR, Corpus, Experiment, Roles, load_params
@@ -95,16 +95,18 @@ def judge(corpus: Path, project: Path, tmp_path: Path, monkeypatch: pytest.Monke
         task: str = "copy",
         change: Change = lambda row: row,
         prepare: Callable[[], None] = lambda: None,
+        source: str = "",
     ) -> Any:
         made = [row for row in map(change, sources()) if row is not None]
         write_shard(Path("synthesize/tried/part-00000.parquet"), made, SYNTHESIS)
         prepare()
-        experiment = Experiment("none" if task == "copy" else "x", "x", cast(Any, task), "own", "trained")
+        system = "none" if task == "copy" else "x"
+        experiment = Experiment(system, "x", cast(Any, task), "own", "trained", source=source)
         judges = dataclasses.replace(base.evaluate, asr=ASR("pocketsphinx", "words"), speaker_seconds=2.0, bootstrap=50)
         params = dataclasses.replace(
             base,
             roles=Roles("digits", "digits", "digits", "digits"),
-            corpora={"digits": Corpus("folder", "recordings")},
+            corpora=dict.fromkeys(("digits", "chiffres"), Corpus("folder", "recordings")),
             f0=dataclasses.replace(base.f0, method="dio"),
             evaluate=judges,
             experiments={"tried": experiment},
@@ -291,6 +293,29 @@ def test_utterances_without_text_are_counted_and_left_out(judge: Any, capfd: pyt
     assert not {"wer", "cer", "per"} & metrics.keys()
     assert metrics["speaker_accuracy"] == 100.0
     assert "no test utterance has text" in capfd.readouterr().err
+
+
+def test_an_experiment_speaks_its_own_source_whose_language_the_recogniser_may_not_hear(
+    judge: Any, corpus: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    french = corpus / "data/chiffres"
+    for path in shard_paths(corpus / "data/digits/audio"):
+        rows = [row | {"id": f"fr-{row['id']}", "language": "fr"} for row in read_shard(path)]
+        write_shard(french / "audio" / path.name, rows, AUDIO)
+    metrics, rows = judge(change=lambda row: row | {"source_id": f"fr-{row['source_id']}"}, source="chiffres")
+    assert len(rows) == 24 and metrics["speaker_groups"] > 0
+    assert "wer" not in metrics and all(row["hypothesis"] is None for row in rows.values())
+    assert "no test utterance has text in a language that the recogniser hears" in capfd.readouterr().err
+
+
+def test_pocketsphinx_hears_english_and_others_what_they_are_named_for(project: Path) -> None:
+    network = ASR("ctc", "open", "a/french-one")
+    judges = load_params(project / "params.yaml").evaluate
+    assert judges.hearing("en") == judges.hearing("en-us") == judges.hearing("") == judges
+    assert judges.hearing("fr") is None
+    found = dataclasses.replace(judges, asr_of={"fr": network}).hearing("fr")
+    assert found is not None and found.asr == network
+    assert dataclasses.replace(judges, asr=ASR("whisper", "open", "a/model")).hearing("af") is not None
 
 
 def test_a_speaker_with_one_utterance_is_judged(judge: Any) -> None:
