@@ -22,7 +22,7 @@ from typing import Any
 from flows.graph import compose, one_line
 from flows.reproduction import find_dvc_program
 from speech.errors import UserError
-from stages.runtime.fingerprint import ROOMS
+from stages.runtime.imports import ROOMS
 from stages.runtime.params import load_params
 from stages.runtime.tracking import flatten, is_number
 

@@ -26,9 +26,10 @@ from models.encoders.training import HubertTraining, LinearSchedule, MaskedPredi
 from models.hifigan import Discriminators
 from models.resynthesis import UnitGenerator
 from models.resynthesis.f0_vq import F0VQVAE
-from models.resynthesis.training import F0VQTraining, LossWeights, ResynthesisTraining, Schedule, TrainingModule
+from models.resynthesis.training import F0VQTraining, LossWeights, ResynthesisTraining
 from models.softvc import MEL, AcousticModel, Vocoder
 from models.softvc.training import AcousticTraining, SoftUnitTraining, VocoderTraining
+from models.training import Schedule, TrainingModule
 
 if TYPE_CHECKING:
     from stages.runtime.softvc_params import TrainAcoustic, TrainSoftUnits, TrainVocoder

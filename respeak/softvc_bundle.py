@@ -19,7 +19,7 @@ import numpy as np
 import yaml
 
 from respeak.bundle import CENTROIDS, ENCODER, FORMAT, SOFT_VC, read_config
-from respeak.encoders import read_config as read_encoder_config
+from respeak.encoder_files import read_config as read_encoder_config
 from respeak.folders import CONFIG, building, check_shapes, read_tensors, read_yaml, save_state
 from speech.errors import UserError
 from speech.files import atomic_path, write_text

@@ -96,7 +96,7 @@ class UnitEncoder:
             return cls(path, None, "none", find_device(device), PLAIN)
         centroids, config = _read_kmeans(path)
         encoder_dir = Path(encoder) if encoder is not None else path.parent / "encoder"
-        from respeak.encoders import read_config
+        from respeak.encoder_files import read_config
 
         found = read_config(encoder_dir)
         if config["encoder"] != found["hash"]:

@@ -1,22 +1,18 @@
-"""Where weights come from: files of the user's, Hugging Face folders, and public files by address and sha256.
+"""Where weights come from: files of the user's, and public files by address and sha256.
 
 Public files go to a cache, ``$RESPEAK_CACHE`` or ``~/.cache/respeak``, under the name of their address.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from speech.downloads import describe_size, fetch, file_sha256
+from speech.downloads import describe_size, fetch
 from speech.errors import UserError
-
-if TYPE_CHECKING:
-    import torch
 
 _TORCHAUDIO = "https://download.pytorch.org/torchaudio/models/"
 _LARGE = {"layers": 24, "heads": 16, "dim": 1024, "feed_forward": 4096}
@@ -102,62 +98,3 @@ def locate(source: str, path: str, sha256: str | None, section: str) -> Path:
             f"or put the file somewhere yourself and name it in {section}.path"
         )
     return fetch(url, sha256, cached(url), size=size)
-
-
-def read_encoder_weights(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any], str]:
-    """Weights, the encoder options that lie beside them, and the sha256 of what was read.
-
-    Folders are Hugging Face's, or of an encoder as ``save_encoder`` leaves one (what pretraining makes).
-
-    Raises:
-        UserError: damaged, not tensors only, or of another kind of encoder.
-    """
-    from respeak.encoders import CONFIG, WEIGHTS, read_config, read_state
-
-    if not path.is_dir():
-        return read_state(path), {}, file_sha256(path)
-    if (path / CONFIG).is_file():
-        config, weights = read_config(path), path / WEIGHTS
-        if config["kind"] != kind:
-            raise UserError(f"{path}: an encoder of kind {config['kind']}; encoder.kind is {kind}")
-        return read_state(weights), dict(config.get("options") or {}), file_sha256(weights)
-    options = _huggingface_options(path / "config.json", kind)
-    files = _huggingface_files(path)
-    state: dict[str, torch.Tensor] = {}
-    for file in files:
-        state |= read_state(file)
-    digests = [file_sha256(file) for file in files]
-    return state, options, digests[0] if len(digests) == 1 else "+".join(digests)
-
-
-def _huggingface_options(path: Path, kind: str) -> dict[str, Any]:
-    from models.encoders.keys import huggingface_options
-
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found; a folder of weights is to be a Hugging Face model's") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error})") from None
-    found = config.get("model_type") if isinstance(config, dict) else None
-    if found != kind:
-        raise UserError(f"{path}: describes a model of type {found}; encoder.kind is {kind}")
-    try:
-        return huggingface_options(config)
-    except KeyError as error:
-        raise UserError(f"{path}: key {error} is missing") from None
-    except ValueError as error:
-        raise UserError(f"{path}: this {kind} cannot be read: {error}") from None
-
-
-def _huggingface_files(folder: Path) -> list[Path]:
-    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if whole.is_file():
-        return [whole]
-    if index.is_file():
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        # Names in an index are those of files beside it, whatever it says.
-        return [folder / Path(name).name for name in sorted(names)]
-    if (folder / "pytorch_model.bin").is_file():
-        return [folder / "pytorch_model.bin"]
-    raise UserError(f"{folder}: no model.safetensors (nor its index, nor pytorch_model.bin) in this folder")

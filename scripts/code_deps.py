@@ -16,7 +16,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 
 from speech.files import atomic_path  # noqa: E402
-from stages.runtime.fingerprint import code_of  # noqa: E402
+from stages.runtime.imports import code_of  # noqa: E402
 
 
 def expected(stage: dict[str, Any]) -> list[str]:

@@ -139,6 +139,8 @@ def read_shard(path: Path | str, columns: Sequence[str] | None = None) -> Iterat
             values = _group_values(file, group, columns, path)
             for index in range(file.metadata.row_group(group).num_rows):
                 yield {name: column[index] for name, column in values.items()}
+            # Its memory is warm, and the next group's to take.
+            del values
 
 
 def read_group(path: Path | str, group: int, columns: Sequence[str] | None = None) -> dict[str, Sequence[Any]]:
@@ -189,7 +191,8 @@ def shard_meta(path: Path | str) -> dict[str, str]:
 
 def _open(path: Path | str) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path, memory_map=True)
+        # Arrow's read-ahead, meant for object stores, would copy a mapped file once more.
+        return pq.ParquetFile(path, memory_map=True, pre_buffer=False)
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run the stage that makes it first") from None
     except (pa.ArrowInvalid, OSError) as error:

@@ -40,8 +40,9 @@ def run(stage: Stage) -> None:
 def load(config: dict[str, Any], path: str, digest: str | None) -> Any:
     """The encoder with the weights that ``config`` names; adds their options and sha256 to ``config``."""
     from models.encoders import build_encoder
+    from respeak.encoder_weights import read_encoder_weights
     from respeak.encoders import load_weights
-    from respeak.weights import PUBLIC, locate, read_encoder_weights
+    from respeak.weights import PUBLIC, locate
 
     kind, source = config["kind"], config["weights"]
     public = PUBLIC.get(source)

@@ -56,7 +56,7 @@ def run(stage: Stage) -> None:
     trials = plan.score(job.parts)
     metrics = {key: round(value, 4) for key, value in measure(params, rows, trials).items()}
     judges = describe(params.evaluate, dataclasses.asdict(params.f0))
-    stage.tracker.log_params({"judges": judges})
+    stage.tracker.log_params({"judges": judges, "experiment": dataclasses.asdict(params.experiments[name])})
     _explain_absent(name, metrics)
     _name_missing_words(params, source)
     stage.tracker.log_metrics({**metrics, "answers_found": sum(report["found"] for report in reports.values())})

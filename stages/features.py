@@ -26,7 +26,7 @@ ENCODER = Path("encoder")
 
 def run(stage: Stage) -> None:
     """Encode every shard in worker processes."""
-    from respeak.encoders import read_config
+    from respeak.encoder_files import read_config
 
     corpus, settings = Path("data") / stage.require_variant(list(stage.params.corpora)), stage.params.features
     config = read_config(ENCODER)

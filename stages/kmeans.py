@@ -21,7 +21,7 @@ from speech.errors import UserError
 from speech.files import atomic_path, write_text
 from speech.shards import shard_paths, zip_shards
 from speech.units import FrameMoments, FrameNormalisation, FrameNormaliser, normaliser
-from stages.runtime.extraction import pick_device
+from stages.runtime.engine import pick_device
 from stages.runtime.params import KMeans
 from stages.runtime.stage import Stage, stage_main
 
@@ -52,7 +52,7 @@ class Frames:
 
 def run(stage: Stage) -> None:
     """Fit the centroids, or read them, and save them."""
-    from respeak.encoders import read_config
+    from respeak.encoder_files import read_config
 
     settings, seed = stage.params.kmeans, stage.params.seed
     encoder = read_config("encoder")

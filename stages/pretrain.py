@@ -21,7 +21,8 @@ from models.encoders import build_encoder
 from models.encoders.hubert import Hubert
 from models.encoders.prediction import MaskedPrediction
 from models.encoders.training import HubertTraining, LinearSchedule, Masking
-from respeak.encoders import load_encoder, read_config, save_encoder
+from respeak.encoder_files import read_config
+from respeak.encoders import load_encoder, save_encoder
 from speech.errors import UserError
 from speech.shards import shard_paths
 from stages.kmeans import Frames, check_size, fit, save, survey

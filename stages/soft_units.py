@@ -17,7 +17,7 @@ from stages.runtime.stage import Stage, stage_main
 
 def run(stage: Stage) -> None:
     """Encode every shard in worker processes."""
-    from respeak.encoders import read_config
+    from respeak.encoder_files import read_config
 
     spec = stage.params.soft_units
     corpus, encoder = Path("data") / stage.require_variant(spec.corpora), Path(spec.encoder)

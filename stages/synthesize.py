@@ -76,7 +76,7 @@ def run(stage: Stage) -> None:
     reports = job.run(tasks, synthesize_part, f"synthesize {name}").values()
     audio, wall = (sum(report[key] for report in reports) for key in ("audio_seconds", "wall_seconds"))
     stage.tracker.log_metrics({"audio_seconds": audio, "real_time_factor": wall / audio})
-    _log_spectrograms(stage, job.parts / shard_name(0))
+    _log_examples(stage, job.parts / shard_name(0))
     job.publish()
 
 
@@ -220,8 +220,8 @@ def _target_stats(stage: Stage) -> Path:
     return Path("data") / stage.params.roles.target / "f0_stats.json"
 
 
-def _log_spectrograms(stage: Stage, part: Path) -> None:
-    """The first utterances as pictures, where matplotlib is installed."""
+def _log_examples(stage: Stage, part: Path) -> None:
+    """The first utterances to be heard, and as pictures, where matplotlib is installed."""
     if importlib.util.find_spec("matplotlib") is None:
         return
     from matplotlib.figure import Figure
@@ -236,6 +236,7 @@ def _log_spectrograms(stage: Stage, part: Path) -> None:
         noise = np.random.default_rng(0).normal(scale=1e-6, size=len(wave))
         axes.specgram(wave + noise, NFFT=512, noverlap=384, Fs=SAMPLE_RATE, vmin=-120)
         axes.set(title=f"{row['id']} · {row['target_speaker']} · {row['text'] or ''}", xlabel="s", ylabel="Hz")
+        stage.tracker.log_audio(f"{row['id']}-{row['target_speaker']}", wave)
     stage.tracker.log_figure("spectrograms.png", figure)
 
 

@@ -1,11 +1,11 @@
 """The paper's table beside ours.
 
 In: ``metrics.json`` and ``utterances.parquet`` of the table's experiments. Out: ``tables/<table>/table.md``, ``.csv``,
-``.tex`` and ``.json``, and ``measured.csv`` of our numbers alone; the Markdown on standard output too. Rows and columns
-are the paper's, in its order, its value beside ours; below them the rows that bound the judges: shuffled units, an
-untrained model. Every WER is also given as a paired difference from ground truth. One that is not better than that of
-shuffled units, by a paired interval that excludes zero, is called not intelligible. The tables are listed in
-:mod:`stages.papers.registry`.
+``.tex`` and ``.json``, ``measured.csv`` of our numbers alone and, where the registry compares systems phoneme by
+phoneme, ``phonemes.csv``, ``.svg`` and ``.png``; the Markdown on standard output too. Rows and columns are the paper's,
+in its order, its value beside ours; below them the rows that bound the judges: shuffled units, an untrained model.
+Every WER is also given as a paired difference from ground truth. One that is not better than that of shuffled units,
+by a paired interval that excludes zero, is called not intelligible. :mod:`stages.papers.registry` lists the tables.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import Any
 from respeak.results.columns import MEASURED
 from respeak.results.measured import TRUTH, Measured, name_recogniser
 from respeak.results.paired import Paired, read_sums, read_trials
+from respeak.results.phonemes import phoneme_rows, save_picture
+from respeak.results.phonemes import to_csv as phonemes_csv
 from respeak.results.table import (
     NOT_INTELLIGIBLE,
     Cell,
@@ -53,9 +55,21 @@ def run(stage: Stage) -> None:
     write_text(directory / "table.tex", to_latex(table))
     write_json(directory / "table.json", to_json(table))
     write_text(directory / "measured.csv", to_measured_csv(table))
+    if REGISTRY[name].phonemes:
+        _write_phonemes(stage.params, name, directory)
     for path in sorted(directory.iterdir()):
         stage.tracker.log_artifact(path)
     print(markdown, flush=True)
+
+
+def _write_phonemes(params: Params, name: str, directory: Path) -> None:
+    """Errors by phoneme of the experiments that the registry compares."""
+    entry = REGISTRY[name]
+    labels = {e: ANCHORS.get(e, e.replace("_", " ")) for e in entry.phonemes}
+    files = {e: Path("evaluate") / e / "utterances.parquet" for e in labels if e in params.tables[name].experiments}
+    rows = phoneme_rows(labels, files, entry.paper.phonemes, params.evaluate.bootstrap, params.seed)
+    write_text(directory / "phonemes.csv", phonemes_csv(rows))
+    save_picture(rows, f"Errors by phoneme: {entry.paper.title}", directory / "phonemes")
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,8 @@ def run(stage: Stage) -> None:
     corpora = [Corpus(Path("data") / name, _streams(params)) for name in names]
     train = build_index(corpora, "train")
     speakers = train.speakers
-    valid = build_index(corpora, "valid", speakers)
+    # A table has rows for the voices of training alone; d-vectors are judged on others where the corpus has some.
+    valid = build_index(corpora, "valid", speakers if spec.speaker == "table" else None)
     centroids = _centroids()
 
     torch.manual_seed(params.seed)
@@ -90,6 +91,7 @@ def run(stage: Stage) -> None:
     save_bundle(job.parts, config, generator.state_dict(), centroids, ENCODER, *known)
     write_history(job.parts / "history.csv", history)
     job.publish()
+    stage.tracker.log_model(OUTPUT)
 
 
 def _streams(params: Params) -> tuple[Stream, ...]:
@@ -172,6 +174,9 @@ def _picture(stage: Stage, module: ResynthesisTraining, checks: Segments) -> Non
             axis.imshow(log_mel(wave)[0], origin="lower", aspect="auto", vmin=-11.5, vmax=1.5)
             axis.set(title=title, xlabel="frame of 16 ms", ylabel="mel band")
     stage.tracker.log_figure("mel_target_and_generated.png", figure)
+    for number, waves in enumerate(zip(batch["audio"], made, strict=True)):
+        for title, wave in zip(("recording", "generated"), waves, strict=True):
+            stage.tracker.log_audio(f"{number}-{title}", wave.flatten().numpy())
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from models.encoders.build import TRANSFORMERS
 from models.encoders.soft import SoftHubert
 from models.encoders.training import Masking
 from models.softvc.training import SoftUnitTraining
-from respeak.encoders import load_encoder, read_config, save_encoder
+from respeak.encoder_files import read_config
+from respeak.encoders import load_encoder, save_encoder
 from stages.runtime import training
 from stages.runtime.dataset import Corpus, Segment, Segments, build_index, loader
 from stages.runtime.params import Params

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.runtime.fingerprint import ROOMS, code_of
+from stages.runtime.imports import ROOMS, code_of
 
 PROJECT = Path(__file__).resolve().parents[1]
 SOURCES = sorted(path.relative_to(PROJECT) for room in ROOMS for path in (PROJECT / room).rglob("*.py"))

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.encoders.prediction import MaskedPrediction
-from models.resynthesis.training import Batch, Schedule, TrainingModule
+from models.training import Batch, Schedule, TrainingModule
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from models.encoders.soft import SoftHubert
 from models.encoders.training import Masking
-from models.resynthesis.training import Batch, ResynthesisTraining, Schedule, TrainingModule
+from models.resynthesis.training import ResynthesisTraining
 from models.softvc.acoustic import AcousticModel
 from models.softvc.mel import MEL, wave_to_mel
+from models.training import Batch, Schedule, TrainingModule
 
 CLIP = 10.0  # norm of the gradient of soft-unit training, as published
 FEED_FORWARD_DROPOUT = 0.1  # the published fine-tuning has it, pretraining has none

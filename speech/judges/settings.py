@@ -35,6 +35,19 @@ class ASR:
             raise ValueError(f"model: judge {self.judge} {wanted}")
 
 
+@dataclass(frozen=True)
+class Phonemes:
+    """The phoneme recogniser: pocketsphinx, a CTC model of IPA phonemes (``model``: a Hugging Face folder), or none."""
+
+    judge: Literal["none", "pocketsphinx", "ctc"]
+    model: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.judge == "ctc") != bool(self.model):
+            wanted = "needs the name of a model" if self.judge == "ctc" else "takes no model: leave it empty"
+            raise ValueError(f"model: judge {self.judge} {wanted}")
+
+
 Quality = Literal["stoi", "pesq", "mcd", "squim"]
 
 
@@ -48,6 +61,7 @@ class Evaluate:
 
     asr: ASR
     asr_of: dict[str, ASR]
+    phonemes: Phonemes
     quality: list[Quality]
     weights: dict[str, str]
     speaker_judge: Literal["resemblyzer"]
@@ -67,9 +81,9 @@ class Evaluate:
     def hearing(self, language: str) -> Evaluate | None:
         """The judges with the recogniser of a language; None where words in it cannot be judged.
 
-        Pocketsphinx hears English alone; what a network hears its name must tell.
+        Pocketsphinx hears English alone; what a network hears its name must tell. Phonemes are those of English texts.
         """
         asr = self.asr_of.get(language, self.asr)
-        if asr.judge == "pocketsphinx" and language.split("-")[0] not in ("", "en"):
-            return None
-        return replace(self, asr=asr)
+        if language.split("-")[0] in ("", "en"):
+            return replace(self, asr=asr)
+        return None if asr.judge == "pocketsphinx" else replace(self, asr=asr, phonemes=Phonemes("none"))

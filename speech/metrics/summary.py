@@ -14,6 +14,7 @@ from speech.metrics.genuine import GenuineTrials, genuine_eer
 from speech.metrics.speaker import eer_interval, nearest_speaker_hits
 
 _TEXT = ("word_errors", "words", "char_errors", "chars")
+_PHONES = ("phoneme_errors", "phones")
 _F0 = ("frames", "voicing_errors", "voiced_both", "gross_errors")
 # Columns whose metric, of the same name, is the mean over the utterances that have it.
 MEANS = (
@@ -40,7 +41,9 @@ UTTERANCES = pa.schema(
         ("seconds", pa.float64()),
         ("reference", pa.string()),
         ("hypothesis", pa.string()),
-        *((name, pa.int64()) for name in (*_TEXT, *_F0)),
+        ("phones_said", pa.string()),
+        ("phones_heard", pa.string()),
+        *((name, pa.int64()) for name in (*_TEXT, *_PHONES, *_F0)),
         ("squared_cents", pa.float64()),
         ("f0_lag_ms", pa.float64()),
         *((name, pa.float64()) for name in MEANS),
@@ -69,6 +72,7 @@ def utterance_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: i
         "utterances": float(len(rows)),
         "utterances_without_text": float(sum(row["words"] is None for row in rows)),
         **word_metrics(rows, resamples, seed),
+        **phoneme_metrics(rows, resamples, seed),
         **f0_metrics(rows, resamples, seed),
         **mean_metrics(rows, resamples, seed),
     }
@@ -82,6 +86,15 @@ def word_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -
     wer = ratio_interval(_column(rows, "word_errors"), _column(rows, "words"), resamples, seed)
     cer = ratio_interval(_column(rows, "char_errors"), _column(rows, "chars"), resamples, seed)
     return {**_named("wer", wer, 100.0), **_named("cer", cer, 100.0)}
+
+
+def phoneme_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> Metrics:
+    """``per`` in percent, over the utterances whose phonemes were judged; nothing when none was."""
+    rows = [row for row in rows if row["phones"]]
+    if not rows:
+        return {}
+    per = ratio_interval(_column(rows, "phoneme_errors"), _column(rows, "phones"), resamples, seed)
+    return _named("per", per, 100.0)
 
 
 def f0_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> Metrics:

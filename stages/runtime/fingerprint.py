@@ -6,7 +6,6 @@ meets an old one.
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import functools
 import hashlib
@@ -18,8 +17,7 @@ from typing import Any
 
 import yaml
 
-ROOMS = ("flows", "stages", "respeak", "models", "speech")
-PROJECT = Path(__file__).resolve().parents[2]
+from stages.runtime.imports import PROJECT, code_of
 
 
 def fingerprint(inputs: Iterable[Path], params: Any, module: str) -> str:
@@ -38,48 +36,9 @@ def declared_params(stage: str, variant: str | None, settings: dict[str, Any]) -
 
     So a change to something else does not orphan work in progress, nor does a second try with fewer workers.
     """
-    entry = _load(PROJECT / "dvc.yaml")["stages"][stage]
+    entry = load_yaml(PROJECT / "dvc.yaml")["stages"][stage]
     keys = [key.replace("${key}", str(variant)) for key in entry.get("do", entry).get("params", [])]
     return {key: functools.reduce(lambda level, part: level[part], key.split("."), settings) for key in keys}
-
-
-def code_of(module: str) -> list[str]:
-    """Paths, relative to the project, of every first-party module that ``module`` imports, directly or not.
-
-    Imports inside functions count: they are lazy for speed, not optional.
-    """
-    found: set[str] = set()
-    queue = [module]
-    while queue:
-        path = _source(queue.pop())
-        if path is None or path in found:
-            continue
-        found.add(path)
-        queue.extend(_imports(path))
-    return sorted(found)
-
-
-@functools.cache
-def _imports(path: str) -> tuple[str, ...]:
-    names: list[str] = []
-    for node in ast.walk(ast.parse((PROJECT / path).read_text())):
-        if isinstance(node, ast.Import):
-            names.extend(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            names.append(node.module)
-            names.extend(f"{node.module}.{alias.name}" for alias in node.names)
-    own = [name for name in names if name.split(".")[0] in ROOMS]
-    parents = {".".join(name.split(".")[:depth]) for name in own for depth in range(1, name.count(".") + 1)}
-    return tuple(sorted({*own, *parents}))
-
-
-def _source(module: str) -> str | None:
-    base = Path(*module.split("."))
-    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
-        if (PROJECT / candidate).is_file():
-            # An empty __init__.py holds nothing to depend on.
-            return candidate.as_posix() if (PROJECT / candidate).stat().st_size else None
-    return None
 
 
 def _content(path: Path) -> str:
@@ -104,11 +63,17 @@ def _recorded() -> dict[str, str]:
     lock = Path("dvc.lock")
     if not lock.is_file():
         return {}
-    stages = _load(lock).get("stages", {})
+    stages = load_yaml(lock).get("stages", {})
     return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", []) if "md5" in out}
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file's mapping, not to be changed: the graph's take a while to read, and are kept."""
+    return _load(path.resolve(), path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=8)
+def _load(path: Path, changed: int) -> dict[str, Any]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return yaml.load(path.read_text(), Loader=loader) or {}  # noqa: S506 (a safe loader)
 

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from models.resynthesis.training import TrainingModule
+from models.training import TrainingModule
 from speech.errors import UserError
 from stages.runtime.faults import LostError
 from stages.runtime.training import Metrics, fit_alone, resume_point, signals_heard

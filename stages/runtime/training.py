@@ -20,7 +20,7 @@ import lightning as L
 import torch
 
 from models.resynthesis import ranks
-from models.resynthesis.training import Schedule, TrainingModule
+from models.training import Schedule, TrainingModule
 from speech.errors import UserError
 from speech.files import atomic_path, write_text
 

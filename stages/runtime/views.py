@@ -36,7 +36,7 @@ def open_view(folder: Path, corpus: Path) -> Path:
 
 def make_features(job: Job, view: Path, extraction: Extraction, keep: float = 1.0) -> None:
     """The view's ``features`` by ``extraction``, of the share ``keep`` of the recordings."""
-    from respeak.encoders import read_config
+    from respeak.encoder_files import read_config
 
     work = functools.partial(encode_shard, extraction=extraction, config=read_config(extraction.encoder), keep=keep)
     make_part(job, view / "features", {path.name: path for path in shard_paths(view / "audio")}, work)

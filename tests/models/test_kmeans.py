@@ -81,3 +81,26 @@ def test_dead_centres_come_back_to_life() -> None:
     model.update(frames)
     assert (torch.bincount(nearest(frames, model.centres)[0], minlength=12) > 0).all()
     assert model.revive(frames, 0.0, generator()) == 0
+
+
+def test_distances_are_taken_where_the_frames_are() -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():  # shapes and devices of a GPU without one
+        frames, centres = torch.zeros(100, 8, device="cuda"), torch.zeros(5, 8, device="cuda")
+        assert {found.device.type for found in nearest(frames, centres)} == {"cuda"}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_gpu_finds_the_centres_that_the_processor_finds() -> None:
+    frames, found = clusters(), {}
+    for device in ("cpu", "cuda"):
+        draw, here = generator(), frames.to(device)
+        model = MiniBatchKMeans(plus_plus(here, 12, draw))
+        model.counts[3] = 1.0
+        for batch in here.split(500):
+            model.update(batch)
+            model.revive(batch, 0.01, draw)
+        assert model.centres.device.type == device
+        found[device] = model.centres.cpu()
+    torch.testing.assert_close(found["cuda"], found["cpu"], rtol=1e-3, atol=1e-3)

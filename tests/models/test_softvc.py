@@ -10,12 +10,13 @@ from models import public
 from models.encoders import build_encoder
 from models.encoders.soft import DiscreteHubert, SoftHubert
 from models.hifigan import Discriminators
-from models.resynthesis.training import LossWeights, Schedule
+from models.resynthesis.training import LossWeights
 from models.softvc import MEL, AcousticModel, Vocoder
 from models.softvc.acoustic import InstanceNorm
 from models.softvc.mel import SHORTEST, SILENCE, wave_to_mel
 from models.softvc.stepping import State, Stepper
 from models.softvc.training import AcousticTraining, VocoderTraining, at_random_loudness, mel_distance, unit_loss
+from models.training import Schedule
 
 HUBERT = {
     "layers": 2,

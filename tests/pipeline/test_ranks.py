@@ -15,7 +15,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.resynthesis.training import F0VQTraining, TrainingModule
+from models.resynthesis.training import F0VQTraining
+from models.training import TrainingModule
 from speech.errors import UserError
 from stages.runtime.training import fit, resume_point
 from tests.stages.test_training import LOOP, RUNTIME, Recorder, batch, f0_vq, resynthesis

@@ -141,6 +141,10 @@ def test_recordings_are_recognised_and_have_no_f0_errors_to_report(judge: Any) -
     assert metrics["wer_low"] <= metrics["wer"] <= metrics["wer_high"]
     assert metrics["wer"] == pytest.approx(100 * sum(row["word_errors"] for row in rows.values()) / 24, abs=1e-3)
     assert metrics["wer"] < 40
+    assert rows["theo-six-0"]["phones_said"] == "S IH K S"
+    phones = sum(row["phones"] for row in rows.values())
+    assert metrics["per"] == pytest.approx(100 * sum(row["phoneme_errors"] for row in rows.values()) / phones, abs=1e-3)
+    assert metrics["per_low"] <= metrics["per"] < 100
     assert metrics["speaker_accuracy"] == 100.0
     assert metrics["eer"] == 0.0
     assert metrics["judges"]["asr"].startswith("pocketsphinx 5") and "mode words" in metrics["judges"]["asr"]
@@ -196,6 +200,7 @@ def test_unchanged_audio_has_hardly_an_f0_error_and_silence_loses_every_voiced_f
     assert metrics["vde"] == metrics["ffe"] == pytest.approx(100 * voiced, abs=1e-3)
     assert "gpe" not in metrics
     assert metrics["wer"] > 60
+    assert metrics["per"] > 90
 
 
 def quiet(row: Row) -> bytes:
@@ -222,7 +227,7 @@ def test_utterances_without_text_are_counted_and_left_out(judge: Any, capfd: pyt
     assert rows["theo-zero-0"]["words"] is None
     assert "6 utterances without text" in capfd.readouterr().err
     metrics, _ = judge("copy", lambda row: row | {"text": None})
-    assert not {"wer", "cer"} & metrics.keys()
+    assert not {"wer", "cer", "per"} & metrics.keys()
     assert metrics["speaker_accuracy"] == 100.0
     assert "no test utterance has text" in capfd.readouterr().err
 

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from models.encoders import build_encoder
-from respeak.encoders import read_config, save_encoder
+from respeak.encoder_files import read_config
+from respeak.encoders import save_encoder
 from speech.audio import decode_audio
 from speech.errors import UserError
 from speech.shards import read_shard, shard_meta, shard_name

@@ -11,7 +11,8 @@ import pytest
 import torch
 import yaml
 
-from respeak.encoders import load_encoder, read_config
+from respeak.encoder_files import read_config
+from respeak.encoders import load_encoder
 from speech.errors import UserError
 from stages import encoder, pretrain
 from stages.runtime import training

@@ -14,7 +14,8 @@ import yaml
 
 from models.encoders import build_encoder
 from models.softvc.mel import wave_to_mel
-from respeak.encoders import load_encoder, read_config, save_encoder
+from respeak.encoder_files import read_config
+from respeak.encoders import load_encoder, save_encoder
 from respeak.folders import read_yaml
 from respeak.softvc import SoftVC
 from respeak.softvc_bundle import load_acoustic, load_vocoder, save_softvc

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from respeak import System
-from respeak.encoders import read_config
+from respeak.encoder_files import read_config
 from speech.audio import decode_audio, encode_audio
 from speech.errors import UserError
 from speech.intonation import FLAT, UNCHANGED
@@ -46,6 +46,9 @@ class Silent:
 
     def log_figure(self, name: str, fig: Any) -> None:
         self.metrics[f"figure {name}"] = len(fig.axes)
+
+    def log_audio(self, name: str, wave: np.ndarray) -> None:
+        self.metrics[f"audio {name}"] = len(wave)
 
 
 class InProcess(ThreadPoolExecutor):
@@ -145,6 +148,8 @@ def test_copy_is_the_speech_of_the_recordings(run: Any, workplace: Path) -> None
     total = sum(row["num_samples"] for row in rows.values())
     assert metrics["audio_seconds"] == pytest.approx(total / 16000)
     assert metrics["figure spectrograms.png"] == 3
+    first = {f"audio {name}-{row['target_speaker']}": row["num_samples"] for name, row in list(rows.items())[:3]}
+    assert {name: value for name, value in metrics.items() if name.startswith("audio ")} == first
 
 
 def test_interface_hears_what_the_stages_stored(workplace: Path, shared: Path) -> None:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from models.hifigan import Discriminators
 from models.resynthesis import F0VQVAE, UnitGenerator
-from models.resynthesis.training import F0VQTraining, LossWeights, ResynthesisTraining, Schedule, TrainingModule
+from models.resynthesis.training import F0VQTraining, LossWeights, ResynthesisTraining
+from models.training import Schedule, TrainingModule
 from speech.errors import UserError
 from stages.runtime.params import Runtime
 from stages.runtime.training import CHECKPOINT, fit, resume_point, write_history

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from models.encoders import build_encoder
-from respeak.encoders import read_config, save_encoder
+from respeak.encoder_files import read_config
+from respeak.encoders import save_encoder
 from speech.audio import encode_audio
 from speech.errors import UserError
 from speech.pitch import VoicedSums, voiced_statistics
@@ -52,15 +53,15 @@ def write_audio(corpus: Path, shards: int = 2) -> None:
         write_shard(corpus / "audio" / shard_name(shard), rows, AUDIO)
 
 
-def write_features(corpus: Path, dim: int = 6, shards: int = 3, per_shard: int = 4) -> np.ndarray:
-    """Random clusters as features, with audio shards of their splits; returns the training frames."""
+def write_features(corpus: Path, dim: int = 6, shards: int = 3, per_shard: int = 4, spread: float = 0.3) -> np.ndarray:
+    """Eight random clusters as features, with audio shards of their splits; returns the training frames."""
     rng = np.random.default_rng(1)
     centres = rng.normal(0, 5, (8, dim))
     train = []
     for shard in range(shards):
         audio, rows = [], []
         for index in range(per_shard):
-            frames = centres[rng.integers(0, 8, 40)] + rng.normal(0, 0.3, (40, dim))
+            frames = centres[rng.integers(0, 8, 40)] + rng.normal(0, spread, (40, dim))
             frames = frames.astype(np.float16)
             split = "train" if index else "test"
             identity = {"id": f"{shard}-{index}", "speaker": "ab"[index % 2]}
@@ -132,6 +133,13 @@ def test_kmeans_is_as_good_as_sklearn_on_all_frames(tmp_path: Path) -> None:
     assert len(log.metrics) == SETTINGS.passes
     assert log.metrics[-1]["kmeans/inertia"] == pytest.approx(inertia / len(frames), rel=0.05)
     assert log.metrics[-1]["kmeans/dead_centres"] == 0
+
+
+def test_centres_that_no_frame_can_use_are_counted(tmp_path: Path) -> None:
+    write_features(tmp_path, spread=0.0)  # eight points, however many centres
+    _, log = fitted(tmp_path, dataclasses.replace(SETTINGS, k=11))
+    assert [report["kmeans/dead_centres"] for report in log.metrics] == [3] * SETTINGS.passes
+    assert log.metrics[-1]["kmeans/rare_centres"] >= 3
 
 
 def test_kmeans_repeats_bit_equal_and_follows_the_seed(tmp_path: Path) -> None:
