@@ -96,13 +96,13 @@ def genuine_eer_difference(
         return None
     if not all(np.array_equal(getattr(first, name), getattr(second, name)) for name in ("genuine", "one", "other")):
         return None
-    both = (first.scores, second.scores)
-    value = np.subtract(*(equal_error_rate(scores, first.genuine) for scores in both))
-    samples = [
-        np.subtract(*(equal_error_rate(scores, first.genuine, weights) for scores in both))
-        for weights in _draws(first, resamples, seed)
-    ]
-    return percentile_interval(float(value), np.array(samples), level)
+
+    def difference(weights: np.ndarray | None = None) -> float:
+        rates = [equal_error_rate(pairs.scores, first.genuine, weights) for pairs in (first, second)]
+        return rates[0] - rates[1]
+
+    samples = [difference(weights) for weights in _draws(first, resamples, seed)]
+    return percentile_interval(difference(), np.array(samples), level)
 
 
 def _draws(pairs: Pairs, resamples: int, seed: int) -> Iterator[np.ndarray]:
