@@ -37,8 +37,8 @@ def test_versions_devices_and_weights(
     status, out, _ = run(monkeypatch, capsys)
     assert status == 0
     assert f"torch {torch.__version__}" in out and f"pyarrow {version('pyarrow')}" in out
-    assert f"HUBERT_BASE: is at {here}/cache/hubert_fairseq_base_ls960.pth" in out
-    missing = "HUBERT_LARGE: is missing (https://download.pytorch.org/torchaudio/models/hubert_fairseq_large_ll60k.pth"
+    assert f"HUBERT_BASE is at {here}/cache/hubert_fairseq_base_ls960.pth" in out
+    missing = "HUBERT_LARGE is missing (https://download.pytorch.org/torchaudio/models/hubert_fairseq_large_ll60k.pth"
     assert f"{missing}, 1.26 GB)" in out
     assert ("no GPU that torch can use" in out) == (not torch.cuda.is_available())
 
