@@ -221,6 +221,69 @@ def test_a_voice_that_stayed_the_sources_is_not_the_target(judge: Any) -> None:
     assert not {"stoi", "pesq", "mcd"} & metrics.keys(), "another voice has nothing to be compared with"
 
 
+def spoken_by_world(row: Row, semitones: float) -> bytes:
+    """The recording with its F0 multiplied, by the vocoder WORLD."""
+    import pyworld
+
+    wave = decode_audio(row["audio"]).astype(np.float64)
+    f0, times = pyworld.dio(wave, 16_000)
+    envelope, noise = pyworld.cheaptrick(wave, f0, times, 16_000), pyworld.d4c(wave, f0, times, 16_000)
+    spoken = pyworld.synthesize(f0 * 2 ** (semitones / 12), envelope, noise, 16_000)[: len(wave)]
+    return encode_audio(np.pad(spoken, (0, len(wave) - len(spoken))).astype(np.float32), "flac")
+
+
+def test_f0_raised_by_30_percent_is_every_frame_grossly_wrong_and_nothing_else(judge: Any) -> None:
+    def theos(semitones: float) -> Change:
+        return lambda row: row | {"audio": spoken_by_world(row, semitones)} if "theo" in row["id"] else None
+
+    kept, _ = judge("resynthesis", theos(0.0))
+    raised, _ = judge("resynthesis", theos(12 * np.log2(1.3)))
+    assert kept["gpe"] < 3
+    assert raised["gpe"] > 95
+    assert raised["f0_rmse_cents"] == pytest.approx(1200 * np.log2(1.3), rel=0.1)
+    assert raised["vde"] == pytest.approx(kept["vde"], abs=3)
+    assert raised["ffe"] - raised["vde"] == pytest.approx(raised["gpe"] * voiced_share(), abs=3)
+    assert raised["wer"] == pytest.approx(kept["wer"], abs=13), "one of eight words"
+    assert raised["f0_pcc"] == pytest.approx(kept["f0_pcc"], abs=0.05)
+
+
+def voiced_share() -> float:
+    rows = pq.read_table("evaluate/tried/utterances.parquet").to_pylist()
+    return sum(row["voiced_both"] for row in rows) / sum(row["frames"] for row in rows)
+
+
+def test_swapped_speakers_move_the_speaker_metrics_alone(judge: Any) -> None:
+    kept, _ = judge("copy")
+    other = {"jackson": "lucas", "lucas": "jackson", "theo": "theo"}
+    swapped, _ = judge("copy", lambda row: row | {"target_speaker": other[row["source_speaker"]]})
+    assert kept["speaker_accuracy"] == 100.0
+    groups = [row for row in pq.read_table("evaluate/tried/trials.parquet").to_pylist() if row["claimed"] == "theo"]
+    right = sum(row["intended"] == "theo" for row in groups) / len(groups)
+    assert swapped["speaker_accuracy"] == pytest.approx(100 * right, abs=1e-3)
+    assert swapped["eer"] > kept["eer"] + 30
+    speakers = ("speaker", "eer")
+    assert {k: v for k, v in swapped.items() if not k.startswith(speakers)} == {
+        k: v for k, v in kept.items() if not k.startswith(speakers)
+    }
+
+
+def test_deleted_words_are_the_errors_that_are_added(judge: Any) -> None:
+    """Every utterance is a word; in a quarter of them it is not said."""
+    whole, before = judge("copy")
+    cut, after = judge("copy", lambda row: row | ({"audio": quiet(row)} if "three" in row["id"] else {}))
+    lost = [id_ for id_ in after if "three" in id_]
+    assert len(lost) == 6
+    assert {id_: row for id_, row in after.items() if id_ not in lost} == {
+        id_: row for id_, row in before.items() if id_ not in lost
+    }
+    added = sum(1 - before[id_]["word_errors"] for id_ in lost)
+    assert added >= 4
+    assert cut["wer"] - whole["wer"] == pytest.approx(100 * added / 24, abs=1e-3)
+    phones = sum(row["phones"] for row in after.values())
+    silenced = sum(3 - before[id_]["phoneme_errors"] for id_ in lost)
+    assert cut["per"] - whole["per"] == pytest.approx(100 * silenced / phones, abs=1e-3)
+
+
 def test_utterances_without_text_are_counted_and_left_out(judge: Any, capfd: pytest.CaptureFixture[str]) -> None:
     metrics, rows = judge("copy", lambda row: row | {"text": None if "zero" in row["id"] else row["text"]})
     assert metrics["utterances_without_text"] == 6
