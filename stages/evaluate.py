@@ -42,7 +42,7 @@ def run(stage: Stage) -> None:
     """Write ``evaluate/<experiment>``."""
     params, name = stage.params, stage.require_variant(list(stage.params.experiments))
     made = Path("synthesize") / name
-    source, target = (Path("data") / corpus for corpus in (params.roles.source, params.roles.target))
+    source, target = params.source_of(name), Path("data") / params.roles.target
     if not any(True for _ in read_rows(made, ["id"])):
         raise UserError(f"{made}: holds no utterances to judge; run 'dvc repro synthesize@{name}'")
     inputs = [made, source / "audio", source / "f0", source / "f0_stats.json", target / "audio"]
@@ -97,9 +97,12 @@ def _name_missing_words(params: Params, source: Path) -> None:
 def _explain_absent(name: str, metrics: Metrics) -> None:
     without = int(metrics["utterances_without_text"])
     if "wer" not in metrics:
-        _say(f"evaluate {name}: no test utterance has text, so WER and CER are not measured")
+        _say(
+            f"evaluate {name}: no test utterance has text in a language that the recogniser hears, so WER and CER are "
+            "not measured (evaluate.asr_of names recognisers of other languages)"
+        )
     elif without:
-        _say(f"evaluate {name}: {without} utterances without text are not in WER and CER")
+        _say(f"evaluate {name}: {without} utterances without text, or in another language, are not in WER and CER")
     if "eer" not in metrics:
         _say(f"evaluate {name}: fewer than two enrolled speakers, so speaker accuracy and EER are not measured")
 

@@ -156,9 +156,8 @@ def _absent_row(entry: Entry, experiment: str) -> Row:
 
 def _stand_in(name: str, experiment: Experiment, params: Params) -> str:
     """What is ours in a row of the paper, so that nobody takes it for the paper's system or data."""
-    corpora = (
-        params.roles.source if experiment.task != "conversion" else f"{params.roles.source} to {params.roles.target}"
-    )
+    source = experiment.source or params.roles.source
+    corpora = source if experiment.task != "conversion" else f"{source} to {params.roles.target}"
     units = "" if experiment.task == "copy" else f", {params.encoder.kind} units"
     return f"ours: {name.replace('_', ' ')}{units}, {corpora}"
 
@@ -166,7 +165,9 @@ def _stand_in(name: str, experiment: Experiment, params: Params) -> str:
 def describe(key: str, experiment: Experiment) -> str:
     """An experiment in words, as rows and players are labelled."""
     if experiment.task == "copy":
-        return "ground truth"
+        return "ground truth" if key == "ground_truth" else f"{key} (ground truth)"
+    if experiment.task == "vocode":
+        return f"{key} (the vocoder alone, on the recordings' own log-mels)"
     what = f"{experiment.system}: {experiment.task}" if experiment.task != experiment.system else experiment.system
     remarks = [
         remark
@@ -191,7 +192,7 @@ def _context(params: Params, results: Results, entry: Entry) -> dict[str, Any]:
     return {
         "scale": params.scale,
         "train": params.roles.train,
-        "source": params.roles.source,
+        "source": " and ".join(dict.fromkeys(params.source_of(name).name for name in results.experiments)),
         "target": params.roles.target,
         "units": f"{params.kmeans.k} clusters of {params.encoder.kind} features",
         "utterances": max(int(m["utterances"]) for m in results.metrics.values()),

@@ -29,6 +29,7 @@ MEANS = (
     "dnsmos_signal",
     "dnsmos_background",
     "utmos",
+    "speaker_similarity",
 )
 
 # What is counted for each utterance; null where there is no text, or no F0 comparison.

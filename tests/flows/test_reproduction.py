@@ -178,10 +178,26 @@ def test_params_are_composed_as_dvc_does(composed):
     params = yaml.safe_load((composed / "params.yaml").read_text())
     assert params["scale"] == "smoke"
     assert params["kmeans"]["k"] == 33
-    with pytest.raises(UserError, match="nonsense") as error:
-        compose_params(composed, ["nonsense.k=1"])
-    assert "\n" not in str(error.value)
+    refused = {
+        "nonsense.k=1": r"there is no parameter 'nonsense\.k'",
+        "kmeans.kk=1": r"there is no parameter 'kmeans\.kk' \(did you mean kmeans\.k",
+        "scale=huge": "there is no scale 'huge'; there are demo, paper, small, smoke$",
+        "kmeans.k=[": "input",
+    }
+    for override, message in refused.items():
+        with pytest.raises(UserError, match=message) as error:
+            compose_params(composed, [override])
+        assert "\n" not in str(error.value)
     assert yaml.safe_load((composed / "params.yaml").read_text()) == params
+
+
+def test_a_link_to_nothing_below_a_dependency_is_named(project):
+    (project / "recordings").mkdir()
+    (project / "recordings" / "lost.wav").symlink_to("nowhere.wav")
+    stages = {"read": {"cmd": "true", "deps": ["recordings"]}}
+    (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    with pytest.raises(UserError, match=r"recordings/lost\.wav: points to nothing"):
+        read_graph(project)
 
 
 def test_a_dry_run_plans_one_table_and_leaves_all_as_it_was(composed, capsys):

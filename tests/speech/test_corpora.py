@@ -266,6 +266,20 @@ def test_speakers_of_one_utterance_each_are_held_out_whole() -> None:
     assert Counter(splits.values()) == {"train": 34, "valid": 2, "test": 4}
 
 
+def test_other_languages_are_spoken_for_testing(tmp_path: Path) -> None:
+    few = {"sentences": 3, "digits": 0}
+    listings = {code: read("demo", PROMPTS, tmp_path / code, language=code, **few) for code in ("fr", "af")}
+    for code, listing in listings.items():
+        assert {(e.split, e.language) for e in listing.entries} == {("test", code)}
+        assert len({e.text for e in listing.entries}) == len(listing.entries) == 24
+    phones = {code: {p.phone for e in listing.entries for p in e.phones} for code, listing in listings.items()}
+    assert "\N{LATIN SMALL LETTER ALPHA}\N{COMBINING TILDE}" in phones["fr"], "a nasal vowel"
+    with pytest.raises(UserError, match="no digits in 'fr'"):
+        read("demo", PROMPTS, tmp_path, language="fr", sentences=3)
+    with pytest.raises(UserError, match="one of en, fr, af"):
+        read("demo", PROMPTS, tmp_path, language="nl", **few)
+
+
 def test_shares_that_leave_nothing_are_refused(tmp_path: Path) -> None:
     sound(tmp_path / "ann/a.wav")
     with pytest.raises(UserError, match="valid_share"):
