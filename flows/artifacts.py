@@ -20,7 +20,7 @@ from prefect.exceptions import PrefectException
 
 UPDATE_SECONDS = 2.0
 # "f0: 3/12 shards, 5 s left" of a stage that works shard by shard, "step 300/2400 train ..." of one that trains.
-_COUNT = re.compile(r"^(?:step|\S+:) (?P<done>\d+)/(?P<total>[1-9]\d*)\b")
+_COUNT = re.compile(r"^(?:step|[\w@ -]+:) (?P<done>\d+)/(?P<total>[1-9]\d*)\b")
 
 
 class Progress:

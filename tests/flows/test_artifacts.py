@@ -10,6 +10,7 @@ from flows.artifacts import percentage, slug
     [
         ("f0: 3/12 shards, 5 s left", 25.0),
         ("audio@demo: 12/12 shards, 0 s left", 100.0),
+        ("evaluate resynthesis: 1/4 shards, 30 s left", 25.0),
         ("step 10/20 train loss_f0 0.682 9.20 steps/s, 0:00:01 left", 50.0),
         ("f0: 3 of 12 shards were finished before", None),
         ("units: 0/0 shards", None),
