@@ -21,7 +21,14 @@ from speech.errors import UserError
 from speech.files import write_json
 from speech.judges.asr import missing_words
 from speech.judges.cache import Answers
-from speech.metrics.summary import TRIALS, UTTERANCES, Metrics, genuine_metrics, speaker_metrics, utterance_metrics
+from speech.metrics.summary import (
+    TRIALS,
+    UTTERANCES,
+    Metrics,
+    genuine_metrics,
+    speaker_metrics,
+    utterance_metrics,
+)
 from speech.shards import read_rows, read_shard, write_shard
 from stages.runtime.judging import ANSWERS, Part, corpus_texts, judge_part, utterance_parts
 from stages.runtime.params import Params
@@ -75,7 +82,7 @@ def measure(params: Params, rows: list[Row], trials: Trials) -> Metrics:
         "speaker_groups": float(len(trials.intended)),
         "speaker_groups_too_short": float(np.sum(trials.seconds < settings.speaker_seconds)),
         **speaker_metrics(trials.scores, trials.intended, settings.bootstrap, seed),
-        **(genuine_metrics(trials.pairs, settings.bootstrap, seed) if trials.pairs else {}),
+        **genuine_metrics(trials.genuine, settings.bootstrap, seed),
     }
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from respeak.results.columns import MEASURED
 from respeak.results.measured import TRUTH, Measured, name_recogniser
-from respeak.results.paired import Paired, read_pairs, read_sums
+from respeak.results.paired import Paired, read_sums, read_trials
 from respeak.results.phonemes import phoneme_rows, save_picture
 from respeak.results.phonemes import to_csv as phonemes_csv
 from respeak.results.table import (
@@ -257,8 +257,8 @@ def _read_results(params: Params, name: str, evaluated: Path) -> Results:
     experiments = {key: params.experiments[key] for key in params.tables[name].experiments}
     metrics = {key: _read_metrics(evaluated / key / "metrics.json") for key in experiments}
     sums = {key: read_sums(evaluated / key / "utterances.parquet") for key in experiments}
-    pairs = {key: read_pairs(evaluated / key / "trials.parquet") for key in experiments}
-    return Results(metrics, Paired(sums, params.evaluate.bootstrap, params.seed, pairs), experiments)
+    trials = {key: read_trials(evaluated / key / "trials.parquet") for key in experiments}
+    return Results(metrics, Paired(sums, params.evaluate.bootstrap, params.seed, trials), experiments)
 
 
 def _read_metrics(path: Path) -> dict[str, float]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from speech.metrics.bootstrap import Interval, paired_difference
-from speech.metrics.genuine import Pairs, genuine_eer_difference, pairs_from
+from speech.metrics.genuine import GenuineTrials, genuine_eer_difference, trials_from
 from speech.shards import read_shard
 
 # What is summed over an utterance to make a rate, in percent: numerators, denominator.
@@ -41,15 +41,15 @@ def read_sums(path: Path) -> Sums:
     return {rate: {id_: (top, bottom) for id_, (top, bottom) in found.items()} for rate, found in sums.items()}
 
 
-def read_pairs(path: Path) -> Pairs:
+def read_trials(path: Path) -> GenuineTrials:
     """The trials of ``trials.parquet`` against genuine recordings."""
-    return pairs_from(list(read_shard(path, ["kind", "group", "claimed", "score"])))
+    return trials_from(list(read_shard(path)))
 
 
 class Paired:
     """Differences of a rate in points, over the source utterances that both experiments have.
 
-    Of `GENUINE_EER` over the joined utterances that both have, where they have the same, from ``pairs``.
+    Of `GENUINE_EER` over the joined utterances that both have, where they have the same, from ``trials``.
     """
 
     def __init__(
@@ -57,9 +57,9 @@ class Paired:
         sums: Mapping[str, Sums],
         resamples: int,
         seed: int,
-        pairs: Mapping[str, Pairs] | None = None,
+        trials: Mapping[str, GenuineTrials] | None = None,
     ) -> None:
-        self.sums, self.resamples, self.seed, self.pairs = sums, resamples, seed, pairs or {}
+        self.sums, self.resamples, self.seed, self.trials = sums, resamples, seed, trials or {}
 
     def __call__(self, first: str, second: str, rate: str = "wer") -> Interval | None:
         """``first`` minus ``second``; None where one was not run or no utterance has counts in both."""
@@ -76,6 +76,6 @@ class Paired:
         return Interval(100 * found.value, 100 * found.low, 100 * found.high)
 
     def _genuine(self, first: str, second: str) -> Interval | None:
-        if first not in self.pairs or second not in self.pairs:
+        if first not in self.trials or second not in self.trials:
             return None
-        return genuine_eer_difference(self.pairs[first], self.pairs[second], self.resamples, self.seed)
+        return genuine_eer_difference(self.trials[first], self.trials[second], self.resamples, self.seed)

@@ -60,8 +60,8 @@ class Evaluate:
     """
 
     asr: ASR
-    asr_of: dict[str, ASR]
     phonemes: Phonemes
+    asr_of: dict[str, ASR]
     quality: list[Quality]
     weights: dict[str, str]
     speaker_judge: Literal["resemblyzer"]
@@ -81,9 +81,10 @@ class Evaluate:
     def hearing(self, language: str) -> Evaluate | None:
         """The judges with the recogniser of a language; None where words in it cannot be judged.
 
-        Pocketsphinx hears English alone; what a network hears its name must tell. Phonemes are those of English texts.
+        Pocketsphinx hears English alone; what a network hears its name must tell. Phonemes are judged in English alone.
         """
         asr = self.asr_of.get(language, self.asr)
         if language.split("-")[0] in ("", "en"):
             return replace(self, asr=asr)
+        # The phonemes that a text should have are espeak-ng's of English.
         return None if asr.judge == "pocketsphinx" else replace(self, asr=asr, phonemes=Phonemes("none"))

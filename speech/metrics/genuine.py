@@ -1,8 +1,8 @@
-"""Can converted speech be told from the target's own? The equal error rate of van Niekerk et al. 2022, section 4.
+"""Whether conversions can be told from genuine recordings of the voice (van Niekerk et al. 2022, section 3.2).
 
-Positive trials are pairs of genuine recordings of one speaker, negative ones a converted recording and a genuine one of
-the speaker that it is meant to be. 50 % is best: the scores of both kinds are alike. A low rate says that a threshold
-tells what is converted. (Verification, :mod:`speech.metrics.speaker`, asks another question: who is it?)
+Trials are pairs: a conversion with a recording of the voice it is in, and two recordings of one voice. At 50 % equal
+error rate nothing tells the one kind from the other, which is best; below it a conversion is less like the voice than
+the voice is like itself. G: groups of joined conversions, R: (joined) recordings of the voices.
 """
 
 from __future__ import annotations
@@ -17,104 +17,118 @@ import numpy as np
 from speech.metrics.bootstrap import Interval, percentile_interval, resample_weights
 from speech.metrics.speaker import cosine_scores, equal_error_rate
 
+CONVERTED, GENUINE = "converted", "genuine"
+
 
 @dataclass(frozen=True)
-class Pairs:
-    """Scored pairs of recordings.
+class GenuineTrials:
+    """Pairs and their scores.
 
     Attributes:
-        genuine: ``(P,)`` bool.
-        one: ``(P,)`` index of a genuine recording, or of a converted one.
-        other: ``(P,)`` index of the genuine recording that it meets.
-        scores: ``(P,)`` cosine similarity.
+        groups: names of the converted groups ``(G,)``.
+        recordings: names of the genuine recordings ``(R,)``.
+        pairs: ``(T, 2)`` int64; of a conversion: its group and a recording; of a genuine trial: two recordings.
+        genuine: ``(T,)`` bool, which pairs are of two recordings.
+        scores: ``(T,)`` float64, higher means more alike.
     """
 
+    groups: tuple[str, ...]
+    recordings: tuple[str, ...]
+    pairs: np.ndarray
     genuine: np.ndarray
-    one: np.ndarray
-    other: np.ndarray
     scores: np.ndarray
 
+    def rows(self) -> Iterator[tuple[str, str, str, float]]:
+        """Kind, names of the two and score of every trial."""
+        for (one, other), genuine, score in zip(self.pairs.tolist(), self.genuine, self.scores.tolist(), strict=True):
+            first = self.recordings[one] if genuine else self.groups[one]
+            yield GENUINE if genuine else CONVERTED, first, self.recordings[other], score
 
-def genuine_pairs(
-    converted: np.ndarray, intended: Sequence[str], genuine: np.ndarray, speakers: Sequence[str], seed: int
-) -> Pairs:
-    """Every converted recording against every genuine one of its speaker; as many genuine pairs, drawn by ``seed``.
+    def rate(self, groups: np.ndarray | None = None, recordings: np.ndarray | None = None) -> float:
+        """Equal error rate in percent; NaN without trials of both kinds.
+
+        Args:
+            groups: ``(G,)`` how often each group counts; 1 when None.
+            recordings: ``(R,)`` likewise.
+        """
+        groups = np.ones(len(self.groups)) if groups is None else groups
+        recordings = np.ones(len(self.recordings)) if recordings is None else recordings
+        one, other = self.pairs.T
+        weights = np.empty(len(self.pairs))
+        weights[self.genuine] = recordings[one[self.genuine]]
+        weights[~self.genuine] = groups[one[~self.genuine]]
+        return equal_error_rate(self.scores, self.genuine, weights * recordings[other])
+
+
+def genuine_trials(
+    groups: Mapping[str, np.ndarray],
+    intended: Sequence[str],
+    recordings: Mapping[str, np.ndarray],
+    owners: Sequence[str],
+) -> GenuineTrials:
+    """All pairs of every converted group with recordings of its voice, and of recordings of one voice.
 
     Args:
-        converted: ``(G, D)`` embeddings.
-        intended: whose voice each is meant to be.
-        genuine: ``(E, D)`` embeddings.
-        speakers: whose voice each is.
-        seed: of the draw, where a speaker has more genuine pairs than converted ones; where fewer, all are taken.
+        groups: vectors ``(D,)`` by name.
+        intended: the voice that each group is in.
+        recordings: vectors ``(D,)`` by name.
+        owners: whose each recording is.
     """
-    rng, found = np.random.default_rng(seed), []
-    for speaker in sorted(set(intended)):
-        own = [i for i, name in enumerate(speakers) if name == speaker]
-        said = [(False, g, e) for g, name in enumerate(intended) if name == speaker for e in own]
-        alike = [(True, i, j) for i, j in itertools.combinations(own, 2)]
-        kept = rng.permutation(len(alike))[: len(said)]
-        found += [*said, *(alike[i] for i in sorted(kept.tolist()))]
-    is_genuine, one, other = np.array(found, np.int64).reshape(-1, 3).T
-    among, across = cosine_scores(genuine, genuine), cosine_scores(converted, genuine)
-    scores = [(among if kind else across)[i, j] for kind, i, j in found]
-    return Pairs(is_genuine.astype(bool), one, other, np.array(scores, np.float64))
+    voices = np.array(owners)
+    made, own = (np.stack(list(vectors.values())) for vectors in (groups, recordings))
+    alike = voices[:, None] == voices[None]
+    blocks = {
+        False: (cosine_scores(made, own), np.array(intended)[:, None] == voices[None]),
+        True: (cosine_scores(own, own), np.triu(alike, 1)),
+    }
+    pairs = {genuine: np.argwhere(paired) for genuine, (_, paired) in blocks.items()}
+    return GenuineTrials(
+        tuple(groups),
+        tuple(recordings),
+        np.concatenate([pairs[False], pairs[True]]),
+        np.repeat([False, True], [len(pairs[False]), len(pairs[True])]),
+        np.concatenate([scores[paired] for scores, paired in blocks.values()]),
+    )
 
 
-def pairs_from(rows: Sequence[Mapping[str, Any]]) -> Pairs:
-    """Pairs again from what was kept of them: rows with ``kind``, ``group``, ``claimed`` and ``score``.
+def trials_from(rows: Sequence[Mapping[str, Any]]) -> GenuineTrials:
+    """Trials again from rows with ``trial``, ``group``, ``claimed`` and ``score``, other kinds left out."""
+    rows = [row for row in rows if row["trial"] in (CONVERTED, GENUINE)]
+    groups = tuple(dict.fromkeys(row["group"] for row in rows if row["trial"] == CONVERTED))
+    recordings = tuple(dict.fromkeys(row["claimed"] for row in rows))
+    recordings = tuple(dict.fromkeys([*recordings, *(row["group"] for row in rows if row["trial"] == GENUINE)]))
+    place = {name: number for number, name in enumerate(recordings)}
+    first = {CONVERTED: {name: number for number, name in enumerate(groups)}, GENUINE: place}
+    pairs = [(first[row["trial"]][row["group"]], place[row["claimed"]]) for row in rows]
+    return GenuineTrials(
+        groups,
+        recordings,
+        np.array(pairs, np.int64).reshape(-1, 2),
+        np.array([row["trial"] == GENUINE for row in rows], bool),
+        np.array([row["score"] for row in rows], np.float64),
+    )
 
-    Recordings are numbered in the order of their names, so that two systems' pairs of the same recordings are alike.
-    """
-    rows = [row for row in rows if row["kind"] in ("converted", "genuine")]
-    is_genuine = np.array([row["kind"] == "genuine" for row in rows], bool)
-    own = {row["claimed"] for row in rows} | {row["group"] for row, kind in zip(rows, is_genuine, strict=True) if kind}
-    said = {row["group"] for row, kind in zip(rows, is_genuine, strict=True) if not kind}
-    numbers = {True: {n: i for i, n in enumerate(sorted(own))}, False: {n: i for i, n in enumerate(sorted(said))}}
-    one = [numbers[bool(kind)][row["group"]] for row, kind in zip(rows, is_genuine, strict=True)]
-    other = [numbers[True][row["claimed"]] for row in rows]
-    scores = [row["score"] for row in rows]
-    return Pairs(is_genuine, np.array(one, np.int64), np.array(other, np.int64), np.array(scores, np.float64))
 
-
-def genuine_eer_interval(pairs: Pairs, resamples: int = 1000, seed: int = 0, level: float = 0.95) -> Interval:
-    """The rate in percent, with the interval from resampling converted and genuine recordings, each as wholes.
-
-    A pair counts as often as both of its recordings are drawn. NaN without pairs of both kinds.
-    """
-    value = equal_error_rate(pairs.scores, pairs.genuine)
-    if not np.isfinite(value):
-        return Interval(value, float("nan"), float("nan"))
-    samples = [equal_error_rate(pairs.scores, pairs.genuine, weights) for weights in _draws(pairs, resamples, seed)]
-    return percentile_interval(value, np.array(samples), level)
+def genuine_eer(trials: GenuineTrials, resamples: int = 1000, seed: int = 0, level: float = 0.95) -> Interval:
+    """Equal error rate in percent, with the interval from resampling both groups and recordings."""
+    values = [trials.rate(*weights) for weights in _draws(trials, resamples, seed)]
+    return percentile_interval(trials.rate(), np.asarray(values), level)
 
 
 def genuine_eer_difference(
-    first: Pairs, second: Pairs, resamples: int = 1000, seed: int = 0, level: float = 0.95
+    first: GenuineTrials, second: GenuineTrials, resamples: int = 1000, seed: int = 0, level: float = 0.95
 ) -> Interval | None:
-    """First minus second in points, both resampled by the same draws; None where their pairs are not the same."""
-    if len(first.scores) != len(second.scores) or not len(first.scores):
+    """First minus second, in points, by the same draws of groups and recordings; None where those are not the same."""
+    if (first.groups, first.recordings) != (second.groups, second.recordings) or not first.groups:
         return None
-    if not all(np.array_equal(getattr(first, name), getattr(second, name)) for name in ("genuine", "one", "other")):
-        return None
-
-    def difference(weights: np.ndarray | None = None) -> float:
-        rates = [equal_error_rate(pairs.scores, first.genuine, weights) for pairs in (first, second)]
-        return rates[0] - rates[1]
-
-    samples = [difference(weights) for weights in _draws(first, resamples, seed)]
-    return percentile_interval(difference(), np.array(samples), level)
+    values = [first.rate(*weights) - second.rate(*weights) for weights in _draws(first, resamples, seed)]
+    return percentile_interval(first.rate() - second.rate(), np.asarray(values), level)
 
 
-def _draws(pairs: Pairs, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each pair counts, ``(P,)``, in each resample."""
-    recordings = 1 + int(max([*pairs.other, *pairs.one[pairs.genuine]]))
-    converted = 1 + int(max(pairs.one[~pairs.genuine], default=0))
-    draws = zip(
-        (row for chunk in resample_weights(recordings, resamples, seed) for row in chunk),
-        (row for chunk in resample_weights(converted, resamples, seed + 1) for row in chunk),
-        strict=True,
+def _draws(trials: GenuineTrials, resamples: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    counts = (len(trials.groups), len(trials.recordings))
+    groups, recordings = (
+        itertools.chain.from_iterable(resample_weights(count, resamples, seed + number))
+        for number, count in enumerate(counts)
     )
-    for own, said in draws:
-        # Both are indexed by all pairs; where an index is of the other kind, what it finds is not used.
-        first = np.where(pairs.genuine, own.take(pairs.one, mode="clip"), said.take(pairs.one, mode="clip"))
-        yield first * own[pairs.other]
+    yield from zip(groups, recordings, strict=True)

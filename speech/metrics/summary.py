@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from speech.metrics.bootstrap import Interval, ratio_interval
-from speech.metrics.genuine import Pairs, genuine_eer_interval
+from speech.metrics.genuine import GenuineTrials, genuine_eer
 from speech.metrics.speaker import eer_interval, nearest_speaker_hits
 
 _TEXT = ("word_errors", "words", "char_errors", "chars")
@@ -29,6 +29,7 @@ MEANS = (
     "dnsmos_signal",
     "dnsmos_background",
     "utmos",
+    "speaker_similarity",
 )
 
 # What is counted for each utterance; null where there is no text, or no F0 comparison.
@@ -49,11 +50,11 @@ UTTERANCES = pa.schema(
         *((name, pa.float64()) for name in MEANS),
     ]
 )
-# One line per trial: a group of joined utterances against an enrolled speaker (kind ``speaker``) or, of a conversion,
-# against a group of the intended speaker's own (``converted``), and these against each other (``genuine``).
+# One line per trial: a group of joined utterances against one enrolled speaker; of conversions also against a recording
+# of the voice (converted), and that against another (genuine).
 TRIALS = pa.schema(
     [
-        ("kind", pa.string()),
+        ("trial", pa.string()),
         ("group", pa.string()),
         ("utterances", pa.string()),
         ("seconds", pa.float64()),
@@ -143,9 +144,9 @@ def speaker_metrics(scores: np.ndarray, intended: np.ndarray, resamples: int, se
     }
 
 
-def genuine_metrics(pairs: Pairs, resamples: int, seed: int) -> Metrics:
-    """``genuine_eer`` in percent, of converted against genuine recordings: 50 is best."""
-    return _named("genuine_eer", genuine_eer_interval(pairs, resamples, seed), 1.0)
+def genuine_metrics(trials: GenuineTrials | None, resamples: int, seed: int) -> Metrics:
+    """``genuine_eer`` in percent; nothing where nothing was converted, or a voice has too few recordings."""
+    return {} if trials is None else _named("genuine_eer", genuine_eer(trials, resamples, seed), 1.0)
 
 
 def _named(name: str, interval: Interval, scale: float) -> Metrics:

@@ -3,9 +3,9 @@
 Enrolment: for every speaker of the source and target corpora up to five groups of joined training recordings of the
 stated length; their d-vectors are averaged. A speaker without training recordings is enrolled with all there are.
 Trials: the experiment's utterances of one source speaker in one intended voice are joined to the stated length (not
-over source speakers: that would average what is left of them away); every group meets every enrolled speaker.
-Of a conversion also (:mod:`speech.metrics.genuine`): every group against up to 50 of its intended speaker's own, joined
-likewise of training recordings, and these against each other.
+over source speakers: that would average what is left of them away); every group meets every enrolled speaker. Those of
+a conversion also meet single recordings of their voice, joined to the same length, and these each other
+(:mod:`speech.metrics.genuine`).
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from respeak.judges.panel import speaker_judge
 from speech.errors import UserError
 from speech.judges.cache import Answers, Joined, Recording
 from speech.judges.settings import Evaluate
-from speech.metrics.genuine import Pairs, genuine_pairs
+from speech.metrics.genuine import GenuineTrials, genuine_trials
 from speech.metrics.speaker import cosine_scores, join_groups
 from speech.shards import read_shard, shard_paths, speakers_schema, write_shard
 from stages.runtime.judging import ANSWERS
 
 SAMPLE_RATE = 16_000
 ENROLMENT_GROUPS = 5
+# The paper pairs every conversion with 50 recordings; pairs of 20 are 190 genuine trials for each voice.
+GENUINE_GROUPS = 20
 GROUPS_PER_TASK = 6
-# A speaker's own recordings that converted ones are compared with: the paper's 50; fewer of each where voices are many.
-GENUINE_GROUPS, MOST_GENUINE, FEWEST_GENUINE = 50, 1000, 5
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,14 @@ class Group:
 class Trials:
     """Scores ``(G, S)`` of every group against every enrolled speaker; ``intended`` ``(G,)`` indexes ``speakers``.
 
-    ``pairs``: of a conversion, groups against their speaker's ``own``, and these against each other.
+    ``genuine``: of a conversion, whether it can be told from its voice's recordings.
     """
 
     groups: list[Group]
     speakers: list[str]
     intended: np.ndarray
     scores: np.ndarray
-    own: list[Group]
-    pairs: Pairs | None
+    genuine: GenuineTrials | None = None
 
     @property
     def seconds(self) -> np.ndarray:
@@ -79,24 +78,15 @@ class Trials:
     def rows(self) -> Iterator[dict[str, Any]]:
         """One row per trial, of schema ``speech.metrics.summary.TRIALS``."""
         for group, scores in zip(self.groups, self.scores, strict=True):
+            common = {**_described(group), "trial": "enrolled"}
             for speaker, score in zip(self.speakers, scores.tolist(), strict=True):
-                yield {"kind": "speaker", **_listed(group), "claimed": speaker, "score": score}
-        if self.pairs is None:
+                yield {**common, "claimed": speaker, "score": score}
+        if self.genuine is None:
             return
-        columns = (self.pairs.genuine, self.pairs.one, self.pairs.other, self.pairs.scores)
-        for genuine, one, other, score in zip(*(column.tolist() for column in columns), strict=True):
-            group = self.own[one] if genuine else self.groups[one]
-            kind = "genuine" if genuine else "converted"
-            yield {"kind": kind, **_listed(group), "claimed": self.own[other].name, "score": score}
-
-
-def _listed(group: Group) -> dict[str, Any]:
-    return {
-        "group": group.name,
-        "utterances": " ".join(clip.id for clip in group.clips),
-        "seconds": group.seconds,
-        "intended": group.speaker,
-    }
+        converted = {group.name: _described(group) for group in self.groups}
+        for trial, one, other, score in self.genuine.rows():
+            described = converted.get(one, {"group": one, "utterances": "", "seconds": None, "intended": ""})
+            yield {**described, "trial": trial, "claimed": other, "score": score}
 
 
 @dataclass(frozen=True)
@@ -113,53 +103,56 @@ class Plan:
 
     enrolment: list[Group]
     groups: list[Group]
-    own: list[Group]
+    genuine: list[Group]
     tasks: dict[str, Embedding]
-    seed: int
 
     def score(self, parts: Path) -> Trials:
         """Score all pairs, from the files that the tasks left in ``parts``."""
         vectors = np.stack([row["embedding"] for name in self.tasks for row in read_shard(parts / name)])
-        enrolling, made, own = np.split(vectors, np.cumsum([len(self.enrolment), len(self.groups)]))
         speakers = sorted({group.speaker for group in self.enrolment})
         owners = np.array([group.speaker for group in self.enrolment])
-        enrolled = np.stack([enrolling[owners == name].mean(axis=0) for name in speakers])
-        meant = [group.speaker for group in self.groups]
-        return Trials(
-            self.groups,
-            speakers,
-            np.array([speakers.index(name) for name in meant], np.int64),
-            cosine_scores(made, enrolled),
-            self.own,
-            genuine_pairs(made, meant, own, [group.speaker for group in self.own], self.seed) if self.own else None,
+        enrolled = np.stack([vectors[: len(owners)][owners == name].mean(axis=0) for name in speakers])
+        made, own = np.split(vectors[len(owners) :], [len(self.groups)])
+        scores = cosine_scores(made, enrolled)
+        intended = np.array([speakers.index(group.speaker) for group in self.groups], np.int64)
+        return Trials(self.groups, speakers, intended, scores, self._genuine(made, own))
+
+    def _genuine(self, made: np.ndarray, own: np.ndarray) -> GenuineTrials | None:
+        if not self.genuine:
+            return None
+        return genuine_trials(
+            {group.name: vector for group, vector in zip(self.groups, made, strict=True)},
+            [group.speaker for group in self.groups],
+            {group.name: vector for group, vector in zip(self.genuine, own, strict=True)},
+            [group.speaker for group in self.genuine],
         )
 
 
 def plan_trials(made: Path, corpora: Sequence[Path], settings: Evaluate, seed: int, converted: bool = False) -> Plan:
-    """Choose enrolment and test groups; for what is ``converted``, the intended speakers' own too.
+    """Choose enrolment and test groups, and of what was ``converted`` the recordings of the voices it is compared with.
 
     Raises:
         UserError: an utterance is meant to be a speaker whom no corpus has, or a shard is damaged.
     """
     enrolment = enrolment_groups(corpora, settings.speaker_seconds, seed)
     groups = trial_groups(made, settings.speaker_seconds, seed)
-    voices = {group.speaker for group in groups}
-    if unknown := sorted(voices - {group.speaker for group in enrolment}):
+    if unknown := sorted({group.speaker for group in groups} - {group.speaker for group in enrolment}):
         names = " and ".join(str(corpus) for corpus in dict.fromkeys(corpora))
         raise UserError(f"{made}: speaker '{unknown[0]}' is in neither {names}; run 'dvc repro' again")
-    own: list[Group] = []
-    if converted:
-        limit = min(GENUINE_GROUPS, max(FEWEST_GENUINE, MOST_GENUINE // len(voices)))
-        found = enrolment_groups(corpora, settings.speaker_seconds, seed, limit)
-        own = [group for group in found if group.speaker in voices]
-    together = [*enrolment, *groups, *own]
+    voices = {group.speaker for group in groups} if converted else set()
+    genuine = [
+        group
+        for group in enrolment_groups(corpora, settings.speaker_seconds, seed, GENUINE_GROUPS, "genuine")
+        if group.speaker in voices
+    ]
+    together = [*enrolment, *groups, *genuine]
     tasks = {
         f"speakers-{i // GROUPS_PER_TASK:05d}.parquet": Embedding(
             settings.speaker_judge, tuple(together[i : i + GROUPS_PER_TASK])
         )
         for i in range(0, len(together), GROUPS_PER_TASK)
     }
-    return Plan(enrolment, groups, own, tasks, seed)
+    return Plan(enrolment, groups, genuine, tasks)
 
 
 def trial_groups(made: Path, seconds: float, seed: int) -> list[Group]:
@@ -176,8 +169,10 @@ def trial_groups(made: Path, seconds: float, seed: int) -> list[Group]:
     ]
 
 
-def enrolment_groups(corpora: Sequence[Path], seconds: float, seed: int, limit: int = ENROLMENT_GROUPS) -> list[Group]:
-    """Up to ``limit`` groups of each speaker's training recordings; of all recordings where none is for training."""
+def enrolment_groups(
+    corpora: Sequence[Path], seconds: float, seed: int, limit: int = ENROLMENT_GROUPS, name: str = "enrol"
+) -> list[Group]:
+    """Each speaker's training recordings, joined; all recordings of those who have none for training."""
     train: dict[str, list[Clip]] = defaultdict(list)
     other: dict[str, list[Clip]] = defaultdict(list)
     for shard in [path for corpus in dict.fromkeys(corpora) for path in shard_paths(corpus / "audio")]:
@@ -187,8 +182,17 @@ def enrolment_groups(corpora: Sequence[Path], seconds: float, seed: int, limit: 
     return [
         group
         for speaker in sorted({*train, *other})
-        for group in _join(f"enrol:{speaker}", speaker, train.get(speaker) or other[speaker], seconds, seed, limit)
+        for group in _join(f"{name}:{speaker}", speaker, train.get(speaker) or other[speaker], seconds, seed, limit)
     ]
+
+
+def _described(group: Group) -> dict[str, Any]:
+    return {
+        "group": group.name,
+        "utterances": " ".join(clip.id for clip in group.clips),
+        "seconds": group.seconds,
+        "intended": group.speaker,
+    }
 
 
 def _join(name: str, speaker: str, clips: list[Clip], seconds: float, seed: int, limit: int | None) -> list[Group]:

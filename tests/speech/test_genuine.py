@@ -1,86 +1,69 @@
+"""Conversions against genuine recordings: the two ends of the scale, scikit-learn's ROC, and the intervals."""
+
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_curve
 
-from speech.metrics.genuine import Pairs, genuine_eer_difference, genuine_eer_interval, genuine_pairs, pairs_from
-from tests.speech.test_speaker_metrics import sklearn_eer
+from speech.metrics.genuine import genuine_eer, genuine_eer_difference, genuine_trials, trials_from
 
-OWN, MADE, DIM = 14, 12, 8
-
-
-def voices(away: float, seed: int = 0) -> tuple[np.ndarray, list[str], np.ndarray, list[str]]:
-    """Recordings of two speakers, and conversions that lie ``away`` from the speaker they are meant to be."""
-    rng = np.random.default_rng(seed)
-    centres = {"ann": np.eye(DIM)[0], "bob": np.eye(DIM)[1]}
-    own, made = np.repeat(list(centres), OWN).tolist(), np.repeat(list(centres), MADE).tolist()
-    genuine = np.stack([centres[name] for name in own]) + 0.1 * rng.normal(size=(2 * OWN, DIM))
-    converted = np.stack([centres[name] for name in made]) + 0.1 * rng.normal(size=(2 * MADE, DIM))
-    converted[:, 2] += away
-    return converted, made, genuine, own
+RNG = np.random.default_rng(0)
 
 
-def test_speech_like_the_targets_is_at_half_and_other_speech_at_zero() -> None:
-    alike = genuine_eer_interval(genuine_pairs(*voices(0.0), seed=0), 200)
-    assert alike.value == pytest.approx(50, abs=8)
-    assert alike.low < 50 < alike.high
-    rates = [genuine_eer_interval(genuine_pairs(*voices(away), seed=0), 50).value for away in (0.0, 0.3, 0.6, 3.0)]
-    assert rates == sorted(rates, reverse=True)
-    assert rates[-1] == 0.0
+def vectors(count: int, mean: float, name: str) -> dict[str, np.ndarray]:
+    return {f"{name}{number}": RNG.normal(size=8) + mean for number in range(count)}
 
 
-def test_pairs_are_of_one_speaker_as_many_of_both_kinds_and_the_rate_is_sklearns() -> None:
-    converted, made, genuine, own = voices(0.3)
-    pairs = genuine_pairs(converted, made, genuine, own, seed=3)
-    crossed = 2 * MADE * OWN
-    assert np.sum(~pairs.genuine) == crossed
-    assert np.sum(pairs.genuine) == 2 * OWN * (OWN - 1) // 2
-    for kind, names in ((True, own), (False, made)):
-        chosen = pairs.genuine == kind
-        assert [names[i] for i in pairs.one[chosen]] == [own[i] for i in pairs.other[chosen]]
-    assert not np.any(pairs.genuine & (pairs.one == pairs.other))
-    few = genuine_pairs(converted[:3], made[:3], genuine, own, seed=3)
-    assert np.sum(few.genuine) == np.sum(~few.genuine) == 3 * OWN
-    assert np.array_equal(few.scores, genuine_pairs(converted[:3], made[:3], genuine, own, seed=3).scores)
-    found = genuine_eer_interval(pairs, 20).value
-    assert found == pytest.approx(sklearn_eer(pairs.scores, pairs.genuine), abs=0.02)
+def test_what_comes_from_the_voice_itself_is_not_told_apart_and_what_does_not_is() -> None:
+    voice = vectors(40, 1.5, "r")
+    same = genuine_trials(vectors(40, 1.5, "c"), ["v"] * 40, voice, ["v"] * 40)
+    other = genuine_trials(vectors(40, -1.5, "c"), ["v"] * 40, voice, ["v"] * 40)
+    assert genuine_eer(same, 20).value == pytest.approx(50, abs=6)
+    assert genuine_eer(other, 20).value == 0
 
 
-def test_the_interval_is_as_wide_as_other_draws_of_recordings_make_it() -> None:
-    interval = genuine_eer_interval(genuine_pairs(*voices(0.3), seed=0), 300)
-    again = [genuine_eer_interval(genuine_pairs(*voices(0.3, seed), seed=0), 1).value for seed in range(1, 60)]
-    width = float(np.subtract(*np.percentile(again, [97.5, 2.5])))
-    assert 0.5 * width < interval.high - interval.low < 2 * width
+def test_the_rate_is_that_of_scikit_learns_roc() -> None:
+    trials = genuine_trials(vectors(30, 0.6, "c"), ["v"] * 30, vectors(25, 1.0, "r"), ["v"] * 25)
+    wrong, right, _ = roc_curve(trials.genuine, trials.scores, drop_intermediate=False)
+    nearest = np.argmin(np.abs(wrong - (1 - right)))
+    assert trials.rate() == pytest.approx(50 * (wrong[nearest] + 1 - right[nearest]), abs=1.0)
 
 
-def test_one_recording_has_nothing_to_be_compared_with() -> None:
-    converted, made, genuine, own = voices(0.3)
-    assert np.isnan(
-        genuine_eer_interval(genuine_pairs(converted[:3], made[:3], genuine[:1], own[:1], seed=0), 10).value
-    )
+def test_every_pair_is_of_one_voice_and_no_recording_meets_itself() -> None:
+    trials = genuine_trials(vectors(3, 0, "c"), ["a", "b", "b"], vectors(5, 0, "r"), ["a", "a", "b", "b", "b"])
+    pairs = {(kind, one, other) for kind, one, other, _ in trials.rows()}
+    genuine = {("genuine", "r0", "r1"), ("genuine", "r2", "r3"), ("genuine", "r2", "r4"), ("genuine", "r3", "r4")}
+    own = {("converted", "c0", f"r{i}") for i in (0, 1)} | {
+        ("converted", c, f"r{i}") for c in ("c1", "c2") for i in (2, 3, 4)
+    }
+    assert pairs == genuine | own and len(trials.scores) == len(pairs)
 
 
-def kept(pairs: Pairs) -> list[dict[str, object]]:
-    rows = [{"kind": "speaker", "group": "c00", "claimed": "ann", "score": 0.0}]
-    for genuine, one, other, score in zip(pairs.genuine, pairs.one, pairs.other, pairs.scores, strict=True):
-        kind, group = ("genuine", f"r{one:02d}") if genuine else ("converted", f"c{one:02d}")
-        rows.append({"kind": kind, "group": group, "claimed": f"r{other:02d}", "score": float(score)})
-    return rows
+def test_weights_are_repetitions() -> None:
+    made, own = vectors(6, 0.5, "c"), vectors(7, 1.0, "r")
+    trials = genuine_trials(made, ["v"] * 6, own, ["v"] * 7)
+    twice = {**made, "again": made["c2"]}
+    expected = genuine_trials(twice, ["v"] * 7, own, ["v"] * 7).rate()
+    assert trials.rate(np.array([1, 1, 2, 1, 1, 1])) == pytest.approx(expected)
 
 
-def test_pairs_come_back_from_what_was_kept_of_them() -> None:
-    pairs = genuine_pairs(*voices(0.3), seed=0)
-    back = pairs_from(kept(pairs))
-    assert all(np.array_equal(getattr(back, n), getattr(pairs, n)) for n in ("genuine", "one", "other", "scores"))
+def test_trials_come_back_from_their_rows() -> None:
+    trials = genuine_trials(vectors(4, 0, "c"), ["v"] * 4, vectors(5, 0.5, "r"), ["v"] * 5)
+    rows = [{"trial": t, "group": a, "claimed": b, "score": s} for t, a, b, s in trials.rows()]
+    rows.insert(0, {"trial": "enrolled", "group": "c0", "claimed": "v", "score": 0.0})
+    assert trials_from(rows).rate() == trials.rate()
+    assert sorted(trials_from(rows).rows()) == sorted(trials.rows())
 
 
-def test_systems_differ_by_the_same_draws_of_the_same_recordings() -> None:
-    near, far = (genuine_pairs(*voices(away), seed=0) for away in (0.1, 0.4))
+def test_differences_are_of_the_same_draws() -> None:
+    made, own = vectors(12, 0.2, "c"), vectors(10, 1.0, "r")
+    far = genuine_trials(made, ["v"] * 12, own, ["v"] * 10)
+    near = genuine_trials({name: value + 0.8 for name, value in made.items()}, ["v"] * 12, own, ["v"] * 10)
     itself = genuine_eer_difference(far, far, 50)
     assert itself is not None and (itself.low, itself.value, itself.high) == (0, 0, 0)
-    difference = genuine_eer_difference(far, near, 200)
-    rates = [genuine_eer_interval(pairs, 1).value for pairs in (far, near)]
-    assert difference is not None and difference.value == pytest.approx(rates[0] - rates[1])
-    assert difference.low <= difference.value <= difference.high < 0
-    converted, made, genuine, own = voices(0.1)
-    assert genuine_eer_difference(far, genuine_pairs(converted[:5], made[:5], genuine, own, seed=0)) is None
+    difference = genuine_eer_difference(near, far, 50)
+    assert difference is not None and difference.value == pytest.approx(near.rate() - far.rate())
+    assert difference.low <= difference.value <= difference.high
+    less = genuine_trials(dict(list(made.items())[:5]), ["v"] * 5, own, ["v"] * 10)
+    assert genuine_eer_difference(less, far) is None

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pickle
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -23,7 +24,6 @@ from stages import evaluate
 from stages.runtime import jobs, judging
 from stages.runtime.params import ASR, Corpus, Experiment, Roles, load_params
 from stages.runtime.stage import Stage
-from tests.speech.test_speaker_metrics import sklearn_eer
 
 SPEAKERS = ("jackson", "lucas", "theo")
 DIGITS = ("zero", "three", "six", "eight")
@@ -95,7 +95,6 @@ def judge(corpus: Path, project: Path, tmp_path: Path, monkeypatch: pytest.Monke
         task: str = "copy",
         change: Change = lambda row: row,
         prepare: Callable[[], None] = lambda: None,
-        seconds: float = 2.0,
         source: str = "",
     ) -> Any:
         made = [row for row in map(change, sources()) if row is not None]
@@ -103,9 +102,7 @@ def judge(corpus: Path, project: Path, tmp_path: Path, monkeypatch: pytest.Monke
         prepare()
         system = "none" if task == "copy" else "x"
         experiment = Experiment(system, "x", cast(Any, task), "own", "trained", source=source)
-        judges = dataclasses.replace(
-            base.evaluate, asr=ASR("pocketsphinx", "words"), speaker_seconds=seconds, bootstrap=50
-        )
+        judges = dataclasses.replace(base.evaluate, asr=ASR("pocketsphinx", "words"), speaker_seconds=2.0, bootstrap=50)
         params = dataclasses.replace(
             base,
             roles=Roles("digits", "digits", "digits", "digits"),
@@ -216,27 +213,12 @@ def test_a_voice_that_stayed_the_sources_is_not_the_target(judge: Any) -> None:
     metrics, _ = judge("conversion", lambda row: row | {"target_speaker": following[row["source_speaker"]]})
     assert metrics["speaker_accuracy"] == 0.0
     assert metrics["eer"] > 30
+    trials = Counter(row["trial"] for row in pq.read_table("evaluate/tried/trials.parquet").to_pylist())
+    assert trials == {"enrolled": 3 * metrics["speaker_groups"], "converted": metrics["speaker_groups"]}
+    assert "genuine_eer" not in metrics, "a voice with one joined recording has none to compare that with"
     assert metrics["vde"] < 2, "voicing does not depend on the target"
     assert metrics["f0_rmse_cents"] > 100
     assert not {"stoi", "pesq", "mcd"} & metrics.keys(), "another voice has nothing to be compared with"
-
-
-def test_what_a_target_said_cannot_be_told_from_the_target_but_another_can(judge: Any) -> None:
-    metrics, _ = judge("conversion", seconds=0.3)
-    assert 25 < metrics["genuine_eer"] < 75
-    assert metrics["genuine_eer_low"] <= metrics["genuine_eer"] <= metrics["genuine_eer_high"]
-    following = dict(zip(SPEAKERS, SPEAKERS[1:] + SPEAKERS[:1], strict=True))
-    metrics, _ = judge(
-        "conversion", lambda row: row | {"target_speaker": following[row["source_speaker"]]}, seconds=0.3
-    )
-    assert metrics["genuine_eer"] < 20
-    trials = pq.read_table("evaluate/tried/trials.parquet").to_pylist()
-    kinds = {kind: [t for t in trials if t["kind"] == kind] for kind in ("speaker", "converted", "genuine")}
-    assert len(kinds["speaker"]) == 3 * metrics["speaker_groups"]
-    scores = [t["score"] for kind in ("genuine", "converted") for t in kinds[kind]]
-    truth = [kind == "genuine" for kind in ("genuine", "converted") for t in kinds[kind]]
-    assert metrics["genuine_eer"] == pytest.approx(sklearn_eer(np.array(scores), np.array(truth)), abs=0.05)
-    assert all(t["group"] != t["claimed"] for t in trials)
 
 
 def spoken_by_world(row: Row, semitones: float) -> bytes:
@@ -321,7 +303,7 @@ def test_an_experiment_speaks_its_own_source_whose_language_the_recogniser_may_n
         rows = [row | {"id": f"fr-{row['id']}", "language": "fr"} for row in read_shard(path)]
         write_shard(french / "audio" / path.name, rows, AUDIO)
     metrics, rows = judge(change=lambda row: row | {"source_id": f"fr-{row['source_id']}"}, source="chiffres")
-    assert rows and {row["source_id"][:3] for row in rows.values()} == {"fr-"}
+    assert len(rows) == 24 and metrics["speaker_groups"] > 0
     assert "wer" not in metrics and all(row["hypothesis"] is None for row in rows.values())
     assert "no test utterance has text in a language that the recogniser hears" in capfd.readouterr().err
 
