@@ -29,13 +29,14 @@ class Progress:
     def __init__(self, stage: str) -> None:
         self.stage = stage
         self._artifact: UUID | None = None
-        self._shown = -UPDATE_SECONDS
+        self._shown = time.monotonic()  # a stage that is done in a moment needs no bar
 
     def hear(self, line: str) -> None:
         """Move the bar to where ``line`` says; a server that does not answer is no reason to stop the stage."""
         percent = percentage(line)
         now = time.monotonic()
-        if percent is None or (now - self._shown < UPDATE_SECONDS and percent < 100):
+        is_last = percent == 100 and self._artifact is not None
+        if percent is None or (now - self._shown < UPDATE_SECONDS and not is_last):
             return
         self._shown = now
         try:

@@ -61,6 +61,7 @@ def run(stage: Stage) -> None:
     states = {"generator": module.generator.state_dict(), "discriminators": module.discriminators.state_dict()}
     save_part(job.parts, config, **states)
     training.write_history(job.parts / "history.csv", history)
+    training.write_history(OUTPUT / f"{name}.csv", history)  # where `dvc plots` finds it
     job.publish()
 
 

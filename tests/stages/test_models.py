@@ -94,6 +94,7 @@ def judge(digest: str, wer: float, speaker: float, **changes: str) -> None:
         {"experiment": {**experiment, "semitones": 0.0, "span": 1.0}, "judges": {"asr": "a judge"} | changes}
     )
     run.log_metrics({"wer": wer, "speaker_accuracy": speaker})
+    run.log_metrics({"system/cpu_utilization_percentage": 50.0}, 0)  # which is no merit of the model's
     run.close()
 
 

@@ -200,6 +200,17 @@ def test_acoustic_models_hear_what_their_variant_says(made: Path) -> None:
     assert float(column(made / "train_acoustic/soft/history.csv", "valid/l1_free_running")[-1]) > 0
 
 
+def test_dvc_plots_draw_what_each_training_lost(made: Path, project: Path) -> None:
+    stages = yaml.safe_load((project / "dvc.yaml").read_text())["stages"]
+    for name in ("train_soft_units", "train_acoustic", "train_vocoder", "finetune_vocoder"):
+        ((pattern, look),) = stages[name]["do"]["plots"][0].items()
+        files = list(made.glob(pattern.replace("${key}", "*")))
+        assert files, name
+        for path in files:
+            assert path.read_text() == (path.with_suffix("") / "history.csv").read_text()
+            assert float(column(path, look["y"])[0]) > 0
+
+
 def test_several_voices_without_a_table_are_refused(made: Path) -> None:
     spec = load_params().train_acoustic
     one = {"soft": dataclasses.replace(spec.variants["soft"], speakers="one")}
