@@ -32,6 +32,12 @@ def test_templates_are_filled_as_dvc_fills_them(project: Path, params: dict) -> 
         assert set(declared_deps(stage, variant or None, params)) == deps - {"params.yaml"}, name
 
 
+def test_a_stage_for_each_of_a_list_is_named_by_what_it_is_for(params: dict) -> None:
+    """``soft_units`` has a list of corpora, which is empty by default."""
+    deps = declared_deps("soft_units", "sung", params | {"soft_units": {"corpora": ["sung"], "encoder": "taught"}})
+    assert deps[:2] == ["data/sung/audio", "taught"]
+
+
 def entry(deps: dict[str, str], outs: dict[str, str]) -> dict:
     def records(items: dict[str, str]) -> list[dict]:
         return [{"path": path, "hash": "md5", "md5": md5, "size": 7, "nfiles": 2} for path, md5 in items.items()]
