@@ -22,7 +22,8 @@ export DO_NOT_TRACK := 1
 # dvc.yaml says `python`: the one of the environment.
 export PATH := $(BIN):$(PATH)
 
-.PHONY: help setup reproduce plan sweep test unit pipeline lint types format params tables mlflow prefect clean
+.PHONY: help setup reproduce plan sweep test unit pipeline lint types format params tables mlflow register serve prefect \
+	deploy worker clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -79,8 +80,24 @@ tables: ## print the measured tables
 mlflow: setup ## every run, in a browser at http://127.0.0.1:5000
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlflow.db
 
+register: setup ## name the best judged conversion model in MLflow: respeak-conversion@best
+	$(BIN)/python -m stages.runtime.registry
+
+serve: setup ## that model over HTTP at http://127.0.0.1:5001: a recording in, a recording out
+	MLFLOW_TRACKING_URI=$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db} $(BIN)/mlflow models serve \
+		--env-manager local --host 127.0.0.1 --port 5001 --model-uri models:/respeak-conversion@best
+
 prefect: setup ## flow graphs and logs, in a browser at http://127.0.0.1:4200
+	@mkdir -p .prefect
 	PREFECT_SERVER_DATABASE_CONNECTION_URL=sqlite+aiosqlite:///$(CURDIR)/.prefect/prefect.db $(BIN)/prefect server start
+
+# The server of `make prefect`, or the user's own.
+SERVED := PREFECT_API_URL=$(or $(PREFECT_API_URL),http://127.0.0.1:4200/api)
+deploy: setup ## register prefect.yaml's schedules with the server of `make prefect`
+	$(SERVED) $(BIN)/python -m flows.deployments
+
+worker: setup ## do what is due by those schedules, until Ctrl-C
+	$(SERVED) $(BIN)/prefect worker start --pool respeak --limit 1
 
 clean: ## remove what the graph made (outputs, scratch, runs); DVC's cache and the environment stay
 	rm -rf data encoder kmeans train_f0_vq train_soft_units train_acoustic train_vocoder finetune_vocoder systems synthesize evaluate tables reports sweeps .scratch .prefect mlflow.db mlartifacts

@@ -32,19 +32,22 @@ sys.path.insert(0, str(PROJECT))
 
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
-from torch.nn.functional import avg_pool1d, conv2d, l1_loss, leaky_relu, pad  # noqa: E402
 
+from benchmarks.straightforward import (  # noqa: E402
+    SEGMENT,
+    Straightforward,
+    straightforward_items,
+    straightforward_synthesis,
+)
 from models.hifigan import Discriminators  # noqa: E402
-from models.hifigan.losses import mel_loss  # noqa: E402
 from models.resynthesis import UnitGenerator  # noqa: E402
 from models.resynthesis.training import LossWeights, ResynthesisTraining  # noqa: E402
 from models.training import Schedule  # noqa: E402
 from speech.audio import decode_audio, encode_audio  # noqa: E402
-from speech.pitch import extract_f0, normalise_f0, voiced_statistics  # noqa: E402
+from speech.pitch import normalise_f0, voiced_statistics  # noqa: E402
 from speech.shards import AUDIO, F0, UNITS, read_shard, shard_name, write_shard  # noqa: E402
 
-SEGMENT, BATCH, UNITS_K = 8960, 16, 100
-Output = tuple[Tensor, list[Tensor]]
+BATCH, UNITS_K = 16, 100
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -64,63 +67,6 @@ def in_turns(works: Sequence[Callable[[], Any]], rounds: int) -> list[float]:
 
 
 # -- the training step ------------------------------------------------------------------------------------------------
-
-
-class Straightforward:
-    """The step as the method's description reads: a forward of each discriminator wherever its output is named."""
-
-    def __init__(self, generator: UnitGenerator, discriminators: Discriminators) -> None:
-        self.generator, self.discriminators = generator, discriminators
-        self.optim_g = torch.optim.AdamW(generator.parameters(), 2e-4, (0.8, 0.99))
-        self.optim_d = torch.optim.AdamW(discriminators.parameters(), 2e-4, (0.8, 0.99))
-
-    def step(self, batch: dict[str, Tensor]) -> dict[str, float]:
-        """Losses by name."""
-        real = batch["audio"]
-        fake = self.generator(batch["units"], batch["f0"], batch["speaker"])
-        self.optim_d.zero_grad()
-        pairs = [(self.judge(i, real), self.judge(i, fake.detach())) for i in range(self.count)]
-        loss_d = sum((1 - r[0]).square().mean() + f[0].square().mean() for r, f in pairs)
-        loss_d.backward()
-        self.optim_d.step()
-        self.optim_g.zero_grad()
-        loss_mel = mel_loss(real, fake)
-        pairs = [(self.judge(i, real), self.judge(i, fake)) for i in range(self.count)]
-        feature = sum(l1_loss(a, b) for r, f in pairs for a, b in zip(r[1], f[1], strict=True))
-        adversarial = sum((1 - f[0]).square().mean() for _, f in pairs)
-        loss_g = adversarial + 2 * feature + 45 * loss_mel
-        loss_g.backward()
-        self.optim_g.step()
-        return {"discriminator": float(loss_d), "mel": float(loss_mel), "generator": float(loss_g)}
-
-    @property
-    def count(self) -> int:
-        """Discriminators of both kinds."""
-        return len(self.discriminators.mpd) + len(self.discriminators.msd)
-
-    def judge(self, index: int, wave: Tensor) -> Output:
-        """One discriminator on one wave ``(B, 1, T)``."""
-        periods = len(self.discriminators.mpd)
-        if index < periods:
-            return self.by_period(self.discriminators.mpd[index], wave)
-        for _ in range(index - periods):
-            wave = avg_pool1d(wave, 4, 2, padding=2)
-        return self.discriminators.msd[index - periods](wave)
-
-    def by_period(self, discriminator: Any, wave: Tensor) -> Output:
-        """Two-dimensional convolutions over ``(B, 1, T / period, period)``, as published."""
-        period = discriminator.period
-        wave = pad(wave, (0, -wave.shape[2] % period), mode="reflect")
-        x, maps = wave.view(len(wave), 1, -1, period), []
-        for conv in discriminator.convs:
-            x = leaky_relu(_conv2d(x, conv), 0.1)
-            maps.append(x)
-        x = _conv2d(x, discriminator.conv_post)
-        return x.flatten(1), [*maps, x]
-
-
-def _conv2d(x: Tensor, conv: Any) -> Tensor:
-    return conv2d(x, conv.weight.unsqueeze(3), conv.bias, (conv.stride[0], 1), (conv.padding[0], 0))
 
 
 class Ours(ResynthesisTraining):
@@ -211,22 +157,6 @@ def write_corpus(root: Path, utterances: int, split: str = "train", blocks: tupl
     (root / "units.txt").write_text("\n".join(lines))
 
 
-def straightforward_items(root: Path, count: int) -> None:
-    """Items as the published data set makes them: whole recordings decoded, F0 tracked on each crop."""
-    rng = np.random.default_rng(1)
-    coded = dict(line.split("|") for line in (root / "units.txt").read_text().splitlines())
-    stats = json.loads((root / "f0_stats.json").read_text())
-    for row in list(read_shard(root / "audio" / shard_name(0)))[:count]:
-        wave = decode_audio(row["audio"])
-        wave = 0.95 * wave / np.abs(wave).max()
-        units = np.array([int(unit) for unit in coded[row["id"]].split()])
-        start = int(rng.integers(len(units) - SEGMENT // 320 + 1))
-        crop = wave[start * 320 : start * 320 + SEGMENT]
-        f0 = extract_f0(crop, "yaapt")
-        item = (crop, units[start : start + SEGMENT // 320], normalise_f0(f0, stats[row["speaker"]]))
-        assert [len(part) for part in item] == [SEGMENT, SEGMENT // 320, SEGMENT // 80]
-
-
 def compare_input(options: argparse.Namespace) -> None:
     """Milliseconds per item."""
     from stages.runtime.dataset import Corpus, Segment, Segments, build_index
@@ -276,25 +206,6 @@ def write_system(root: Path) -> Path:
     centroids = np.random.default_rng(0).normal(size=(UNITS_K, encoder.dim)).astype(np.float32)
     save_bundle(root / "system", bundle, state, centroids, root / "encoder", stats)
     return root / "system"
-
-
-def straightforward_synthesis(root: Path, system: Path) -> list[np.ndarray]:
-    """One recording after the other: F0 by YAAPT, units from text, the whole through the generator."""
-    from respeak.bundle import Bundle
-
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    bundle = Bundle.load(system)
-    model = bundle.generator()
-    model.vocoder.remove_weight_norm()
-    coded = dict(line.split("|") for line in (root / "data/units.txt").read_text().splitlines())
-    names, made = list(bundle.speakers), []
-    for row in read_shard(root / "data/audio" / shard_name(0)):
-        f0 = normalise_f0(extract_f0(decode_audio(row["audio"]), "yaapt"), bundle.speakers[row["speaker"]])
-        units = torch.tensor([[int(unit) for unit in coded[row["id"]].split()]])
-        with torch.no_grad():
-            speaker = torch.tensor([names.index(row["speaker"])])
-            made.append(model(units, torch.from_numpy(f0)[None, None], speaker)[0, 0].numpy())
-    return made
 
 
 def by_parts(pool: Executor, root: Path, system: Path) -> list[Path]:

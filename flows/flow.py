@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
+import yaml
 from prefect import Task, flow, get_run_logger, task
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import PrefectFuture
+from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Crashed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows import artifacts
 from flows.children import Children
-from flows.graph import compose_params, read_graph
+from flows.graph import Graph, compose_params, necessary, read_graph
 from flows.locks import StoppedError, alone, naming_lock_holders
 from flows.reproduction import DONE, Outcome, Record, Reproduction, Result
 from flows.room import check
+from flows.server import crash_left_tasks
+from speech.errors import UserError
 
-# A task waits for its upstream tasks in a thread of its own, so there must be one for every stage; cores are
-# counted in flows.cores.
+# A task waits in a thread of its own for its children, and between two tries; cores are counted in flows.cores.
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=1000)
 RETRY_SECONDS = 5.0
 
@@ -35,7 +38,17 @@ class TryAgainError(Exception):
     """The machine failed a stage; it is worth another try."""
 
 
-@flow(name="reproduce", task_runner=RUNNER)
+def run_name() -> str:
+    """What a run is called: the stages it was asked for, and the scale or the overrides."""
+    asked = flow_run.parameters
+    what = ", ".join(asked.get("targets") or ["all stages"])
+    params = Path(asked.get("root") or ".") / "params.yaml"
+    scale = yaml.safe_load(params.read_text()).get("scale", "") if params.is_file() else ""
+    how = " ".join(asked.get("overrides") or [scale])
+    return f"{what} at {how}" if how else what
+
+
+@flow(name="reproduce", flow_run_name=run_name, task_runner=RUNNER)
 def reproduce(
     overrides: list[str] | None = None, targets: list[str] | None = None, retries: int = 1, root: str = "."
 ) -> State[Any]:
@@ -51,32 +64,48 @@ def reproduce(
         Completed, Failed (a stage did), Crashed (the machine failed a stage) or Cancelled, with a sentence that counts
         the stages.
     """
-    folder, logger, children = Path(root).resolve(), get_run_logger(), Children()
+    folder, children = Path(root).resolve(), Children()
     logging.getLogger("prefect.task_runs").addFilter(is_ours)
     with ExitStack() as stack:
         stack.enter_context(stopped_by_signals(children))
         try:
-            stack.enter_context(alone(folder, logger.warning, children.stopped))
+            graph = stack.enter_context(prepared(folder, overrides or (), targets or (), children))
         except StoppedError as error:
             return Cancelled(message=str(error))
-        stack.enter_context(naming_lock_holders(folder, logger.warning))
-        if overrides:
-            compose_params(folder, overrides)
-        work = Reproduction(folder, read_graph(folder, targets or ()), children, retries)
-        check(folder, work.graph)
+        except UserError as error:
+            return Failed(message=str(error))
+        work = Reproduction(folder, graph, children, retries)
         # An MLflow run is for what was run: a night in which nothing changed leaves none.
         record = stack.enter_context(Record(work)) if any(node.changed for node in work.graph.values()) else None
         for future in submit_all(work).values():
             future.wait()
     for name, result in work.results.items():
         if result.outcome not in DONE:
-            logger.error("%s: %s", name, result.message)
-    publish_artifacts(folder, record.url if record else "")
+            get_run_logger().error("%s: %s", name, result.message)
+    artifacts.publish(folder, record.url if record else "")
     return summary(work)
 
 
+@contextmanager
+def prepared(root: Path, overrides: Sequence[str], targets: Sequence[str], children: Children) -> Iterator[Graph]:
+    """The graph as it is to be run, in a project that is ours alone meanwhile.
+
+    Raises:
+        StoppedError: while waiting for another reproduction.
+        UserError: an override or a target that there is none of, or something a run would lack in the middle.
+    """
+    say = get_run_logger().warning
+    with alone(root, say, children.stopped), naming_lock_holders(root, say):
+        if overrides:
+            compose_params(root, overrides)
+        graph = read_graph(root, targets)
+        check(root, graph)
+        crash_left_tasks("reproduce")
+        yield graph
+
+
 def submit_all(work: Reproduction) -> dict[str, PrefectFuture[Any]]:
-    """Submit every stage, upstream first; each starts as soon as its own upstream stages are done."""
+    """Submit every stage as soon as it may begin: Prefect's timeline shows work then, and no waiting for cores."""
 
     @task(
         cache_policy=NO_CACHE,
@@ -86,8 +115,13 @@ def submit_all(work: Reproduction) -> dict[str, PrefectFuture[Any]]:
         retry_condition_fn=is_worth_another,
     )
     def stage(name: str) -> State[Any]:
-        logger = get_run_logger()
-        result = work.run(name, logger.info)
+        logger, progress = get_run_logger(), artifacts.Progress(name)
+
+        def say(line: str) -> None:
+            logger.info(line)
+            progress.hear(line)
+
+        result = work.run(name, say)
         first = result.message.splitlines()[0]
         logger.log(logging.INFO if result.outcome in DONE else logging.ERROR, "== %s", first)
         if result.again:
@@ -95,10 +129,17 @@ def submit_all(work: Reproduction) -> dict[str, PrefectFuture[Any]]:
         return as_state(result)
 
     futures: dict[str, PrefectFuture[Any]] = {}
-    for name, node in work.graph.items():
+    edges = necessary(work.graph)
+    for name in work.ready():
         named = stage.with_options(name=name, task_run_name=name)
-        futures[name] = named.submit(name, wait_for=[futures[other] for other in node.upstream], return_state=False)
+        futures[name] = named.submit(name, wait_for=[futures[other] for other in edges[name]], return_state=False)
+        futures[name].add_done_callback(partial(leave, work, name))
     return futures
+
+
+def leave(work: Reproduction, name: str, future: PrefectFuture[Any]) -> None:
+    """Let those that wait for a task's stage begin, however the task ended."""
+    work.leave(name)
 
 
 def is_worth_another(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
@@ -159,15 +200,3 @@ def stopped_by_signals(children: Children) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def publish_artifacts(root: Path, url: str) -> None:
-    """The tables and the MLflow run, in Prefect's own pages."""
-    for path in sorted(root.glob("tables/*/table.md")):
-        key = "".join(c if c.isalnum() else "-" for c in path.parent.name.lower())
-        create_markdown_artifact(path.read_text(), key=f"report-{key}", description=f"table {path.parent.name}")
-        if (rows := path.with_suffix(".csv")).is_file():
-            with rows.open(newline="") as handle:
-                create_table_artifact(list(csv.DictReader(handle)), key=f"table-{key}", description=path.parent.name)
-    if url:
-        create_link_artifact(url, "the run in MLflow", key="mlflow-run")

@@ -112,6 +112,15 @@ def below(graph: Graph) -> dict[str, set[str]]:
     return users
 
 
+def necessary(graph: Graph) -> dict[str, set[str]]:
+    """For each stage, those it waits for that none of the others among them waits for: the fewest lines to draw."""
+    users = below(graph)
+    return {
+        name: {one for one in node.upstream if not users[one].intersection(node.upstream)}
+        for name, node in graph.items()
+    }
+
+
 def one_line(error: BaseException) -> str:
     """An error's message, and its cause's, as one line."""
     text = " ".join(str(error).split())

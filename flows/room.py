@@ -67,9 +67,10 @@ class Scene:
         params = self.params
         conversion = params.experiments[experiment].task == "conversion"
         times = params.synthesize.targets_per_utterance if conversion else 1
-        rows = self.utterances(params.roles.source)
+        source = params.source_of(experiment).name
+        rows = self.utterances(source)
         count = times * min(params.synthesize.max_utterances, round(TEST_SHARE * rows))
-        return count * self.seconds(params.roles.source) / max(rows, 1), count
+        return count * self.seconds(source) / max(rows, 1), count
 
     def once(self, name: str, trial: Callable[[], Any]) -> Any:
         """What a trial on this machine says, tried once."""

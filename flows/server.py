@@ -17,8 +17,12 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from speech.errors import UserError
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.filters import FlowFilter
 
 # Prefect's server costs seconds to start; nothing of these is of use to one that lives for a single flow.
 IDLE_SERVICES = (
@@ -30,8 +34,10 @@ IDLE_SERVICES = (
     "TRIGGERS",
     "CLEANUP_RECONCILER",
 )
+AT_WORK = ["RUNNING", "PENDING"]
 DEAD = "its process ended without a word: it was killed, or the machine went down"
 START_SECONDS = 300.0  # the first start makes the database
+HEARTBEAT_SECONDS = 30  # a run says so often that it is alive; Prefect allows no less
 
 
 def prepare_prefect(root: Path) -> bool:
@@ -49,18 +55,17 @@ def prepare_prefect(root: Path) -> bool:
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{state / 'prefect.db'}",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
         "PREFECT_LOGGING_FORMATTERS_STANDARD_TASK_RUN_FMT": "%(asctime)s %(task_run_name)-28s %(message)s",
         "PREFECT_LOGGING_FORMATTERS_STANDARD_FLOW_RUN_FMT": "%(asctime)s %(flow_name)-28s %(message)s",
     }
     for name, value in settings.items():
         os.environ.setdefault(name, value)
-    # Imported here, when its settings are made; they may come from a profile of the user's as well as from variables.
-    from prefect.context import refresh_global_settings_context
-    from prefect.settings import get_current_settings
-
-    if url := get_current_settings().api.url:
-        _await_health(url, 10.0, f"{url}: no Prefect server answers there; start it, or unset PREFECT_API_URL")
+    if users_server():
         return False
+    # Imported here, when its settings are made.
+    from prefect.context import refresh_global_settings_context
+
     url, server = _start(state / "server.log")
     atexit.register(_stop, server)
     os.environ["PREFECT_API_URL"] = url
@@ -69,27 +74,57 @@ def prepare_prefect(root: Path) -> bool:
     return True
 
 
+def users_server() -> str:
+    """The address of the user's own server, by a variable or a profile of theirs; empty where they have none.
+
+    Raises:
+        UserError: nobody answers there.
+    """
+    from prefect.settings import get_current_settings
+
+    if url := get_current_settings().api.url or "":
+        _await_health(url, 10.0, f"{url}: no Prefect server answers there; start it, or unset PREFECT_API_URL")
+    return url
+
+
 def crash_dead_runs(flow: str) -> None:
     """Say of every run of ``flow`` that the server believes to be running that it has crashed.
 
     For whoever knows that none is running: the project's own server was gone when the run's process was killed, so
-    nobody else will say so.
+    nobody else will say so. A deployment's runs are left to its worker, and to ``flows.deployments``' watch.
     """
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, TaskRunFilter
-    from prefect.client.schemas.objects import StateType
+    from prefect.client.schemas.filters import FlowRunFilter
     from prefect.states import Crashed
 
-    running = {"state": {"type": {"any_": [StateType.RUNNING, StateType.PENDING]}}}
     with get_client(sync_client=True) as client:
-        flows = FlowFilter(name=FlowFilterName(any_=[flow]))
-        dead = client.read_flow_runs(flow_filter=flows, flow_run_filter=FlowRunFilter.model_validate(running))
-        for run in dead:
-            mine = FlowRunFilter.model_validate({"id": {"any_": [run.id]}})
-            tasks = client.read_task_runs(flow_run_filter=mine, task_run_filter=TaskRunFilter.model_validate(running))
-            for task in tasks:
-                client.set_task_run_state(task.id, Crashed(message=DEAD), force=True)
-            client.set_flow_run_state(run.id, Crashed(message=DEAD), force=True)
+        ours = FlowRunFilter.model_validate({"state": {"type": {"any_": AT_WORK}}})
+        for run in client.read_flow_runs(flow_filter=_named(flow), flow_run_filter=ours):
+            if not run.deployment_id:
+                client.set_flow_run_state(run.id, Crashed(message=DEAD), force=True)
+    crash_left_tasks(flow)
+
+
+def crash_left_tasks(flow: str) -> None:
+    """Say of the tasks at work in runs of ``flow`` that have crashed that they have crashed too.
+
+    Whoever found the run dead spoke of the run alone.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, TaskRunFilter
+    from prefect.states import Crashed
+
+    with get_client(sync_client=True) as client:
+        crashed = FlowRunFilter.model_validate({"state": {"type": {"any_": ["CRASHED"]}}})
+        working = TaskRunFilter.model_validate({"state": {"type": {"any_": AT_WORK}}})
+        for task in client.read_task_runs(flow_filter=_named(flow), flow_run_filter=crashed, task_run_filter=working):
+            client.set_task_run_state(task.id, Crashed(message=DEAD), force=True)
+
+
+def _named(flow: str) -> FlowFilter:
+    from prefect.client.schemas.filters import FlowFilter
+
+    return FlowFilter.model_validate({"name": {"any_": [flow]}})
 
 
 def _start(log: Path) -> tuple[str, subprocess.Popen[bytes]]:

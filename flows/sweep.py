@@ -73,6 +73,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact  #
 from prefect.cache_policies import NO_CACHE  # noqa: E402
 from prefect.client.schemas.objects import State  # noqa: E402
 from prefect.futures import PrefectFuture  # noqa: E402
+from prefect.runtime import flow_run  # noqa: E402
 from prefect.states import Cancelled, Completed, Failed  # noqa: E402
 
 from flows.flow import RUNNER, as_state, is_ours, stopped_by_signals  # noqa: E402
@@ -80,7 +81,12 @@ from flows.grid import Sweep, SweepRecord  # noqa: E402
 from flows.reproduction import DONE  # noqa: E402
 
 
-@flow(name="sweep", task_runner=RUNNER)
+def run_name() -> str:
+    """What a run is called: its grid."""
+    return " ".join(flow_run.parameters.get("grid") or ["sweep"])
+
+
+@flow(name="sweep", flow_run_name=run_name, task_runner=RUNNER)
 def sweep(grid: list[str], targets: list[str] | None = None, jobs: int = 0, root: str = ".") -> State[Any]:
     """Run a grid of parameters as DVC experiments and compare them.
 
@@ -94,8 +100,11 @@ def sweep(grid: list[str], targets: list[str] | None = None, jobs: int = 0, root
         Completed, or Failed, or Cancelled, with a sentence that counts the experiments.
     """
     folder = Path(root).resolve()
-    work = Sweep(folder, plan(folder, grid, targets or ()), tuple(targets or ()), jobs)
-    finished(folder)  # says so where there is no commit to save experiments on
+    try:
+        work = Sweep(folder, plan(folder, grid, targets or ()), tuple(targets or ()), jobs)
+        finished(folder)  # says so where there is no commit to save experiments on
+    except UserError as error:
+        return Failed(message=str(error))
     forget_dead(folder)
     logging.getLogger("prefect.task_runs").addFilter(is_ours)
     with stopped_by_signals(work.children), SweepRecord(work):

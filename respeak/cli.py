@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from respeak.cli_corpus import check, corpus_app
+from respeak.cli_evaluate import evaluate
 from respeak.cli_render import convert, generate, resynthesize
 from respeak.cli_steps import mel, vocode
 from respeak.cli_units import export_units, import_units, units
@@ -26,7 +27,7 @@ app = typer.Typer(
 )
 
 app.add_typer(corpus_app, name="corpus")
-for command in (resynthesize, convert, generate, check, units, mel, vocode, import_units, export_units):
+for command in (resynthesize, convert, generate, evaluate, check, units, mel, vocode, import_units, export_units):
     app.command()(command)
 
 

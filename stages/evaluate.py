@@ -21,7 +21,14 @@ from speech.errors import UserError
 from speech.files import write_json
 from speech.judges.asr import missing_words
 from speech.judges.cache import Answers
-from speech.metrics.summary import TRIALS, UTTERANCES, Metrics, speaker_metrics, utterance_metrics
+from speech.metrics.summary import (
+    TRIALS,
+    UTTERANCES,
+    Metrics,
+    genuine_metrics,
+    speaker_metrics,
+    utterance_metrics,
+)
 from speech.shards import read_rows, read_shard, write_shard
 from stages.runtime.judging import ANSWERS, Part, corpus_texts, judge_part, utterance_parts
 from stages.runtime.params import Params
@@ -35,12 +42,13 @@ def run(stage: Stage) -> None:
     """Write ``evaluate/<experiment>``."""
     params, name = stage.params, stage.require_variant(list(stage.params.experiments))
     made = Path("synthesize") / name
-    source, target = (Path("data") / corpus for corpus in (params.roles.source, params.roles.target))
+    source, target = params.source_of(name), Path("data") / params.roles.target
     if not any(True for _ in read_rows(made, ["id"])):
         raise UserError(f"{made}: holds no utterances to judge; run 'dvc repro synthesize@{name}'")
     inputs = [made, source / "audio", source / "f0", source / "f0_stats.json", target / "audio"]
     job = stage.job([*inputs, target / "f0_stats.json"], Path("evaluate") / name)
-    plan = plan_trials(made, [source, target], params.evaluate, params.seed)
+    converted = params.experiments[name].task == "conversion"
+    plan = plan_trials(made, [source, target], params.evaluate, params.seed, converted)
     parts = utterance_parts(params, name, made)
     # Speakers first: their judge takes longest to load, and the short tasks behind them even the workers out.
     reports = job.run({**plan.tasks, **parts}, judge, f"evaluate {name}")
@@ -48,7 +56,7 @@ def run(stage: Stage) -> None:
     trials = plan.score(job.parts)
     metrics = {key: round(value, 4) for key, value in measure(params, rows, trials).items()}
     judges = describe(params.evaluate, dataclasses.asdict(params.f0))
-    stage.tracker.log_params({"judges": judges})
+    stage.tracker.log_params({"judges": judges, "experiment": dataclasses.asdict(params.experiments[name])})
     _explain_absent(name, metrics)
     _name_missing_words(params, source)
     stage.tracker.log_metrics({**metrics, "answers_found": sum(report["found"] for report in reports.values())})
@@ -74,6 +82,7 @@ def measure(params: Params, rows: list[Row], trials: Trials) -> Metrics:
         "speaker_groups": float(len(trials.intended)),
         "speaker_groups_too_short": float(np.sum(trials.seconds < settings.speaker_seconds)),
         **speaker_metrics(trials.scores, trials.intended, settings.bootstrap, seed),
+        **genuine_metrics(trials.genuine, settings.bootstrap, seed),
     }
 
 
@@ -88,9 +97,12 @@ def _name_missing_words(params: Params, source: Path) -> None:
 def _explain_absent(name: str, metrics: Metrics) -> None:
     without = int(metrics["utterances_without_text"])
     if "wer" not in metrics:
-        _say(f"evaluate {name}: no test utterance has text, so WER and CER are not measured")
+        _say(
+            f"evaluate {name}: no test utterance has text in a language that the recogniser hears, so WER and CER are "
+            "not measured (evaluate.asr_of names recognisers of other languages)"
+        )
     elif without:
-        _say(f"evaluate {name}: {without} utterances without text are not in WER and CER")
+        _say(f"evaluate {name}: {without} utterances without text, or in another language, are not in WER and CER")
     if "eer" not in metrics:
         _say(f"evaluate {name}: fewer than two enrolled speakers, so speaker accuracy and EER are not measured")
 

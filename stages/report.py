@@ -1,10 +1,10 @@
 """One page that shows everything: ``reports/index.html``, which needs no other file and no network.
 
 In: the tables, what was spoken and judged, the source corpus's F0 and units, the systems' and the F0 quantiser's loss
-histories, ``unit_quality/``. Out: tables; some sentences to be heard in every system, with spectrograms, F0 and units;
-loss curves; use and quality of the units; wall times of the stages with links to MLflow. Audio is embedded as it was
-made (FLAC or WAV), up to ``report.max_audio_mb``. Wall times and links are read where runs are recorded, which is no
-input that DVC knows.
+histories, ``unit_quality/``. Out: tables; errors by phoneme; some sentences to be heard in every system, with
+spectrograms, F0 and units; loss curves; use and quality of the units; wall times of the stages with links to MLflow.
+Audio is embedded as it was made (FLAC or WAV), up to ``report.max_audio_mb``. Wall times and links are read where runs
+are recorded, which is no input that DVC knows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import numpy as np
 from respeak.page.charts import bar_chart, line_chart
 from respeak.page.document import document
 from respeak.page.pictures import data_url
-from respeak.page.sections import listen_section, table_section
+from respeak.page.sections import listen_section, phoneme_section, table_section
+from respeak.results.measured import TRUTH
 from respeak.results.table import NOT_INTELLIGIBLE
 from speech.errors import UserError
 from speech.files import write_text
@@ -56,6 +57,7 @@ def make_page(params: Params, project: Path, recorded: Path) -> str:
     corpora = " and ".join(dict.fromkeys((params.roles.source, params.roles.target)))
     sections = {
         "tables": ("Tables", _tables(tables)),
+        "phonemes": ("Phonemes", _phonemes(project, tables)),
         "listen": ("Listen", _listen(params, project, tables)),
         "training": ("Training", _training(project)),
         "units": ("Units", _units(params, project)),
@@ -82,6 +84,20 @@ def _tables(tables: Mapping[str, Any]) -> str:
         for name, table in tables.items()
     ]
     return control + "".join(shown)
+
+
+def _phonemes(project: Path, tables: Mapping[str, Any]) -> str:
+    """Of every table that compares systems phoneme by phoneme and in which one beside the recordings was judged."""
+    sections = []
+    for name, table in tables.items():
+        path = project / "tables" / name / "phonemes.csv"
+        if not path.is_file():
+            continue
+        with path.open(newline="", encoding="utf-8") as handle:
+            rows = list(csv.DictReader(handle))
+        if any(row["per"] and row["system"] != TRUTH for row in rows):
+            sections.append(phoneme_section(table["title"], rows))
+    return "".join(sections)
 
 
 def _listen(params: Params, project: Path, tables: Mapping[str, Any]) -> str:

@@ -42,7 +42,9 @@ def run(stage: Stage) -> None:
         },
         "licence": "that of the corpora it was trained on",
     }
-    save_softvc(Path("systems") / f"soft-vc-{name}", config, parts.encoder, parts.acoustic, parts.vocoder, centroids)
+    bundle = Path("systems") / f"soft-vc-{name}"
+    save_softvc(bundle, config, parts.encoder, parts.acoustic, parts.vocoder, centroids)
+    stage.tracker.log_model(bundle)
 
 
 def audio(params: Params) -> dict[str, object]:

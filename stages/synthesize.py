@@ -51,19 +51,21 @@ def run(stage: Stage) -> None:
     """Write ``synthesize/<experiment>``."""
     params, name = stage.params, stage.require_variant(list(stage.params.experiments))
     experiment, roles = params.experiments[name], params.roles
-    corpus = Path("data") / roles.source
+    corpus, target = params.source_of(name), Path("data") / roles.target
     chosen = choose_utterances(list(_test_split(corpus)), params.synthesize.max_utterances, params.seed)
     if not chosen:
         raise UserError(f"{corpus}/audio: no utterance is in split 'test'; give the corpus more recordings")
     inputs = [corpus / "audio"]
-    if experiment.task != "copy":
+    if experiment.task == "vocode":
+        inputs.append(Path(experiment.input))
+    elif experiment.task != "copy":
         inputs += [corpus / "units", corpus / "f0", Path(experiment.input)]
     if experiment.task == "conversion":
         inputs.append(_target_stats(stage))
     voices = _choose_voices(stage, experiment, chosen)
-    strangers = {} if experiment.task == "copy" else _strangers(stage, experiment, chosen, voices)
+    strangers = {} if experiment.task == "copy" else _strangers([corpus, target], experiment, chosen, voices)
     if any(voice.vector is not None for voice in strangers.values()):
-        inputs += [Path("data") / name / "speakers" for name in dict.fromkeys([roles.source, roles.target])]
+        inputs += [folder / "speakers" for folder in dict.fromkeys([corpus, target])]
     melodies = choose_melodies(chosen) if experiment.melody == "other" else {}
     job = stage.job(inputs, Path("synthesize") / name)
     settings = (strangers, melodies, params.seed, params.runtime.device, params.audio.codec)
@@ -74,7 +76,7 @@ def run(stage: Stage) -> None:
     reports = job.run(tasks, synthesize_part, f"synthesize {name}").values()
     audio, wall = (sum(report[key] for report in reports) for key in ("audio_seconds", "wall_seconds"))
     stage.tracker.log_metrics({"audio_seconds": audio, "real_time_factor": wall / audio})
-    _log_spectrograms(stage, job.parts / shard_name(0))
+    _log_examples(stage, job.parts / shard_name(0))
     job.publish()
 
 
@@ -155,15 +157,16 @@ def _groups(utterances: Sequence[Utterance]) -> Iterator[list[Utterance]]:
 
 
 def _choose_voices(stage: Stage, experiment: Experiment, utterances: Sequence[Utterance]) -> dict[str, tuple[str, ...]]:
-    if experiment.task == "copy":
+    if experiment.task in ("copy", "vocode"):
         return {u.id: (u.speaker,) for u in utterances}
     config = read_config(Path(experiment.input))
     known, by_vector = config["speakers"], bool(config.get("model", {}).get("speaker_dim"))
+    source = experiment.source or stage.params.roles.source
     if experiment.task == "resynthesis":
         for utterance in utterances:
             if utterance.speaker not in known and not by_vector:
                 raise UserError(
-                    f"{experiment.input}: has no speaker '{utterance.speaker}' of corpus {stage.params.roles.source}, "
+                    f"{experiment.input}: has no speaker '{utterance.speaker}' of corpus {source}, "
                     f"only {', '.join(known)}; resynthesis needs the source's speakers, conversion does not, nor does "
                     "a system with train_resynthesis.speaker=vector"
                 )
@@ -188,7 +191,10 @@ def _choose_voices(stage: Stage, experiment: Experiment, utterances: Sequence[Ut
 
 
 def _strangers(
-    stage: Stage, experiment: Experiment, utterances: Sequence[Utterance], voices: Mapping[str, Sequence[str]]
+    corpora: Sequence[Path],
+    experiment: Experiment,
+    utterances: Sequence[Utterance],
+    voices: Mapping[str, Sequence[str]],
 ) -> dict[str, Voice]:
     """Sources and targets whom the system does not know, with what their corpora know of them."""
     from respeak.voices import Voice
@@ -199,8 +205,7 @@ def _strangers(
     sources, targets = {u.speaker for u in utterances}, {name for names in voices.values() for name in names}
     missing = sorted((sources | targets) - set(config["speakers"]))
     strangers: dict[str, Voice] = {}
-    for corpus in dict.fromkeys([stage.params.roles.source, stage.params.roles.target]):
-        directory = Path("data") / corpus
+    for directory in dict.fromkeys(corpora):
         wanted = [name for name in missing if name not in strangers]
         if not wanted or not (directory / "f0_stats.json").is_file():
             continue
@@ -215,8 +220,8 @@ def _target_stats(stage: Stage) -> Path:
     return Path("data") / stage.params.roles.target / "f0_stats.json"
 
 
-def _log_spectrograms(stage: Stage, part: Path) -> None:
-    """The first utterances as pictures, where matplotlib is installed."""
+def _log_examples(stage: Stage, part: Path) -> None:
+    """The first utterances to be heard, and as pictures, where matplotlib is installed."""
     if importlib.util.find_spec("matplotlib") is None:
         return
     from matplotlib.figure import Figure
@@ -231,6 +236,7 @@ def _log_spectrograms(stage: Stage, part: Path) -> None:
         noise = np.random.default_rng(0).normal(scale=1e-6, size=len(wave))
         axes.specgram(wave + noise, NFFT=512, noverlap=384, Fs=SAMPLE_RATE, vmin=-120)
         axes.set(title=f"{row['id']} · {row['target_speaker']} · {row['text'] or ''}", xlabel="s", ylabel="Hz")
+        stage.tracker.log_audio(f"{row['id']}-{row['target_speaker']}", wave)
     stage.tracker.log_figure("spectrograms.png", figure)
 
 

@@ -1,11 +1,11 @@
 """The paper's table beside ours.
 
 In: ``metrics.json`` and ``utterances.parquet`` of the table's experiments. Out: ``tables/<table>/table.md``, ``.csv``,
-``.tex`` and ``.json``, and ``measured.csv`` of our numbers alone; the Markdown on standard output too. Rows and columns
-are the paper's, in its order, its value beside ours; below them the rows that bound the judges: shuffled units, an
-untrained model. Every WER is also given as a paired difference from ground truth. One that is not better than that of
-shuffled units, by a paired interval that excludes zero, is called not intelligible. The tables are listed in
-:mod:`stages.papers.registry`.
+``.tex`` and ``.json``, ``measured.csv`` of our numbers alone and, where the registry compares systems phoneme by
+phoneme, ``phonemes.csv``, ``.svg`` and ``.png``; the Markdown on standard output too. Rows and columns are the paper's,
+in its order, its value beside ours; below them the rows that bound the judges: shuffled units, an untrained model.
+Every WER is also given as a paired difference from ground truth. One that is not better than that of shuffled units,
+by a paired interval that excludes zero, is called not intelligible. :mod:`stages.papers.registry` lists the tables.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from typing import Any
 
 from respeak.results.columns import MEASURED
 from respeak.results.measured import TRUTH, Measured, name_recogniser
-from respeak.results.paired import Paired, read_sums
+from respeak.results.paired import Paired, read_sums, read_trials
+from respeak.results.phonemes import phoneme_rows, save_picture
+from respeak.results.phonemes import to_csv as phonemes_csv
 from respeak.results.table import (
     NOT_INTELLIGIBLE,
     Cell,
@@ -53,9 +55,21 @@ def run(stage: Stage) -> None:
     write_text(directory / "table.tex", to_latex(table))
     write_json(directory / "table.json", to_json(table))
     write_text(directory / "measured.csv", to_measured_csv(table))
+    if REGISTRY[name].phonemes:
+        _write_phonemes(stage.params, name, directory)
     for path in sorted(directory.iterdir()):
         stage.tracker.log_artifact(path)
     print(markdown, flush=True)
+
+
+def _write_phonemes(params: Params, name: str, directory: Path) -> None:
+    """Errors by phoneme of the experiments that the registry compares."""
+    entry = REGISTRY[name]
+    labels = {e: ANCHORS.get(e, e.replace("_", " ")) for e in entry.phonemes}
+    files = {e: Path("evaluate") / e / "utterances.parquet" for e in labels if e in params.tables[name].experiments}
+    rows = phoneme_rows(labels, files, entry.paper.phonemes, params.evaluate.bootstrap, params.seed)
+    write_text(directory / "phonemes.csv", phonemes_csv(rows))
+    save_picture(rows, f"Errors by phoneme: {entry.paper.title}", directory / "phonemes")
 
 
 @dataclass(frozen=True)
@@ -142,9 +156,8 @@ def _absent_row(entry: Entry, experiment: str) -> Row:
 
 def _stand_in(name: str, experiment: Experiment, params: Params) -> str:
     """What is ours in a row of the paper, so that nobody takes it for the paper's system or data."""
-    corpora = (
-        params.roles.source if experiment.task != "conversion" else f"{params.roles.source} to {params.roles.target}"
-    )
+    source = experiment.source or params.roles.source
+    corpora = source if experiment.task != "conversion" else f"{source} to {params.roles.target}"
     units = "" if experiment.task == "copy" else f", {params.encoder.kind} units"
     return f"ours: {name.replace('_', ' ')}{units}, {corpora}"
 
@@ -152,7 +165,9 @@ def _stand_in(name: str, experiment: Experiment, params: Params) -> str:
 def describe(key: str, experiment: Experiment) -> str:
     """An experiment in words, as rows and players are labelled."""
     if experiment.task == "copy":
-        return "ground truth"
+        return "ground truth" if key == "ground_truth" else f"{key} (ground truth)"
+    if experiment.task == "vocode":
+        return f"{key} (the vocoder alone, on the recordings' own log-mels)"
     what = f"{experiment.system}: {experiment.task}" if experiment.task != experiment.system else experiment.system
     remarks = [
         remark
@@ -177,7 +192,7 @@ def _context(params: Params, results: Results, entry: Entry) -> dict[str, Any]:
     return {
         "scale": params.scale,
         "train": params.roles.train,
-        "source": params.roles.source,
+        "source": " and ".join(dict.fromkeys(params.source_of(name).name for name in results.experiments)),
         "target": params.roles.target,
         "units": f"{params.kmeans.k} clusters of {params.encoder.kind} features",
         "utterances": max(int(m["utterances"]) for m in results.metrics.values()),
@@ -242,7 +257,8 @@ def _read_results(params: Params, name: str, evaluated: Path) -> Results:
     experiments = {key: params.experiments[key] for key in params.tables[name].experiments}
     metrics = {key: _read_metrics(evaluated / key / "metrics.json") for key in experiments}
     sums = {key: read_sums(evaluated / key / "utterances.parquet") for key in experiments}
-    return Results(metrics, Paired(sums, params.evaluate.bootstrap, params.seed), experiments)
+    trials = {key: read_trials(evaluated / key / "trials.parquet") for key in experiments}
+    return Results(metrics, Paired(sums, params.evaluate.bootstrap, params.seed, trials), experiments)
 
 
 def _read_metrics(path: Path) -> dict[str, float]:

@@ -37,7 +37,7 @@ def run(stage: Stage) -> None:
     corpora = [Corpus(Path("data") / name, ("f0",)) for name in names]
     train = build_index(corpora, "train")
     speakers = train.speakers
-    valid = build_index(corpora, "valid", speakers)
+    valid = build_index(corpora, "valid")
 
     inputs = [Path("data") / name / part for name in names for part in ("audio", "f0", "f0_stats.json")]
     job = stage.job(inputs, OUTPUT)

@@ -24,9 +24,9 @@ from models.resynthesis import UnitGenerator
 from models.resynthesis.training import LossWeights, ResynthesisTraining
 from respeak.bundle import save_bundle
 from speech.errors import UserError
-from speech.mel import log_mel
 from speech.pitch import Normalisation, location_scale
 from stages.runtime.dataset import F0_HOP, UNIT_HOP, Corpus, Segment, Segments, Stream, build_index, loader
+from stages.runtime.examples import log_examples
 from stages.runtime.params import Params
 from stages.runtime.stage import Stage, stage_main
 from stages.runtime.training import fit, resume_point, schedule, validation_batches, write_history
@@ -46,7 +46,8 @@ def run(stage: Stage) -> None:
     corpora = [Corpus(Path("data") / name, _streams(params)) for name in names]
     train = build_index(corpora, "train")
     speakers = train.speakers
-    valid = build_index(corpora, "valid", speakers)
+    # A table has rows for the voices of training alone; d-vectors are judged on others where the corpus has some.
+    valid = build_index(corpora, "valid", speakers if spec.speaker == "table" else None)
     centroids = _centroids()
 
     torch.manual_seed(params.seed)
@@ -83,13 +84,14 @@ def run(stage: Stage) -> None:
         job.scratch,
         resumed,
     )
-    _picture(stage, module, checks)
+    log_examples(stage.tracker, module, checks.batch(0))
     config = _bundle_config(params, arguments, job.fingerprint, len(centroids))
     voicing = unit_voicing([Path("data") / name for name in names], len(centroids)) if spec.use_f0 else None
     known = (voices.f0, voices.vectors, voices.frames, voicing)
     save_bundle(job.parts, config, generator.state_dict(), centroids, ENCODER, *known)
     write_history(job.parts / "history.csv", history)
     job.publish()
+    stage.tracker.log_model(OUTPUT)
 
 
 def _streams(params: Params) -> tuple[Stream, ...]:
@@ -154,24 +156,6 @@ def _bundle_config(params: Params, arguments: dict[str, Any], fingerprint: str, 
         },
         "licence": "that of the corpora it was trained on",
     }
-
-
-def _picture(stage: Stage, module: ResynthesisTraining, checks: Segments) -> None:
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        return
-    batch = {name: values[:2] for name, values in checks.batch(0).items()}
-    module.cpu().eval()
-    with torch.no_grad():
-        made = module.generate(batch)
-    figure = Figure(figsize=(10, 6), layout="constrained")
-    axes = figure.subplots(len(made), 2, squeeze=False)
-    for row, waves in zip(axes, zip(batch["audio"], made, strict=True), strict=True):
-        for axis, wave, title in zip(row, waves, ("recording", "generated"), strict=True):
-            axis.imshow(log_mel(wave)[0], origin="lower", aspect="auto", vmin=-11.5, vmax=1.5)
-            axis.set(title=title, xlabel="frame of 16 ms", ylabel="mel band")
-    stage.tracker.log_figure("mel_target_and_generated.png", figure)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """The gate on units: what they say of phones and of speakers, by encoder, layer, normalisation and size of codebook.
 
 In: the encoder corpus's ``audio`` (phone timings where it has them), ``features`` and ``units``, ``encoder/`` and
-``kmeans/``. Out: ``unit_quality/table.{md,csv,tex,json}``, ``metrics.json``, and ``phones.png`` for
-P(phone | unit). The first row, and the picture, are the units in use; the others are codebooks fitted here on the
-training split: each stored layer of the encoder, and the signal features of ``unit_quality.baselines``. All are
-measured on the validation and test splits. Measures: :mod:`speech.metrics.units`.
+``kmeans/``. Out, in ``unit_quality/``: ``table.{md,csv,tex,json}``, ``measured.csv`` (for ``dvc plots``),
+``metrics.json``, and ``phones.png`` for P(phone | unit). The first row, and the picture, are the units in use; the
+others are codebooks fitted here on the training split: each stored layer of the encoder, and the signal features of
+``unit_quality.baselines``. All are measured on the validation and test splits. Measures: :mod:`speech.metrics.units`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from respeak.results.table import Cell, Column, Row, Table, to_csv, to_json, to_latex, to_markdown
+from respeak.results.table import Cell, Column, Row, Table, to_csv, to_json, to_latex, to_markdown, to_measured_csv
 from speech.files import atomic_path, write_json, write_text
 from speech.metrics.units import UnitTally
 from speech.shards import shard_paths, zip_shards
@@ -80,6 +80,7 @@ def run(stage: Stage) -> None:
     for name, text in (("md", to_markdown(table)), ("csv", to_csv(table)), ("tex", to_latex(table))):
         write_text(job.parts / f"table.{name}", text)
     write_json(job.parts / "table.json", to_json(table))
+    write_text(job.parts / "measured.csv", to_measured_csv(table))
     write_json(job.parts / "metrics.json", metrics(stage, rows))
     figure = picture(in_use.tally)
     with atomic_path(job.parts / "phones.png") as temporary:

@@ -36,3 +36,13 @@ def shared() -> Path:
 def project() -> Path:
     """The project's root."""
     return PROJECT
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One empty MLflow database to copy: making the schema takes seconds."""
+    from stages.runtime.collector import Collector
+
+    root = tmp_path_factory.mktemp("database")
+    assert Collector(root).client
+    return root / "mlflow.db"

@@ -112,8 +112,7 @@ class ResynthesisTraining(TrainingModule):
         generator: Any = self.generator
         if not generator.speaker_dim:
             return generator(batch["units"], batch.get("f0"), batch["speaker"])
-        register = None if generator.vocoder.source is None else generator.speaker_f0[batch["speaker"]]
-        return generator(batch["units"], batch.get("f0"), batch["vector"], register)
+        return generator(batch["units"], batch.get("f0"), batch["vector"], batch.get("register"))
 
     def training_step(self, batch: Batch, index: int) -> None:
         """One true step: discriminators first (after the warm-up), then the generator against the updated ones."""

@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from respeak.judges.phonemes import phoneme_judge
 from respeak.judges.quality import PACKAGES, quality_judges
 from respeak.judges.recognisers import Device, recogniser
 from speech.judges.cache import Answer, Answers, Heard, Judge, Recording, package_version
 from speech.judges.settings import Evaluate
 from speech.metrics.alignment import Alignment, align, take
 from speech.metrics.f0 import compare_f0, f0_correlation
+from speech.metrics.phonemes import count_phoneme_errors
 from speech.metrics.words import count_errors
 from speech.pitch import extract_f0
 from speech.text import normalise_text
@@ -64,6 +66,7 @@ class Panel:
     ) -> None:
         self.answers = answers
         self.words = recogniser(evaluate.asr, texts, device)
+        self.phonemes = phoneme_judge(evaluate.phonemes, device)
         self.pitch = f0_judge(f0, evaluate.f0_tolerance, evaluate.f0_alignment)
         self.quality = quality_judges(evaluate, device)
 
@@ -83,6 +86,7 @@ class Panel:
         if wanted:
             hypothesis = self.answers.ask(self.words, made)["hypothesis"]
             row |= {"reference": wanted, "hypothesis": hypothesis, **asdict(count_errors(wanted, hypothesis))}
+            row |= self._phonemes(made, wanted)
         if reference is not None:
             row |= self.answers.ask(self.pitch, made, reference.recording, reference.f0)
         for judge in self.quality:
@@ -91,6 +95,13 @@ class Panel:
             elif reference is not None and reference.repeated:
                 row |= self.answers.ask(judge, made, reference.recording)
         return row
+
+    def _phonemes(self, made: Recording, text: str) -> Row:
+        if self.phonemes is None:
+            return {}
+        answer = self.answers.ask(self.phonemes, made, text)
+        said, heard = (answer[name].split() for name in ("phones_said", "phones_heard"))
+        return {**answer, **asdict(count_phoneme_errors(said, heard))} if said else {}
 
 
 def f0_judge(f0: dict[str, Any], tolerance: float, alignment: Alignment) -> Judge:
@@ -127,7 +138,17 @@ def describe(evaluate: Evaluate, f0: dict[str, Any]) -> dict[str, str]:
     pitch = f"{f0['method']}, {f0['floor_hz']:g} to {f0['ceil_hz']:g} Hz"
     return {
         "asr": f"{asr.judge} {version}{model}, mode {asr.mode}",
+        "phonemes": _describe_phonemes(evaluate),
         "f0": f"{pitch}, aligned by {evaluate.f0_alignment}, gross above {100 * evaluate.f0_tolerance:g} %",
         "quality": ", ".join(f"{name} {package_version(PACKAGES[name])}" for name in evaluate.quality) or "none",
         "speaker": f"{evaluate.speaker_judge} {resemblyzer}, joined to {evaluate.speaker_seconds:g} s",
     }
+
+
+def _describe_phonemes(evaluate: Evaluate) -> str:
+    judge, model = evaluate.phonemes.judge, evaluate.phonemes.model
+    if judge == "none":
+        return "none"
+    version = package_version("pocketsphinx" if judge == "pocketsphinx" else "transformers")
+    said = f"espeak-ng {package_version('espeakng-loader')}"
+    return f"{judge} {version}{f' {model}' if model else ''}, against phonemes of the text by {said}"

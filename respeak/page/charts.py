@@ -9,7 +9,7 @@ from html import escape
 
 import numpy as np
 
-WIDTH, HEIGHT = 320, 190
+WIDTH, HEIGHT, WIDE = 320, 190, 760
 LEFT, RIGHT, TOP, BOTTOM = 40, 8, 30, 26
 F0_HEIGHT = 56
 COLOURS = 6  # of lines, .s0 to .s5 of the style sheet
@@ -51,6 +51,33 @@ def bar_chart(title: str, values: Sequence[float], x_label: str) -> str:
     ]
     across = _Scale(0, len(values), LEFT, WIDTH - RIGHT)
     return _svg(title, [_y_axis(up, 0.0, top, False), _x_axis(across, 0, len(values), x_label), *bars], HEIGHT)
+
+
+def grouped_chart(title: str, series: Mapping[str, Mapping[str, float]], groups: Mapping[str, str]) -> str:
+    """Bars side by side in groups, on a chart twice as wide as others.
+
+    Args:
+        title: above it.
+        series: by name, values by group; a group that a series lacks stays empty there.
+        groups: names of the groups in order, and the signs below them.
+    """
+    if not any(series.values()):
+        return ""
+    top = max(value for values in series.values() for value in values.values()) or 1.0
+    up = _Scale(0.0, top, HEIGHT - BOTTOM, TOP)
+    step = (WIDE - LEFT - RIGHT) / len(groups)
+    width = 0.8 * step / len(series)
+    y, parts = HEIGHT - 10, [_y_axis(up, 0.0, top, False, WIDE)]
+    for place, (group, sign) in enumerate(groups.items()):
+        left = LEFT + (place + 0.1) * step
+        parts.append(
+            f'<text class="tick" x="{left + 0.4 * step:.1f}" y="{y}" text-anchor="middle">{escape(sign)}</text>'
+        )
+        for number, (name, values) in enumerate(series.items()):
+            if group in values:
+                words = f"{name}, {sign}: {values[group]:.1f}"
+                parts.append(_column(left + number * width, width, up(values[group]), number, words))
+    return _svg(title, parts, HEIGHT, WIDE) + _legend(list(series))
 
 
 def f0_chart(seconds: float, contours: Mapping[str, np.ndarray]) -> str:
@@ -109,12 +136,19 @@ def _limits(ys: Sequence[float], log: bool) -> tuple[float, float]:
     return (low, high) if log else (min(low, 0.0) if low < 0.35 * high else low, high)
 
 
-def _y_axis(up: _Scale, low: float, high: float, log: bool) -> str:
+def _column(left: float, width: float, top: float, number: int, words: str) -> str:
+    return (
+        f'<rect class="column s{number % COLOURS}" x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" '
+        f'height="{HEIGHT - BOTTOM - top:.1f}"><title>{escape(words)}</title></rect>'
+    )
+
+
+def _y_axis(up: _Scale, low: float, high: float, log: bool, width: int = WIDTH) -> str:
     middle = math.sqrt(low * high) if log else (low + high) / 2
     ticks = []
     for value in (low, middle, high):
         y = up(value)
-        ticks.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        ticks.append(f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         ticks.append(f'<text class="tick" x="{LEFT - 5}" y="{y + 3.5:.1f}" text-anchor="end">{value:.3g}</text>')
     return "".join(ticks)
 
@@ -129,10 +163,10 @@ def _x_axis(across: _Scale, low: float, high: float, label: str) -> str:
     )
 
 
-def _svg(title: str, parts: Sequence[str], height: int) -> str:
+def _svg(title: str, parts: Sequence[str], height: int, width: int = WIDTH) -> str:
     heading = f'<text class="title" x="0" y="13">{escape(title)}</text>'
     return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">'
+        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">'
         f"{heading}{''.join(parts)}</svg>"
     )
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from respeak.page.charts import f0_chart, unit_timeline
+from respeak.page.charts import f0_chart, grouped_chart, unit_timeline
 from respeak.page.clips import Clip, Sentence
 from respeak.page.pictures import SAMPLE_RATE, data_url, encode_png, spectrogram
 from respeak.results.table import MISSING, NOT_INTELLIGIBLE, Cell, format_cell
+from speech.phonemes import PHONES
 
 Json = Mapping[str, Any]
 QUIET = {"not run", "human, not run", "not verified", "only in a figure", MISSING}
@@ -70,6 +71,25 @@ def _finding(finding: Json) -> str:
     kind = {"yes": "yes", "no": "no", "not run": "absent"}.get(finding["verdict"], "open")
     words, _, verdict = finding["sentence"].rpartition(": ")
     return f'<li class="{kind}">{escape(words)}: <b>{escape(verdict)}</b></li>'
+
+
+def phoneme_section(title: str, rows: Sequence[Mapping[str, str]]) -> str:
+    """Errors by phoneme of several systems, and the paper's below them, from the lines of ``phonemes.csv``."""
+    signs = {phone: sign for phone, sign in PHONES.items() if any(row["phone"] == phone for row in rows)}
+    figures = []
+    for column, whose in (("per", "ours"), ("paper", "the paper's")):
+        series: dict[str, dict[str, float]] = {}
+        for row in rows:
+            if row[column]:
+                series.setdefault(row["label"], {})[row["phone"]] = float(row[column])
+        if chart := grouped_chart(f"PER % by phoneme, {whose}", series, signs):
+            figures.append(f'<div class="scroll" tabindex="0" role="region" aria-label="{whose}">{chart}</div>')
+    return (
+        f'<figure class="wide"><h3>{escape(title)}</h3>{"".join(figures)}<figcaption>How often each phoneme was heard '
+        "as another or not at all, of the times it was said</figcaption></figure>"
+        if figures
+        else ""
+    )
 
 
 def listen_section(sentence: Sentence, units: int) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from speech.metrics.bootstrap import Interval, paired_difference
+from speech.metrics.genuine import GenuineTrials, genuine_eer_difference, trials_from
 from speech.shards import read_shard
 
 # What is summed over an utterance to make a rate, in percent: numerators, denominator.
@@ -20,6 +21,9 @@ RATES: dict[str, tuple[tuple[str, ...], str]] = {
     "ffe": (("voicing_errors", "gross_errors"), "frames"),
     "gpe": (("gross_errors",), "voiced_both"),
 }
+
+# No sum over utterances, but differences of it are paired too.
+GENUINE_EER = "genuine_eer"
 
 # Numerator and denominator by rate and source utterance.
 Sums = dict[str, dict[str, tuple[float, float]]]
@@ -37,16 +41,32 @@ def read_sums(path: Path) -> Sums:
     return {rate: {id_: (top, bottom) for id_, (top, bottom) in found.items()} for rate, found in sums.items()}
 
 
-class Paired:
-    """Differences of a rate in points, over the source utterances that both experiments have."""
+def read_trials(path: Path) -> GenuineTrials:
+    """The trials of ``trials.parquet`` against genuine recordings."""
+    return trials_from(list(read_shard(path)))
 
-    def __init__(self, sums: Mapping[str, Sums], resamples: int, seed: int) -> None:
-        self.sums, self.resamples, self.seed = sums, resamples, seed
+
+class Paired:
+    """Differences of a rate in points, over the source utterances that both experiments have.
+
+    Of `GENUINE_EER` over the joined utterances that both have, where they have the same, from ``trials``.
+    """
+
+    def __init__(
+        self,
+        sums: Mapping[str, Sums],
+        resamples: int,
+        seed: int,
+        trials: Mapping[str, GenuineTrials] | None = None,
+    ) -> None:
+        self.sums, self.resamples, self.seed, self.trials = sums, resamples, seed, trials or {}
 
     def __call__(self, first: str, second: str, rate: str = "wer") -> Interval | None:
         """``first`` minus ``second``; None where one was not run or no utterance has counts in both."""
         if first not in self.sums or second not in self.sums:
             return None
+        if rate == GENUINE_EER:
+            return self._genuine(first, second)
         one, other = self.sums[first][rate], self.sums[second][rate]
         common = sorted(one.keys() & other.keys())
         if not common:
@@ -54,3 +74,8 @@ class Paired:
         pairs = [np.array([found[id_] for id_ in common]).T for found in (one, other)]
         found = paired_difference((pairs[0][0], pairs[0][1]), (pairs[1][0], pairs[1][1]), self.resamples, self.seed)
         return Interval(100 * found.value, 100 * found.low, 100 * found.high)
+
+    def _genuine(self, first: str, second: str) -> Interval | None:
+        if first not in self.trials or second not in self.trials:
+            return None
+        return genuine_eer_difference(self.trials[first], self.trials[second], self.resamples, self.seed)

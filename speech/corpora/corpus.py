@@ -76,7 +76,8 @@ def find_files(root: Path, suffixes: Iterable[str], layout: str) -> list[Path]:
 def seeded_splits(groups: Mapping[str, str], seed: int, valid_share: float, test_share: float) -> dict[str, str]:
     """Give each utterance a split, within its group (a speaker) and by the hash of seed and id.
 
-    A share above 0 takes at least one utterance, but the last one of a group always stays in train.
+    A share above 0 takes at least one utterance, but the last one of a group always stays in train. Where no group has
+    two, they are divided as if they were one: who is held out is then nobody that is in train.
 
     Args:
         groups: utterance id to group.
@@ -92,6 +93,8 @@ def seeded_splits(groups: Mapping[str, str], seed: int, valid_share: float, test
     members: dict[str, list[str]] = defaultdict(list)
     for id_, group in groups.items():
         members[group].append(id_)
+    if len(members) == len(groups):
+        members = {"": list(groups)} if groups else {}
     splits = {}
     for ids in members.values():
         ids.sort(key=lambda id_: (shuffle_key(seed, id_), id_))

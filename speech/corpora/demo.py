@@ -4,13 +4,14 @@ Eight voices of clearly different pitch (about 80 to 250 Hz) and timbre, and a n
 voice; with the default options about 14 minutes at 22.05 kHz. Exact text, phone timings, the same to the sample each
 time. Speed and pitch vary a little from utterance to utterance, so that no two renditions of a word are equal. The
 sentences were written for this project; validation and test sentences are spoken by nobody in train, here or in the
-target voice. Made with espeak-ng (GPL-3.0, https://github.com/espeak-ng/espeak-ng); its output is not covered by it.
+target voice. French and Afrikaans sentences, by the same eight voices, are all for testing: something to convert. Made
+with espeak-ng (GPL-3.0, https://github.com/espeak-ng/espeak-ng); its output is not covered by it.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from speech.corpora.corpus import DIGITS, SPLITS, Entry, Listing, shuffle_key
 from speech.corpora.espeak import RATE, Utterance, speak
 from speech.errors import UserError
 
-LAYOUT = "sentences.txt, one sentence per line"
+LAYOUT = "sentences.txt (of other languages sentences.fr.txt, sentences.af.txt), one sentence per line"
+# By the code of a language: the voice of espeak-ng that speaks it.
+LANGUAGES = {"en": "en-us", "fr": "fr", "af": "af"}
 # Of the prompts, and of what each voice says: fractions that are for validation and for testing.
 VALID_SHARE, TEST_SHARE = 0.1, 0.15
 
@@ -61,7 +64,16 @@ class Prompt:
         return f"{self.speaker}-{self.kind}-{self.number:03d}"
 
 
-def prepare(root: Path, out: Path, seed: int, *, voices: str = "all", sentences: int = 40, digits: int = 20) -> Listing:
+def prepare(
+    root: Path,
+    out: Path,
+    seed: int,
+    *,
+    voices: str = "all",
+    sentences: int = 40,
+    digits: int = 20,
+    language: str = "en",
+) -> Listing:
     """Speak the corpus into ``out/recordings/<speaker>/``, every file anew; whoever owns ``out`` publishes it whole.
 
     Args:
@@ -71,27 +83,35 @@ def prepare(root: Path, out: Path, seed: int, *, voices: str = "all", sentences:
         voices: ``all`` (eight), or ``target`` (a ninth).
         sentences: sentences per voice, 0 or at least 3, so that every split has one.
         digits: digit words per voice, 0 or at least 3.
+        language: en, fr or af; the latter two have no digits and are for testing alone.
 
     Raises:
         UserError: an impossible option, no sentences at ``root``, or espeak-ng failed.
     """
+    if language not in LANGUAGES:
+        raise UserError(f"corpus adapter 'demo': option 'language' must be one of {', '.join(LANGUAGES)}")
+    if language != "en" and digits:
+        raise UserError(f"corpus adapter 'demo': there are no digits in '{language}'; set option 'digits' to 0")
     if voices not in ("all", "target"):
         raise UserError(f"corpus adapter 'demo': option 'voices' must be all or target, not '{voices}'")
     for name, count in (("sentences", sentences), ("digits", digits)):
         if count < 0 or 0 < count < len(SPLITS):
             raise UserError(f"corpus adapter 'demo': option '{name}' must be 0 or at least {len(SPLITS)}, not {count}")
     cast = VOICES if voices == "all" else TARGET
-    pools = _sentence_pools(_read_sentences(root), seed)
-    prompts = [
-        prompt
-        for speaker in cast
-        for prompt in (*_sentence_prompts(speaker, pools, sentences, seed), *_digit_prompts(speaker, digits, seed))
-    ]
-    return Listing(out, list(_speak(prompts, cast, out, seed)))
+    if language == "en":
+        pools = _sentence_pools(_read_sentences(root / "sentences.txt"), seed)
+        prompts = [
+            prompt
+            for speaker in cast
+            for prompt in (*_sentence_prompts(speaker, pools, sentences, seed), *_digit_prompts(speaker, digits, seed))
+        ]
+    else:
+        prompts = list(_test_prompts(cast, _read_sentences(root / f"sentences.{language}.txt"), sentences, seed))
+    return Listing(out, list(_speak(prompts, cast, out, seed, language)))
 
 
-def _read_sentences(root: Path) -> list[str]:
-    path = root / "sentences.txt"
+def _read_sentences(path: Path) -> list[str]:
+    root = path.parent
     if not path.is_file():
         raise UserError(f"{root}: no prompts found; expected {LAYOUT}")
     lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
@@ -130,6 +150,14 @@ def _sentence_prompts(speaker: str, pools: dict[str, list[str]], count: int, see
             number += 1
 
 
+def _test_prompts(cast: Iterable[str], texts: list[str], count: int, seed: int) -> Iterator[Prompt]:
+    """``count`` sentences of each voice, dealt out so that the voices together say as many as there are."""
+    shuffled = sorted(texts, key=lambda text: shuffle_key(seed, text))
+    for place, speaker in enumerate(cast):
+        for number in range(count):
+            yield Prompt(speaker, "sentence", number, shuffled[(place * count + number) % len(shuffled)], "test")
+
+
 def _digit_prompts(speaker: str, count: int, seed: int) -> Iterator[Prompt]:
     order = sorted(range(count), key=lambda number: shuffle_key(seed, f"{speaker}/digit/{number}"))
     num_test, num_valid = _shares(count)
@@ -147,24 +175,24 @@ def _shares(count: int) -> tuple[int, int]:
     return max(1, round(TEST_SHARE * count)), max(1, round(VALID_SHARE * count))
 
 
-def _speak(prompts: list[Prompt], cast: dict[str, Voice], out: Path, seed: int) -> Iterator[Entry]:
+def _speak(prompts: list[Prompt], cast: dict[str, Voice], out: Path, seed: int, language: str) -> Iterator[Entry]:
     import soundfile
 
     for speaker in cast:
         (out / "recordings" / speaker).mkdir(parents=True, exist_ok=True)
-    utterances = [_utterance(prompt, cast[prompt.speaker], seed) for prompt in prompts]
+    utterances = [_utterance(prompt, cast[prompt.speaker], seed, LANGUAGES[language]) for prompt in prompts]
     for prompt, spoken in zip(prompts, speak(utterances), strict=True):
         path = f"recordings/{prompt.speaker}/{prompt.id}.flac"
         soundfile.write(str(out / path), spoken.samples, RATE, subtype="PCM_16")
         text = prompt.text.lower().strip(".?!").replace(",", "")
-        yield Entry(prompt.id, path, prompt.speaker, text, prompt.split, "en", spoken.phones)
+        yield Entry(prompt.id, path, prompt.speaker, text, prompt.split, language, spoken.phones)
 
 
-def _utterance(prompt: Prompt, voice: Voice, seed: int) -> Utterance:
+def _utterance(prompt: Prompt, voice: Voice, seed: int, spoken: str) -> Utterance:
     draw = random.Random(f"{seed}/{prompt.id}")  # noqa: S311 - variation, nothing secret
     return Utterance(
         text=prompt.text,
-        voice=f"en-us+{voice.variant}",
+        voice=f"{spoken}+{voice.variant}",
         words_per_minute=draw.randint(145, 180),
         pitch=voice.pitch + draw.randint(-6, 6),
         pitch_range=draw.randint(40, 60),

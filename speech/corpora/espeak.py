@@ -11,6 +11,7 @@ import ctypes
 import functools
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ RATE = 22050
 
 _OUTPUT_SYNCHRONOUS = 2
 _PHONEME_EVENTS, _PHONEME_IPA, _DONT_EXIT = 1, 2, 0x8000
+_IPA = 0x02  # of espeak_TextToPhonemes; the sign between phonemes is in the bits from 8 on
 _PARAMETERS = {"words_per_minute": 1, "volume": 2, "pitch": 3, "pitch_range": 4}
 _CHARS_UTF8 = 1
 _LIST_END, _PHONEME = 0, 7
@@ -69,6 +71,32 @@ def speak(utterances: Iterable[Utterance]) -> Iterator[Spoken]:
             if "error" in header:
                 raise UserError(header["error"])
             yield Spoken(np.frombuffer(samples, "<i2"), [Phone(*phone) for phone in header["phones"]])
+
+
+class Pronouncer:
+    """Text to phonemes by espeak-ng's rules and dictionary, in one helper process that stays until :meth:`close`."""
+
+    def __init__(self, voice: str = "en-us") -> None:
+        self.voice = voice
+        self._child = Child("speech.corpora.espeak", "main")
+
+    def __call__(self, text: str) -> list[str]:
+        """IPA phonemes of a text, each a string, stress marks included; pauses and word limits left out.
+
+        Raises:
+            UserError: espeak-ng is not installed, does not know the voice, or failed on the text.
+        """
+        try:
+            header, _ = self._child.ask({"pronounce": text, "voice": self.voice})
+        except ChildDiedError as death:
+            raise UserError(f"espeak-ng {death.reason} on '{text}' in voice {self.voice}") from None
+        if "error" in header:
+            raise UserError(header["error"])
+        return [str(sound) for sound in header["sounds"]]
+
+    def close(self) -> None:
+        """End the helper."""
+        self._child.close()
 
 
 def main() -> None:
@@ -114,6 +142,8 @@ def _answer(request: dict[str, Any]) -> Answer:
         _library()
     except ModuleNotFoundError:
         return {"error": "espeak-ng is not installed; install the Python package espeakng-loader"}, b""
+    if "pronounce" in request:
+        return _pronounce(request["pronounce"], request["voice"])
     reader, writer = os.pipe()
     fork = os.fork()
     if fork == 0:
@@ -160,6 +190,21 @@ def _speak(utterance: Utterance) -> Answer:
         return {"error": f"espeak-ng could not speak '{utterance.text}'"}, b""
     samples = b"".join(chunks)
     return {"phones": _phones(marks, len(samples) // 2)}, samples
+
+
+def _pronounce(text: str, voice: str) -> Answer:
+    """Clause by clause; unlike speech this leaves no state behind, so no fork is needed."""
+    library = _library()
+    if library.espeak_SetVoiceByName(voice.encode()) != 0:
+        return {"error": f"espeak-ng has no voice '{voice}'"}, b""
+    library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+    rest = ctypes.c_char_p(text.encode())
+    clauses = []
+    while rest.value is not None:
+        clauses.append(library.espeak_TextToPhonemes(ctypes.byref(rest), _CHARS_UTF8, ord("_") << 8 | _IPA) or b"")
+    # A word of another language is announced as "(fr)", and its end as "(en-us)".
+    spelled = re.sub(r"\([a-z-]*\)", " ", b" ".join(clauses).decode("utf-8", "replace"))
+    return {"sounds": [sound for sound in re.split(r"[_\s]+", spelled) if sound]}, b""
 
 
 def _has_variant(voice: str) -> bool:

@@ -56,7 +56,7 @@ def prepare(
     """List the utterances of the subsets (all that are there by default), text in lower case.
 
     dev-* is validation and test-* is test. Without a dev (test) subset, that share of every training speaker's
-    utterances takes its place; a speaker's only utterance stays in train.
+    utterances takes its place; of speakers with one utterance each, as in a sample of the corpus, that share of them.
 
     Raises:
         UserError: no subset, or a missing or empty one.

@@ -51,12 +51,12 @@ class Pocketsphinx:
         self.missing: tuple[str, ...] = ()
         sentences = sorted({text for text in map(normalise_text, texts) if text})
         if mode == "open":
-            self._decoder = _decoder()
+            self._decoder = load_decoder()
         elif mode == "lm":
             self._decoder = self._with_model(sentences)
         else:
             # Only the open vocabulary needs the 30 MB language model.
-            self._decoder = _decoder(lm=None)
+            self._decoder = load_decoder(lm=None)
             self._add_grammar([tuple(sentence.split()) for sentence in sentences])
 
     def transcribe(self, wave: np.ndarray) -> str:
@@ -68,13 +68,7 @@ class Pocketsphinx:
         Returns:
             Normalised words, empty when nothing was recognised.
         """
-        # Without this the noise and mean trackers carry over and the result depends on the order of recordings.
-        self._decoder.reinit_feat()
-        self._decoder.start_utt()
-        self._decoder.process_raw(_with_noise(wave), no_search=False, full_utt=True)
-        self._decoder.end_utt()
-        found = self._decoder.hyp()
-        return normalise_text(found.hypstr) if found else ""
+        return normalise_text(decode(self._decoder, wave))
 
     def _with_model(self, sentences: Sequence[str]) -> Any:
         if not sentences:
@@ -82,7 +76,7 @@ class Pocketsphinx:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "corpus.arpa"
             path.write_text("\n".join(NGram(sentences).arpa()) + "\n", encoding="utf-8")
-            decoder = _decoder(lm=str(path))
+            decoder = load_decoder(lm=str(path))
         known = self._note_missing(decoder, {word for sentence in sentences for word in sentence.split()})
         if not known:
             raise self._no_language()
@@ -145,16 +139,36 @@ def sentence_grammar(sentences: Sequence[tuple[str, ...]]) -> list[Transition]:
     return transitions
 
 
+def decode(decoder: Any, wave: np.ndarray) -> str:
+    """What a decoder of pocketsphinx's hears in ``(T,)`` float32 at 16 kHz, whatever it heard before."""
+    # Without this the noise and mean trackers carry over and the result depends on the order of recordings.
+    decoder.reinit_feat()
+    decoder.start_utt()
+    decoder.process_raw(_with_noise(wave), no_search=False, full_utt=True)
+    decoder.end_utt()
+    found = decoder.hyp()
+    return str(found.hypstr) if found else ""
+
+
+def load_decoder(**settings: Any) -> Any:
+    """A decoder with the acoustic model of the package; ``settings`` are pocketsphinx's.
+
+    ``allphone``, a model of phones, is looked for in the package.
+
+    Raises:
+        UserError: pocketsphinx is not installed.
+    """
+    try:
+        import pocketsphinx
+    except ImportError:
+        raise UserError("this judge needs pocketsphinx: pip install 'respeak[pipeline]'") from None
+    if "allphone" in settings:
+        settings["allphone"] = pocketsphinx.get_model_path(settings["allphone"])
+    return pocketsphinx.Decoder(pocketsphinx.Config(loglevel="FATAL", **settings))
+
+
 def _with_noise(wave: np.ndarray) -> bytes:
     pad = int(PAD_SECONDS * _SAMPLE_RATE)
     padded = np.pad(np.asarray(wave, np.float64), pad)
     padded += NOISE_RMS * np.random.default_rng(_NOISE_SEED).standard_normal(len(padded))
     return (np.clip(padded, -1.0, 1.0) * 32767).astype("<i2").tobytes()
-
-
-def _decoder(**settings: Any) -> Any:
-    try:
-        import pocketsphinx
-    except ImportError:
-        raise UserError("the ASR judge needs pocketsphinx: pip install 'respeak[pipeline]'") from None
-    return pocketsphinx.Decoder(pocketsphinx.Config(loglevel="FATAL", **settings))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 # What each recogniser can be told of the language.
@@ -35,6 +35,19 @@ class ASR:
             raise ValueError(f"model: judge {self.judge} {wanted}")
 
 
+@dataclass(frozen=True)
+class Phonemes:
+    """The phoneme recogniser: pocketsphinx, a CTC model of IPA phonemes (``model``: a Hugging Face folder), or none."""
+
+    judge: Literal["none", "pocketsphinx", "ctc"]
+    model: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.judge == "ctc") != bool(self.model):
+            wanted = "needs the name of a model" if self.judge == "ctc" else "takes no model: leave it empty"
+            raise ValueError(f"model: judge {self.judge} {wanted}")
+
+
 Quality = Literal["stoi", "pesq", "mcd", "squim"]
 
 
@@ -42,10 +55,13 @@ Quality = Literal["stoi", "pesq", "mcd", "squim"]
 class Evaluate:
     """The judges.
 
-    ``quality``: judges of quality; ``weights``: by their names, files that are not in the cache.
+    ``asr_of``: by language (``fr``), recognisers of what ``asr`` does not hear. ``quality``: judges of quality;
+    ``weights``: by their names, files that are not in the cache.
     """
 
     asr: ASR
+    phonemes: Phonemes
+    asr_of: dict[str, ASR]
     quality: list[Quality]
     weights: dict[str, str]
     speaker_judge: Literal["resemblyzer"]
@@ -61,3 +77,14 @@ class Evaluate:
         if unknown := set(self.weights) - set(get_args(Quality)):
             known = ", ".join(get_args(Quality))
             raise ValueError(f"weights: {min(unknown)} is no judge of quality; known are {known}")
+
+    def hearing(self, language: str) -> Evaluate | None:
+        """The judges with the recogniser of a language; None where words in it cannot be judged.
+
+        Pocketsphinx hears English alone; what a network hears its name must tell. Phonemes are judged in English alone.
+        """
+        asr = self.asr_of.get(language, self.asr)
+        if language.split("-")[0] in ("", "en"):
+            return replace(self, asr=asr)
+        # The phonemes that a text should have are espeak-ng's of English.
+        return None if asr.judge == "pocketsphinx" else replace(self, asr=asr, phonemes=Phonemes("none"))

@@ -10,9 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from speech.metrics.bootstrap import Interval, ratio_interval
+from speech.metrics.genuine import GenuineTrials, genuine_eer
 from speech.metrics.speaker import eer_interval, nearest_speaker_hits
 
 _TEXT = ("word_errors", "words", "char_errors", "chars")
+_PHONES = ("phoneme_errors", "phones")
 _F0 = ("frames", "voicing_errors", "voiced_both", "gross_errors")
 # Columns whose metric, of the same name, is the mean over the utterances that have it.
 MEANS = (
@@ -27,6 +29,7 @@ MEANS = (
     "dnsmos_signal",
     "dnsmos_background",
     "utmos",
+    "speaker_similarity",
 )
 
 # What is counted for each utterance; null where there is no text, or no F0 comparison.
@@ -39,15 +42,19 @@ UTTERANCES = pa.schema(
         ("seconds", pa.float64()),
         ("reference", pa.string()),
         ("hypothesis", pa.string()),
-        *((name, pa.int64()) for name in (*_TEXT, *_F0)),
+        ("phones_said", pa.string()),
+        ("phones_heard", pa.string()),
+        *((name, pa.int64()) for name in (*_TEXT, *_PHONES, *_F0)),
         ("squared_cents", pa.float64()),
         ("f0_lag_ms", pa.float64()),
         *((name, pa.float64()) for name in MEANS),
     ]
 )
-# One line per trial: a group of joined utterances against one enrolled speaker.
+# One line per trial: a group of joined utterances against one enrolled speaker; of conversions also against a recording
+# of the voice (converted), and that against another (genuine).
 TRIALS = pa.schema(
     [
+        ("trial", pa.string()),
         ("group", pa.string()),
         ("utterances", pa.string()),
         ("seconds", pa.float64()),
@@ -66,6 +73,7 @@ def utterance_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: i
         "utterances": float(len(rows)),
         "utterances_without_text": float(sum(row["words"] is None for row in rows)),
         **word_metrics(rows, resamples, seed),
+        **phoneme_metrics(rows, resamples, seed),
         **f0_metrics(rows, resamples, seed),
         **mean_metrics(rows, resamples, seed),
     }
@@ -79,6 +87,15 @@ def word_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -
     wer = ratio_interval(_column(rows, "word_errors"), _column(rows, "words"), resamples, seed)
     cer = ratio_interval(_column(rows, "char_errors"), _column(rows, "chars"), resamples, seed)
     return {**_named("wer", wer, 100.0), **_named("cer", cer, 100.0)}
+
+
+def phoneme_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> Metrics:
+    """``per`` in percent, over the utterances whose phonemes were judged; nothing when none was."""
+    rows = [row for row in rows if row["phones"]]
+    if not rows:
+        return {}
+    per = ratio_interval(_column(rows, "phoneme_errors"), _column(rows, "phones"), resamples, seed)
+    return _named("per", per, 100.0)
 
 
 def f0_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> Metrics:
@@ -125,6 +142,11 @@ def speaker_metrics(scores: np.ndarray, intended: np.ndarray, resamples: int, se
         **_named("speaker_accuracy", accuracy, 100.0),
         **_named("eer", eer_interval(scores, intended, resamples, seed), 1.0),
     }
+
+
+def genuine_metrics(trials: GenuineTrials | None, resamples: int, seed: int) -> Metrics:
+    """``genuine_eer`` in percent; nothing where nothing was converted, or a voice has too few recordings."""
+    return {} if trials is None else _named("genuine_eer", genuine_eer(trials, resamples, seed), 1.0)
 
 
 def _named(name: str, interval: Interval, scale: float) -> Metrics:

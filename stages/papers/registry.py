@@ -13,6 +13,7 @@ from stages.papers import baas2022, pitdyn2022, polyak2021, van_niekerk2022, yan
 from stages.papers.table import PaperTable
 
 FILES = ("table.md", "table.csv", "table.tex", "table.json", "measured.csv")
+PHONEME_FILES = ("phonemes.csv", "phonemes.svg", "phonemes.png")
 # The same judges on what bounds them: the recordings themselves, and speech that cannot be understood.
 UNTRAINED = "untrained"
 ANCHORS = {TRUTH: "ground truth", SHUFFLED: "shuffled units", UNTRAINED: "untrained model"}
@@ -20,13 +21,21 @@ ANCHORS = {TRUTH: "ground truth", SHUFFLED: "shuffled units", UNTRAINED: "untrai
 
 @dataclass(frozen=True)
 class Entry:
-    """One table. ``configs`` are Hydra overrides; ``tolerance`` is in the metric's unit, against the paper's value."""
+    """One table. ``configs`` are Hydra overrides; ``tolerance`` is in the metric's unit, against the paper's value.
+
+    ``phonemes``: the experiments that are compared phoneme by phoneme.
+    """
 
     paper: PaperTable
     configs: tuple[str, ...]
     tolerance: Mapping[str, float] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
-    files: tuple[str, ...] = FILES
+    phonemes: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What is written for it."""
+        return (*FILES, *PHONEME_FILES) if self.phonemes else FILES
 
     @property
     def experiments(self) -> tuple[str, ...]:
@@ -51,6 +60,7 @@ REGISTRY: dict[str, Entry] = {
             _beats("resynthesis", "resynthesis_vqvae", "wer", "HuBERT units beat VQ-VAE units in WER"),
             _beats("resynthesis_vqvae", "resynthesis", "ffe", "VQ-VAE units beat HuBERT units in FFE"),
         ),
+        ("resynthesis", TRUTH),
     ),
     "polyak2": Entry(
         polyak2021.TABLE_2,
@@ -61,6 +71,7 @@ REGISTRY: dict[str, Entry] = {
             _beats("conversion", UNTRAINED, "wer", "conversion beats an untrained model in WER"),
             _beats("conversion", "conversion_vqvae", "wer", "HuBERT units beat VQ-VAE units in WER"),
         ),
+        ("conversion", TRUTH),
     ),
     "codec": Entry(
         polyak2021.CODEC,
@@ -76,7 +87,10 @@ REGISTRY: dict[str, Entry] = {
             _beats("softvc_soft", "softvc_discrete", "wer", "soft units beat discrete units in WER"),
             _beats("softvc_soft", "softvc_raw", "wer", "soft units beat raw features in WER"),
             _beats("softvc_soft", SHUFFLED, "wer", "soft units beat shuffled units in WER"),
+            _beats("softvc_soft", "softvc_discrete", "genuine_eer", "soft units pay in EER against genuine speech"),
+            _beats("softvc_raw", "softvc_soft", "genuine_eer", "raw features pay more in EER against genuine speech"),
         ),
+        ("softvc_discrete", "softvc_soft", TRUTH),
     ),
     "softvc2": Entry(
         van_niekerk2022.TABLE_2,

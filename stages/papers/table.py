@@ -46,7 +46,10 @@ class PaperRow:
 
 @dataclass(frozen=True)
 class PaperTable:
-    """A published table; ``judges`` and ``remarks`` are what a reader must know before comparing."""
+    """A published table; ``judges`` and ``remarks`` are what a reader must know before comparing.
+
+    ``phonemes``: published error rates of single phonemes in percent, by the experiment that plays the system here.
+    """
 
     title: str
     citation: str
@@ -54,6 +57,7 @@ class PaperTable:
     columns: Sequence[PaperColumn]
     rows: Sequence[PaperRow]
     remarks: str = ""
+    phonemes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def cells(self, row: PaperRow) -> dict[str, Cell]:
         """The row's published cells by column name; what the paper leaves empty is left out."""

@@ -11,6 +11,19 @@ from stages.papers.table import PaperColumn, PaperTable, row
 CITATION = "van Niekerk et al. 2022"
 SPOOF_EER = "Their EER is of converted against genuine target speech: 50 % is best."
 
+# Figure 2, discrete and soft units, measured from the PDF's vector bars (within 0.1). Theirs are the phones of Epitran;
+# left out are those that have no one phone here: the schwa and the vowel of "cut" (both AH), the a that AY and AW begin
+# with, and a rhotic variant whose label could not be read for certain.
+_FIGURE_2 = {
+    "IY": (5.1, 3.7), "IH": (11.2, 8.2), "EY": (5.2, 6.8), "EH": (12.9, 9.7), "AE": (15.1, 10.7), "AA": (14.9, 11.7),
+    "AO": (12.1, 8.4), "UH": (27.3, 11.6), "OW": (9.4, 7.0), "UW": (9.9, 5.6),
+    "R": (7.1, 5.3), "L": (4.1, 3.4), "W": (6.7, 4.7), "Y": (7.0, 5.4),
+    "P": (20.4, 13.3), "T": (13.1, 10.4), "K": (13.0, 6.3), "F": (7.0, 5.7), "TH": (31.0, 18.9), "S": (5.9, 5.0),
+    "SH": (4.3, 2.6), "CH": (9.6, 3.9), "HH": (13.7, 9.9), "B": (11.2, 9.1), "D": (16.0, 12.7), "G": (24.5, 11.1),
+    "V": (7.8, 7.0), "DH": (7.7, 7.4), "Z": (11.0, 9.6), "ZH": (10.3, 3.1), "JH": (8.6, 5.4),
+    "M": (4.0, 2.8), "N": (4.4, 3.0), "NG": (11.4, 5.4),
+}  # fmt: skip
+
 TABLE_1 = PaperTable(
     "Any-to-one conversion, English (van Niekerk et al. 2022, Table 1)",
     CITATION,
@@ -33,6 +46,10 @@ TABLE_1 = PaperTable(
         row("Ground truth", 7.9, 2.0, None, (4.57, 0.10), plays="ground_truth"),
     ),
     SPOOF_EER,
+    {
+        "softvc_discrete": {phone: discrete for phone, (discrete, _) in _FIGURE_2.items()},
+        "softvc_soft": {phone: soft for phone, (_, soft) in _FIGURE_2.items()},
+    },
 )
 
 TABLE_2 = PaperTable(

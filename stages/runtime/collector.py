@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import hashlib
 import json
 import logging
 import os
 import shutil
 import socket
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,14 +27,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from speech.files import write_json
+from stages.runtime.models import find_models, log_bundle
 from stages.runtime.processes import is_alive
-from stages.runtime.tracking import RUNS, main_root
+from stages.runtime.tracking import MODELS, RUNS, main_root
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 POLL_SECONDS = 2.0
 BATCH = 1000  # the most metrics MLflow takes at once
+LOCK = "dvc.lock"
+EXPERIMENT_KIND = "mlflow.experimentKind"  # so that MLflow's pages begin with runs, not with traces of language models
+OF_STAGES = ("stage", "variant", "DVC_STAGE", "mlflow.source.name")  # tags that the run of a session does not have
+MODEL_TAGS = ("scale", "commit", "dvc_rev", "DVC_EXP_NAME", "stage", "variant")  # of a run, that its models have too
 ABANDONED_SECONDS = 600.0  # a journal of another machine that nobody has written to for so long
 
 
@@ -56,7 +64,7 @@ class Collector:
         self.runs = root / RUNS
         self.state = root / ".scratch" / "mlflow"
         self._client: MlflowClient | None = None
-        self._experiment = ""
+        self.experiment = ""
 
     def pass_over(self) -> None:
         """Upload what is new in every journal; one that MLflow refuses does not keep back the others.
@@ -81,16 +89,28 @@ class Collector:
         return self.state / "sessions" / f"{session}.json"
 
     def settle(self) -> None:
-        """Say on the parent of every ended session that has no run of its own how the whole of it ended."""
+        """Complete the parent of every ended session: with ``dvc.lock``, and how the whole of it ended."""
         for path in sorted(self.session_path("x").parent.glob("*.json")):
-            note = _read_json(path)
-            if is_alive(path.stem):
-                continue
-            if not note.get("own_run"):
-                if (lock := Path(note["tree"]) / "dvc.lock").is_file():
-                    self.client.log_artifact(note["run_id"], str(lock))
-                self.client.set_terminated(note["run_id"], note.get("worst", "FINISHED"))
-            path.unlink()
+            note, lives = _read_json(path), is_alive(path.stem)
+            if not note.get("settled") and (note.get("closed") or not lives):
+                self._attach_lock(note)
+                if not note.get("own_run"):
+                    self.client.set_terminated(note["run_id"], note.get("worst", "FINISHED"))
+                write_json(path, note | {"settled": True})
+            if not lives:
+                path.unlink()
+
+    def _attach_lock(self, note: dict[str, Any]) -> None:
+        """An experiment's from its commit, for the copy of the tree that it ran in may be gone."""
+        run = note["run_id"]
+        if found := experiment_lock(self.root, note.get("experiment", "")):
+            revision, text = found
+            self.client.set_tag(run, "dvc_rev", revision)
+            with tempfile.TemporaryDirectory() as folder:
+                (Path(folder) / LOCK).write_text(text, encoding="utf-8")
+                self._upload_artifact(run, Path(folder) / LOCK, Path(folder))
+        elif "tree" in note and (lock := Path(note["tree"]) / LOCK).is_file():
+            self._upload_artifact(run, lock, lock.parent)
 
     @property
     def client(self) -> MlflowClient:
@@ -114,7 +134,9 @@ class Collector:
             client = MlflowClient(remote or f"sqlite:///{self.root / 'mlflow.db'}")
             experiment = client.get_experiment_by_name(name)
             folder = None if remote else (self.root / "mlartifacts").as_uri()
-            self._experiment = experiment.experiment_id if experiment else client.create_experiment(name, folder)
+            if experiment is None:
+                made = client.create_experiment(name, folder, {EXPERIMENT_KIND: "custom_model_development"})
+            self.experiment = experiment.experiment_id if experiment else made
         return client
 
     def _replay(self, journal: Path) -> None:
@@ -128,7 +150,7 @@ class Collector:
         if "run_id" not in note:
             note |= {"header": header, "run_id": self._create_run(header)}
             write_json(note_path, note)
-        self._upload(note["run_id"], journal.with_suffix(".files"), events)
+        self._upload(note["run_id"], journal.with_suffix(".files"), events, header)
         note["offset"] = offset
         write_json(note_path, note)
         status = next((e["status"] for e in events if e["event"] == "close"), None)
@@ -150,10 +172,10 @@ class Collector:
         if within := header.get("within"):
             parent = _read_json(self.session_path(within)).get("run_id")
         tags = dict(header["tags"]) | ({"mlflow.parentRunId": parent} if parent else {})
-        run = client.create_run(self._experiment, header["time"], tags, header["name"])
+        run = client.create_run(self.experiment, header["time"], tags, header["name"])
         if session and header.get("is_parent"):
-            note = {"run_id": run.info.run_id, "experiment_id": self._experiment, "own_run": True}
-            write_json(self.session_path(session), note)
+            note = {"run_id": run.info.run_id, "experiment_id": self.experiment, "own_run": True}
+            write_json(self.session_path(session), note | {"experiment": tags.get("DVC_EXP_NAME", "")})
         return str(run.info.run_id)
 
     def _parent(self, header: dict[str, Any], session: str) -> str:
@@ -161,10 +183,11 @@ class Collector:
         path = self.session_path(session)
         note = _read_json(path)
         if "run_id" not in note:
-            tags = {k: v for k, v in header["tags"].items() if k not in ("stage", "variant", "DVC_STAGE")}
-            name = tags.get("DVC_EXP_NAME", "dvc repro")
-            run = self.client.create_run(self._experiment, header["time"], tags, name)
-            note = {"run_id": run.info.run_id, "experiment_id": self._experiment, "tree": tags["tree"]}
+            tags = {k: v for k, v in header["tags"].items() if k not in OF_STAGES}
+            name = tags.get("DVC_EXP_NAME", "")
+            run = self.client.create_run(self.experiment, header["time"], tags, name or "dvc repro")
+            note = {"run_id": run.info.run_id, "experiment_id": self.experiment, "tree": tags["tree"]}
+            note["experiment"] = name
             params = Path(tags["tree"]) / "params.yaml"
             if params.is_file():
                 self.client.log_artifact(run.info.run_id, str(params))
@@ -174,14 +197,23 @@ class Collector:
     def _remember(self, header: dict[str, Any], status: str) -> None:
         path = self.session_path(header.get("session") or "none")
         note = _read_json(path)
-        if "run_id" in note and status != "FINISHED":
-            write_json(path, note | {"worst": status})
+        if "run_id" not in note:
+            return
+        if header.get("is_parent"):
+            note["closed"] = True
+        elif status != "FINISHED":
+            note["worst"] = status
+        write_json(path, note)
 
-    def _upload(self, run: str, files: Path, events: list[dict[str, Any]]) -> None:
+    def _upload(self, run: str, files: Path, events: list[dict[str, Any]], header: dict[str, Any]) -> None:
         from mlflow.entities import Metric, Param
 
+        for event in events:
+            if event["event"] == "inputs":
+                self._upload_inputs(run, event)
+        judged = self._judged(run) if header["tags"].get("stage") == "evaluate" else None
         metrics = [
-            Metric(name, value, event["time"], event["step"] or 0)
+            Metric(name, value, event["time"], event["step"] or 0, model_id=None if name[:7] == "system/" else judged)
             for event in events
             if event["event"] == "metrics"
             for name, value in event["values"].items()
@@ -195,13 +227,55 @@ class Collector:
                     self.client.log_batch(run, params=params[start : start + 100])
             elif event["event"] == "artifact":
                 self._upload_artifact(run, files / event["name"], files)
+            elif event["event"] == "model":
+                tags = {key: header["tags"][key] for key in MODEL_TAGS if key in header["tags"]}
+                log_bundle(self.client, self.experiment, run, files / MODELS / event["name"], tags)
+
+    def _upload_inputs(self, run: str, event: dict[str, Any]) -> None:
+        """Datasets with DVC's digests; as models those bundles that MLflow knows, which is not all it may have run."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelInput
+
+        datasets = []
+        for found in event["datasets"]:
+            source = json.dumps({"uri": found["path"]})
+            profile = json.dumps({key: found[key] for key in ("size", "files", "made_by")})
+            dataset = Dataset(found["path"], found["digest"], "local", source, profile=profile)
+            datasets.append(DatasetInput(dataset, [InputTag("mlflow.data.context", found["made_by"] or "recordings")]))
+        known = [find_models(self.client, self.experiment, digest)[:1] for digest in event["models"]]
+        models = [LoggedModelInput(model.model_id) for found in known for model in found]
+        if datasets or models:
+            self.client.log_inputs(run, datasets, models)
+
+    def _judged(self, run: str) -> str | None:
+        """The logged model that a run judges, if it is one: its metrics are the model's too."""
+        inputs = self.client.get_run(run).inputs
+        models = [model.model_id for model in inputs.model_inputs] if inputs else []
+        return models[0] if len(models) == 1 else None
 
     def _upload_artifact(self, run: str, path: Path, files: Path) -> None:
+        if path.name == LOCK:
+            digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+            self.client.set_tag(run, "dvc_lock", digest)
         folder = path.parent.relative_to(files).as_posix()
         if path.is_dir():
             self.client.log_artifacts(run, str(path), path.relative_to(files).as_posix())
         elif path.is_file():
             self.client.log_artifact(run, str(path), None if folder == "." else folder)
+
+
+def experiment_lock(root: Path, name: str) -> tuple[str, str] | None:
+    """The commit that DVC saved an experiment as, and its ``dvc.lock``; None where there is no such experiment."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False, timeout=60)
+        return done.stdout if done.returncode == 0 else ""
+
+    if not name:
+        return None
+    newest = ["--count=1", "--sort=-creatordate", "--format=%(objectname)"]
+    revision = git("for-each-ref", *newest, f"refs/exps/*/*/{name}").strip()
+    text = git("show", f"{revision}:{LOCK}") if revision else ""
+    return (revision, text) if text else None
 
 
 def follow(root: Path, session: str) -> None:

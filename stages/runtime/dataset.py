@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from speech.audio import decode_audio, quantise
 from speech.errors import UserError
-from speech.pitch import normalise_f0
+from speech.pitch import location_scale, normalise_f0
 from speech.shards import shard_paths
 
 ALIGNMENT = 1280
@@ -191,12 +191,20 @@ class Utterances:
             self._audio[number] = samples
         return samples
 
+    def register(self, number: int) -> tuple[float, float]:
+        """Mean and deviation of the voiced F0 of an utterance's speaker, by which `read` normalises."""
+        corpus = self.index.groups[int(self.index.group[number])][0]
+        return location_scale(self._stats(number, corpus), self.normalise)
+
     def _normalised(self, number: int, corpus: int, f0: np.ndarray) -> np.ndarray:
+        return normalise_f0(f0, self._stats(number, corpus), self.normalise)
+
+    def _stats(self, number: int, corpus: int) -> dict[str, Any]:
         name = self.index.speaker[number]
         stats = self.index.stats[corpus].get(name)
         if stats is None:
             raise UserError(f"{self.index.corpora[corpus].directory}/f0_stats.json: no entry for speaker '{name}'")
-        return normalise_f0(f0, stats, self.normalise)
+        return stats
 
 
 def cut(streams: dict[Stream, np.ndarray], samples: int, rng: np.random.Generator) -> dict[Stream, np.ndarray]:
@@ -225,8 +233,9 @@ class Segments(IterableDataset):
     """Batches ``start`` to ``stop`` of the endless stream, as dictionaries of tensors.
 
     ``audio`` ``(B, 1, S)`` float32 in [-1, 1], ``units`` ``(B, S / 320)`` int64, ``f0`` ``(B, 1, S / 80)`` float32
-    normalised, ``vector`` ``(B, 256)`` float32 and ``speaker`` ``(B,)`` int64 rows of ``speakers`` (sorted names);
-    streams as the corpora have them.
+    normalised, ``register`` ``(B, 2)`` float32 what F0 is normalised by, ``vector`` ``(B, 256)`` float32 and
+    ``speaker`` ``(B,)`` int64 rows of ``speakers`` (sorted names), -1 for speakers who are not among them; streams as
+    the corpora have them.
     ``batch_size`` is that of all ranks together.
     """
 
@@ -281,13 +290,15 @@ class Segments(IterableDataset):
             self._reader = Utterances(
                 self.index, self.segment.normalise, CACHE_BYTES // (worker.num_workers if worker else 1)
             )
-        items, speakers = [], []
-        for position in self.positions(step):
-            number = self.utterance(position)
-            rng = np.random.default_rng((self.seed, position, 1))
-            items.append(cut(self._reader.read(number), self.segment.samples, rng))
-            speakers.append(self.speaker_rows[self.index.speaker[number]])
-        return _collate(items, speakers)
+        numbers = [self.utterance(position) for position in self.positions(step)]
+        items = [
+            cut(self._reader.read(number), self.segment.samples, np.random.default_rng((self.seed, position, 1)))
+            for number, position in zip(numbers, self.positions(step), strict=True)
+        ]
+        batch = _collate(items, [self.speaker_rows.get(self.index.speaker[number], -1) for number in numbers])
+        if "f0" in batch:
+            batch["register"] = torch.tensor([self._reader.register(number) for number in numbers])
+        return batch
 
 
 def loader(segments: IterableDataset, workers: int) -> DataLoader:

@@ -36,7 +36,7 @@ def declared_params(stage: str, variant: str | None, settings: dict[str, Any]) -
 
     So a change to something else does not orphan work in progress, nor does a second try with fewer workers.
     """
-    entry = _load(PROJECT / "dvc.yaml")["stages"][stage]
+    entry = load_yaml(PROJECT / "dvc.yaml")["stages"][stage]
     keys = [key.replace("${key}", str(variant)) for key in entry.get("do", entry).get("params", [])]
     return {key: functools.reduce(lambda level, part: level[part], key.split("."), settings) for key in keys}
 
@@ -63,11 +63,17 @@ def _recorded() -> dict[str, str]:
     lock = Path("dvc.lock")
     if not lock.is_file():
         return {}
-    stages = _load(lock).get("stages", {})
+    stages = load_yaml(lock).get("stages", {})
     return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", []) if "md5" in out}
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file's mapping, not to be changed: the graph's take a while to read, and are kept."""
+    return _load(path.resolve(), path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=8)
+def _load(path: Path, changed: int) -> dict[str, Any]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return yaml.load(path.read_text(), Loader=loader) or {}  # noqa: S506 (a safe loader)
 

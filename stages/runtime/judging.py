@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ class Part:
         shard: the synthesised audio.
         sources: shard of the source corpus by id of the utterances to be judged.
         corpus: folder of the source corpus.
+        language: of all of them.
         task: copies have no F0 to compare.
         statistics: log-F0 mean and deviation by speaker, of the source and the target corpus (conversion only).
         f0: how F0 is tracked.
@@ -50,7 +52,8 @@ class Part:
     shard: Path
     sources: dict[str, str]
     corpus: Path
-    task: Literal["copy", "resynthesis", "conversion"]
+    language: str
+    task: Literal["copy", "vocode", "resynthesis", "conversion"]
     statistics: tuple[LogStatistics, LogStatistics]
     f0: schema.F0
     evaluate: Evaluate
@@ -64,8 +67,11 @@ def utterance_parts(stage_params: schema.Params, experiment: str, made: Path) ->
         UserError: a source is not in the corpus any more, or F0 statistics cannot be read.
     """
     params, task = stage_params, stage_params.experiments[experiment].task
-    source, target = (Path("data") / corpus for corpus in (params.roles.source, params.roles.target))
-    where = {row["id"]: path.name for path in shard_paths(source / "audio") for row in read_shard(path, ["id"])}
+    source, target = params.source_of(experiment), Path("data") / params.roles.target
+    where, languages = {}, {}
+    for path in shard_paths(source / "audio"):
+        for row in read_shard(path, ["id", "language"]):
+            where[row["id"]], languages[row["id"]] = path.name, row["language"] or ""
     statistics = (_log_statistics(source), _log_statistics(target)) if task == "conversion" else ({}, {})
     settings = (params.f0, params.evaluate, params.runtime.device)
     parts: dict[str, Part] = {}
@@ -73,10 +79,12 @@ def utterance_parts(stage_params: schema.Params, experiment: str, made: Path) ->
         rows = list(read_shard(shard, ["id", "source_id"]))
         if lost := [row["source_id"] for row in rows if row["source_id"] not in where]:
             raise UserError(f"{shard}: source '{lost[0]}' is not in {source}/audio; run 'dvc repro' again")
-        for start in range(0, len(rows), UTTERANCES_PER_TASK):
-            some = {row["id"]: where[row["source_id"]] for row in rows[start : start + UTTERANCES_PER_TASK]}
-            name = f"utterances-{len(parts):05d}.parquet"
-            parts[name] = Part(shard, some, source, task, statistics, *settings)
+        for language, group in itertools.groupby(rows, key=lambda row: languages[row["source_id"]]):
+            same = list(group)
+            for start in range(0, len(same), UTTERANCES_PER_TASK):
+                some = {row["id"]: where[row["source_id"]] for row in same[start : start + UTTERANCES_PER_TASK]}
+                name = f"utterances-{len(parts):05d}.parquet"
+                parts[name] = Part(shard, some, source, language, task, statistics, *settings)
     return parts
 
 
@@ -84,7 +92,9 @@ def judge_part(part: Part, output: Path) -> dict[str, Any]:
     """Write the judged rows of one part; the report counts answers found and made."""
     answers = Answers(ANSWERS)
     device = functools.partial(pick_device, part.device)
-    panel = Panel(part.evaluate, dataclasses.asdict(part.f0), corpus_texts(part.corpus), answers, device)
+    evaluate = part.evaluate.hearing(part.language)
+    texts = corpus_texts(part.corpus) if evaluate else ()
+    panel = Panel(evaluate or part.evaluate, dataclasses.asdict(part.f0), texts, answers, device)
     write_shard(output, _judged_rows(part, panel), UTTERANCES)
     return {"found": answers.found, "judged": answers.judged}
 
@@ -104,7 +114,7 @@ def _judged_rows(part: Part, panel: Panel) -> Iterator[Row]:
         judged: Row = {name: row[name] for name in ("id", "source_id", "source_speaker", "target_speaker")}
         judged["seconds"] = row["num_samples"] / SAMPLE_RATE
         reference = None if part.task == "copy" else _expected(part, row, *references[row["source_id"]])
-        judged |= panel.judge(made, row["text"], reference)
+        judged |= panel.judge(made, row["text"] if part.evaluate.hearing(part.language) else None, reference)
         yield {name: judged.get(name) for name in UTTERANCES.names}
 
 

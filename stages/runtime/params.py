@@ -167,6 +167,7 @@ class UnitQuality:
 class Experiment:
     """One thing spoken and judged: a system's task on the test split, or the recordings themselves.
 
+    ``vocode``: Soft-VC's vocoder speaks the recording's own log-mel. ``source``: a corpus; empty: that in role source.
     ``units``: ``deduplicated`` ones last as long as the system thinks, the melody stretched to fit. ``voices``: of the
     target corpus, those that the system was trained on or those that it was not. ``melody``: the
     utterance's own, or another one's; ``semitones`` higher, and ``span`` times as wide (0: flat).
@@ -174,13 +175,14 @@ class Experiment:
 
     system: str
     input: str
-    task: Literal["copy", "resynthesis", "conversion"]
+    task: Literal["copy", "vocode", "resynthesis", "conversion"]
     units: Literal["own", "shuffled", "deduplicated"]
     weights: Literal["trained", "untrained"]
     voices: Literal["seen", "unseen"] = "seen"
     melody: Literal["own", "other"] = "own"
     semitones: float = 0.0
     span: float = 1.0
+    source: str = ""
 
     def __post_init__(self) -> None:
         if (self.system == "none") != (self.task == "copy"):
@@ -189,8 +191,10 @@ class Experiment:
             raise ValueError(
                 f"voices '{self.voices}' are those that a conversion is made to; the task is '{self.task}'"
             )
-        if self.task == "copy" and (self.melody, self.semitones, self.span) != ("own", 0.0, 1.0):
+        if self.task in ("copy", "vocode") and (self.melody, self.semitones, self.span) != ("own", 0.0, 1.0):
             raise ValueError("a copy has its own melody: melody, semitones and span are for a system's tasks")
+        if self.task == "vocode" and (self.system, self.units) != ("soft-vc", "own"):
+            raise ValueError("task 'vocode' is of system 'soft-vc', and needs no units: set them to own")
         if not self.span >= 0:
             raise ValueError(f"span must be at least 0, not {self.span}")
 
@@ -282,6 +286,18 @@ class Params:
                     known = ", ".join(self.corpora)
                     raise ValueError(f"a variant of Soft-VC names corpus '{variant.corpus}', but corpora has {known}")
         self._check_tables()
+
+    def source_of(self, experiment: str) -> Path:
+        """The folder of the corpus that an experiment speaks.
+
+        Raises:
+            UserError: there is no such corpus.
+        """
+        source = self.experiments[experiment].source or self.roles.source
+        if source not in self.corpora:
+            known = ", ".join(self.corpora)
+            raise UserError(f"params.yaml: experiments.{experiment}.source names '{source}', but corpora has {known}")
+        return Path("data") / source
 
     def _check_tables(self) -> None:
         for table, spec in self.tables.items():

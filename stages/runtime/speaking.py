@@ -86,7 +86,8 @@ def _renderings(part: Part, report: dict[str, float]) -> Iterator[tuple[dict[str
     experiment = part.experiment
     system = _load_system(experiment.input, part.device, part.seed if experiment.weights == "untrained" else None)
     if isinstance(system, SoftVC):
-        yield from _soft_renderings(part, report, system)
+        spoken = _vocoded if experiment.task == "vocode" else _soft_renderings
+        yield from spoken(part, report, system)
         return
     shards = [part.corpus / stream / part.shard for stream in ("audio", "units", "f0")]
     columns = [["id", "speaker", "text", "num_speech"], None, None]
@@ -178,6 +179,20 @@ def _soft_renderings(
         wave = system.vocode(mel)[: source["num_speech"]]
         report["wall_seconds"] += time.perf_counter() - start
         yield source, voice, wave
+
+
+def _vocoded(part: Part, report: dict[str, float], system: SoftVC) -> Iterator[tuple[dict[str, Any], str, np.ndarray]]:
+    """The recordings' own log-mels through the vocoder: what is lost behind the acoustic model."""
+    import torch
+
+    from models.softvc.mel import wave_to_mel
+
+    for source, speaker, wave in _copies(part):
+        start = time.perf_counter()
+        padded = np.pad(wave, (0, -len(wave) % system.unit_hop))
+        spoken = system.vocode(wave_to_mel(torch.from_numpy(padded)[None])[0].T.numpy())[: len(wave)]
+        report["wall_seconds"] += time.perf_counter() - start
+        yield source, speaker, spoken
 
 
 @functools.lru_cache(maxsize=1)

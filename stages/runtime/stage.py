@@ -16,6 +16,8 @@ from stages.runtime.engine import limit_threads
 from stages.runtime.faults import EXHAUSTED, exhausted
 from stages.runtime.fingerprint import declared_params, fingerprint
 from stages.runtime.jobs import Job
+from stages.runtime.lineage import judged_bundles, read_inputs
+from stages.runtime.machine import watched
 from stages.runtime.params import Params, load_params
 from stages.runtime.tracking import Tracker
 
@@ -77,7 +79,9 @@ def _guarded(name: str, variant: str | None, run: Callable[[Stage], None]) -> in
         print(f"error: {error}", file=sys.stderr)
         return error.status
     try:
-        run(Stage(name, variant, params, tracker))
+        _log_lineage(name, variant, params, tracker)
+        with watched(tracker):
+            run(Stage(name, variant, params, tracker))
     except UserError as error:
         tracker.close("FAILED")
         print(f"error: {error}", file=sys.stderr)
@@ -96,6 +100,15 @@ def _guarded(name: str, variant: str | None, run: Callable[[Stage], None]) -> in
         raise
     tracker.close("FINISHED")
     return 0
+
+
+def _log_lineage(name: str, variant: str | None, params: Params, tracker: Tracker) -> None:
+    """Inputs with DVC's digests; none for a variant that is none, which the stage itself refuses."""
+    try:
+        inputs = read_inputs(name, variant, dataclasses.asdict(params))
+    except KeyError:
+        return
+    tracker.log_inputs([dataclasses.asdict(dataset) for dataset in inputs], judged_bundles(inputs))
 
 
 def section(params: Params, name: str) -> dict[str, Any]:

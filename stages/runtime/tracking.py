@@ -16,19 +16,22 @@ another session's: that of an experiment within its sweep's.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import math
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,11 @@ from stages.runtime.processes import find_dvc, process_key
 
 SESSION, PARENT, MODE = "RESPEAK_SESSION", "RESPEAK_PARENT_RUN", "RESPEAK_TRACKING"
 RUNS = Path(".scratch") / "runs"
+PROJECT = Path(__file__).resolve().parents[2]
+# Of a logged model: the folder among a run's files, and in each the bundle and the code that speaks it.
+MODELS, BUNDLE, CODE = "models", "bundle", "code"
+LOCK_SECONDS = 1.0  # MLflow's own writes take less
+SPEAKING = ("speech", "models", "respeak")
 
 
 class Tracker:
@@ -58,7 +66,7 @@ class Tracker:
         session = os.environ.get(SESSION) or find_dvc()
         name = f"{stage}@{variant}" if variant else stage
         journal = root / RUNS / f"{time.time_ns()}-{name}-{os.getpid()}.jsonl"
-        tags = {**run_tags(scale), "stage": stage, "variant": variant or ""}
+        tags = {**run_tags(scale), "stage": stage, "variant": variant or "", "mlflow.source.name": f"stages.{stage}"}
         parent = os.environ.get(PARENT)
         tracker = cls(journal, _header(name, tags, session=session, parent=parent, process=own))
         tracker.log_params(params or {})
@@ -116,6 +124,34 @@ class Tracker:
             return
         self._write(event="artifact", name=path.name)
 
+    def log_audio(self, name: str, wave: Any) -> None:
+        """A recording, ``(T,) float32 in [-1, 1] at 16 kHz``, as the artifact ``audio/<name>.wav``."""
+        from speech.audio import encode_audio
+
+        artifact = f"audio/{name.replace('/', '_')}.wav"
+        if target := self._place(artifact):
+            target.write_bytes(encode_audio(wave, "wav"))
+            self._write(event="artifact", name=artifact)
+
+    def log_inputs(self, datasets: Sequence[Mapping[str, Any]], models: Sequence[str]) -> None:
+        """What the run began from: fields of :class:`stages.runtime.lineage.Dataset`, digests of judged bundles."""
+        self._write(event="inputs", datasets=list(datasets), models=list(models))
+
+    def log_model(self, bundle: Path) -> None:
+        """A finished system bundle and, as it now stands, the code that speaks it: a model of the bundle's name."""
+        target = self._place(f"{MODELS}/{bundle.name}/{BUNDLE}")
+        if target is None or target.exists():
+            return
+        try:
+            shutil.copytree(bundle, target, copy_function=_link)
+            for room in SPEAKING:
+                ignored = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(PROJECT / room, target.with_name(CODE) / room, ignore=ignored)
+        except OSError as error:
+            self._give_up(error)
+            return
+        self._write(event="model", name=bundle.name)
+
     def close(self, status: str = "FINISHED") -> None:
         """End the run as ``FINISHED``, ``FAILED`` or ``KILLED``; the first call counts."""
         if not self._closed:
@@ -132,6 +168,8 @@ class Tracker:
         return target
 
     def _write(self, **event: Any) -> None:
+        if self._closed and event["event"] != "close":  # the collector may have taken the journal away
+            return
         line = json.dumps({**event, "time": int(time.time() * 1000)}) + "\n"
         with self._lock:
             try:
@@ -154,13 +192,15 @@ def announce(root: Path, session: str) -> subprocess.Popen[bytes] | None:
     if reason := out_of_reach():
         print(f"MLflow: {reason}; the run goes on, its metrics are kept in {root / RUNS}", file=sys.stderr, flush=True)
         return None
+    if reason := locked_database(root):
+        print(f"MLflow: {reason}; the run goes on, its metrics wait in {root / RUNS}", file=sys.stderr, flush=True)
     log = root / ".scratch" / "mlflow" / "collector.log"
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as handle:
             return subprocess.Popen(
                 [sys.executable, "-m", "stages.runtime.collector", "--root", str(root), "--follow", session],
-                cwd=Path(__file__).resolve().parents[2],
+                cwd=main_root(PROJECT),  # an experiment's temporary copy ends before its collector does
                 stdin=subprocess.DEVNULL,
                 stdout=handle,
                 stderr=handle,
@@ -188,6 +228,20 @@ def out_of_reach() -> str:
     return ""
 
 
+def locked_database(root: Path) -> str:
+    """Why MLflow's own file cannot be written at this moment; empty when it can, or when a server is used instead."""
+    path = root / "mlflow.db"
+    if "MLFLOW_TRACKING_URI" in os.environ or not path.is_file():
+        return ""
+    try:
+        with closing(sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+    except sqlite3.OperationalError as error:
+        return f"{path}: {'locked by another program' if 'locked' in str(error) else error}"
+    return ""
+
+
 def main_root(here: Path | None = None) -> Path:
     """The project's root; for a temporary copy that DVC makes of it for an experiment, the root it was copied from."""
     here = (here or Path.cwd()).resolve()
@@ -198,10 +252,22 @@ def main_root(here: Path | None = None) -> Path:
 
 
 def run_tags(scale: str) -> dict[str, str]:
-    """What tells runs apart later: scale, commit, DVC's names for stage and experiment, the tree they ran in."""
+    """What tells runs apart later: scale, commit, DVC's names for stage and experiment, the tree they ran in.
+
+    ``dvc_rev`` is the commit that an experiment begins from, ``dvc_lock`` the MD5 of ``dvc.lock`` as it now stands.
+    """
     names = ("DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV")
     tags = {name: os.environ[name] for name in names if name in os.environ}
-    return {**tags, "scale": scale, "commit": git_commit(), "tree": str(Path.cwd())}
+    commit = git_commit()
+    tags |= {"dvc_rev": tags.get("DVC_EXP_BASELINE_REV", commit), "dvc_lock": lock_digest()}
+    known = {"mlflow.source.git.commit": commit, "mlflow.source.type": "LOCAL"} if commit else {}
+    return {**tags, **known, "scale": scale, "commit": commit, "tree": str(Path.cwd())}
+
+
+def lock_digest() -> str:
+    """MD5 of ``dvc.lock``, empty where there is none."""
+    lock = Path("dvc.lock")
+    return hashlib.md5(lock.read_bytes(), usedforsecurity=False).hexdigest() if lock.is_file() else ""
 
 
 def git_commit() -> str:

@@ -3,7 +3,9 @@
 Enrolment: for every speaker of the source and target corpora up to five groups of joined training recordings of the
 stated length; their d-vectors are averaged. A speaker without training recordings is enrolled with all there are.
 Trials: the experiment's utterances of one source speaker in one intended voice are joined to the stated length (not
-over source speakers: that would average what is left of them away); every group meets every enrolled speaker.
+over source speakers: that would average what is left of them away); every group meets every enrolled speaker. Those of
+a conversion also meet single recordings of their voice, joined to the same length, and these each other
+(:mod:`speech.metrics.genuine`).
 """
 
 from __future__ import annotations
@@ -20,12 +22,15 @@ from respeak.judges.panel import speaker_judge
 from speech.errors import UserError
 from speech.judges.cache import Answers, Joined, Recording
 from speech.judges.settings import Evaluate
+from speech.metrics.genuine import GenuineTrials, genuine_trials
 from speech.metrics.speaker import cosine_scores, join_groups
 from speech.shards import read_shard, shard_paths, speakers_schema, write_shard
 from stages.runtime.judging import ANSWERS
 
 SAMPLE_RATE = 16_000
 ENROLMENT_GROUPS = 5
+# The paper pairs every conversion with 50 recordings; pairs of 20 are 190 genuine trials for each voice.
+GENUINE_GROUPS = 20
 GROUPS_PER_TASK = 6
 
 
@@ -54,12 +59,16 @@ class Group:
 
 @dataclass(frozen=True)
 class Trials:
-    """Scores ``(G, S)`` of every group against every enrolled speaker; ``intended`` ``(G,)`` indexes ``speakers``."""
+    """Scores ``(G, S)`` of every group against every enrolled speaker; ``intended`` ``(G,)`` indexes ``speakers``.
+
+    ``genuine``: of a conversion, whether it can be told from its voice's recordings.
+    """
 
     groups: list[Group]
     speakers: list[str]
     intended: np.ndarray
     scores: np.ndarray
+    genuine: GenuineTrials | None = None
 
     @property
     def seconds(self) -> np.ndarray:
@@ -69,14 +78,15 @@ class Trials:
     def rows(self) -> Iterator[dict[str, Any]]:
         """One row per trial, of schema ``speech.metrics.summary.TRIALS``."""
         for group, scores in zip(self.groups, self.scores, strict=True):
-            common = {
-                "group": group.name,
-                "utterances": " ".join(clip.id for clip in group.clips),
-                "seconds": group.seconds,
-                "intended": group.speaker,
-            }
+            common = {**_described(group), "trial": "enrolled"}
             for speaker, score in zip(self.speakers, scores.tolist(), strict=True):
                 yield {**common, "claimed": speaker, "score": score}
+        if self.genuine is None:
+            return
+        converted = {group.name: _described(group) for group in self.groups}
+        for trial, one, other, score in self.genuine.rows():
+            described = converted.get(one, {"group": one, "utterances": "", "seconds": None, "intended": ""})
+            yield {**described, "trial": trial, "claimed": other, "score": score}
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,7 @@ class Plan:
 
     enrolment: list[Group]
     groups: list[Group]
+    genuine: list[Group]
     tasks: dict[str, Embedding]
 
     def score(self, parts: Path) -> Trials:
@@ -101,14 +112,24 @@ class Plan:
         speakers = sorted({group.speaker for group in self.enrolment})
         owners = np.array([group.speaker for group in self.enrolment])
         enrolled = np.stack([vectors[: len(owners)][owners == name].mean(axis=0) for name in speakers])
-        scores = cosine_scores(vectors[len(owners) :], enrolled)
-        return Trials(
-            self.groups, speakers, np.array([speakers.index(g.speaker) for g in self.groups], np.int64), scores
+        made, own = np.split(vectors[len(owners) :], [len(self.groups)])
+        scores = cosine_scores(made, enrolled)
+        intended = np.array([speakers.index(group.speaker) for group in self.groups], np.int64)
+        return Trials(self.groups, speakers, intended, scores, self._genuine(made, own))
+
+    def _genuine(self, made: np.ndarray, own: np.ndarray) -> GenuineTrials | None:
+        if not self.genuine:
+            return None
+        return genuine_trials(
+            {group.name: vector for group, vector in zip(self.groups, made, strict=True)},
+            [group.speaker for group in self.groups],
+            {group.name: vector for group, vector in zip(self.genuine, own, strict=True)},
+            [group.speaker for group in self.genuine],
         )
 
 
-def plan_trials(made: Path, corpora: Sequence[Path], settings: Evaluate, seed: int) -> Plan:
-    """Choose enrolment and test groups.
+def plan_trials(made: Path, corpora: Sequence[Path], settings: Evaluate, seed: int, converted: bool = False) -> Plan:
+    """Choose enrolment and test groups, and of what was ``converted`` the recordings of the voices it is compared with.
 
     Raises:
         UserError: an utterance is meant to be a speaker whom no corpus has, or a shard is damaged.
@@ -118,14 +139,20 @@ def plan_trials(made: Path, corpora: Sequence[Path], settings: Evaluate, seed: i
     if unknown := sorted({group.speaker for group in groups} - {group.speaker for group in enrolment}):
         names = " and ".join(str(corpus) for corpus in dict.fromkeys(corpora))
         raise UserError(f"{made}: speaker '{unknown[0]}' is in neither {names}; run 'dvc repro' again")
-    together = [*enrolment, *groups]
+    voices = {group.speaker for group in groups} if converted else set()
+    genuine = [
+        group
+        for group in enrolment_groups(corpora, settings.speaker_seconds, seed, GENUINE_GROUPS, "genuine")
+        if group.speaker in voices
+    ]
+    together = [*enrolment, *groups, *genuine]
     tasks = {
         f"speakers-{i // GROUPS_PER_TASK:05d}.parquet": Embedding(
             settings.speaker_judge, tuple(together[i : i + GROUPS_PER_TASK])
         )
         for i in range(0, len(together), GROUPS_PER_TASK)
     }
-    return Plan(enrolment, groups, tasks)
+    return Plan(enrolment, groups, genuine, tasks)
 
 
 def trial_groups(made: Path, seconds: float, seed: int) -> list[Group]:
@@ -142,7 +169,9 @@ def trial_groups(made: Path, seconds: float, seed: int) -> list[Group]:
     ]
 
 
-def enrolment_groups(corpora: Sequence[Path], seconds: float, seed: int) -> list[Group]:
+def enrolment_groups(
+    corpora: Sequence[Path], seconds: float, seed: int, limit: int = ENROLMENT_GROUPS, name: str = "enrol"
+) -> list[Group]:
     """Each speaker's training recordings, joined; all recordings of those who have none for training."""
     train: dict[str, list[Clip]] = defaultdict(list)
     other: dict[str, list[Clip]] = defaultdict(list)
@@ -153,10 +182,17 @@ def enrolment_groups(corpora: Sequence[Path], seconds: float, seed: int) -> list
     return [
         group
         for speaker in sorted({*train, *other})
-        for group in _join(
-            f"enrol:{speaker}", speaker, train.get(speaker) or other[speaker], seconds, seed, ENROLMENT_GROUPS
-        )
+        for group in _join(f"{name}:{speaker}", speaker, train.get(speaker) or other[speaker], seconds, seed, limit)
     ]
+
+
+def _described(group: Group) -> dict[str, Any]:
+    return {
+        "group": group.name,
+        "utterances": " ".join(clip.id for clip in group.clips),
+        "seconds": group.seconds,
+        "intended": group.speaker,
+    }
 
 
 def _join(name: str, speaker: str, clips: list[Clip], seconds: float, seed: int, limit: int | None) -> list[Group]:

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 ROOMS = ("speech", "models", "respeak", "stages", "flows", "conf")
-FILES = (".dvc/config", ".gitignore", ".dvcignore", "dvc.yaml", "params.yaml")
+FILES = (".dvc/config", ".gitignore", ".dvcignore", "dvc.yaml", "params.yaml", "prefect.yaml")
 
 
 def make_repository(project: Path, root: Path) -> Path:

@@ -143,15 +143,15 @@ def test_fsdd_sets_foreign_names_aside(tmp_path: Path) -> None:
     assert listing.rejects[0][0] == "recordings/notes.wav"
 
 
-def test_librispeech_reads_text_where_there_is_some_and_keeps_single_utterances(shared: Path) -> None:
+def test_librispeech_reads_text_where_there_is_some_and_holds_out_speakers_of_single_utterances(shared: Path) -> None:
     listing = read("librispeech", shared / "data/LibriSpeech")
     by_split = defaultdict(list)
     for entry in listing.entries:
         by_split[entry.split].append(entry)
-    assert {split: len(entries) for split, entries in by_split.items()} == {"train": 251, "test": 100}
+    assert {split: len(entries) for split, entries in by_split.items()} == {"train": 238, "valid": 13, "test": 100}
     assert all(e.text is None for e in by_split["train"])
     assert all(e.text and e.text == e.text.lower() for e in by_split["test"])
-    assert len({e.speaker for e in by_split["train"]}) == 251
+    assert len({e.speaker for e in by_split["train"]} | {e.speaker for e in by_split["valid"]}) == 251
     with pytest.raises(UserError, match="dev-clean"):
         read("librispeech", shared / "data/LibriSpeech", subsets=["dev-clean"])
     with pytest.raises(UserError, match="music"):
@@ -251,12 +251,33 @@ def test_splits_keep_every_speaker_in_train(sizes: list[int], seed: int, valid: 
     splits = seeded_splits(groups, seed, valid, test)
     assert splits.keys() == groups.keys()
     assert splits == seeded_splits(dict(reversed(groups.items())), seed, valid, test)
+    if max(sizes) == 1:
+        return
     for speaker, size in enumerate(sizes):
         counts = Counter(split for id_, split in splits.items() if groups[id_] == str(speaker))
         assert counts["train"] >= 1
         if size >= 3 and test > 0 and valid > 0:
             assert counts["test"] >= 1
             assert counts["valid"] >= 1
+
+
+def test_speakers_of_one_utterance_each_are_held_out_whole() -> None:
+    splits = seeded_splits({f"{speaker}-0": str(speaker) for speaker in range(40)}, 1, 0.05, 0.1)
+    assert Counter(splits.values()) == {"train": 34, "valid": 2, "test": 4}
+
+
+def test_other_languages_are_spoken_for_testing(tmp_path: Path) -> None:
+    few = {"sentences": 3, "digits": 0}
+    listings = {code: read("demo", PROMPTS, tmp_path / code, language=code, **few) for code in ("fr", "af")}
+    for code, listing in listings.items():
+        assert {(e.split, e.language) for e in listing.entries} == {("test", code)}
+        assert len({e.text for e in listing.entries}) == len(listing.entries) == 24
+    phones = {code: {p.phone for e in listing.entries for p in e.phones} for code, listing in listings.items()}
+    assert "\N{LATIN SMALL LETTER ALPHA}\N{COMBINING TILDE}" in phones["fr"], "a nasal vowel"
+    with pytest.raises(UserError, match="no digits in 'fr'"):
+        read("demo", PROMPTS, tmp_path, language="fr", sentences=3)
+    with pytest.raises(UserError, match="one of en, fr, af"):
+        read("demo", PROMPTS, tmp_path, language="nl", **few)
 
 
 def test_shares_that_leave_nothing_are_refused(tmp_path: Path) -> None:

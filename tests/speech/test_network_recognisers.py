@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import torch
 from torchaudio.pipelines import Wav2Vec2ASRBundle
 
+from respeak.judges.phonemes import phoneme_judge
 from respeak.judges.recognisers import recogniser
 from speech.audio import encode_audio
 from speech.errors import UserError
@@ -21,7 +23,8 @@ from speech.judges.cache import Recording
 from speech.judges.ctc import LexiconDecoder, greedy, spell
 from speech.judges.huggingface import HuggingFaceCTC, Whisper
 from speech.judges.ngram import END, START, NGram
-from speech.judges.settings import ASR
+from speech.judges.settings import ASR, Phonemes
+from speech.phonemes import PHONES, from_ipa
 from speech.text import normalise_text
 
 LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAOINSHRC'"]
@@ -44,12 +47,12 @@ def heard(wave: np.ndarray) -> Recording:
     return Recording(encode_audio(wave, "wav"), "noise")
 
 
-def write_ctc(folder: Path, kind: str = "Wav2Vec2", between: str = "|") -> Path:
+def write_ctc(folder: Path, kind: str = "Wav2Vec2", between: str = "|", letters: Sequence[str] = LETTERS) -> Path:
     import transformers
 
     torch.manual_seed(0)
     folder.mkdir()
-    tokens = [between if token == "|" else token for token in LETTERS]
+    tokens = [between if token == "|" else token for token in letters]
     (folder / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(tokens)}))
     transformers.Wav2Vec2CTCTokenizer(str(folder / "vocab.json"), word_delimiter_token=between).save_pretrained(folder)
     transformers.Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
@@ -59,6 +62,30 @@ def write_ctc(folder: Path, kind: str = "Wav2Vec2", between: str = "|") -> Path:
         model.lm_head.weight.mul_(20)  # or one token is the best in every frame
     model.save_pretrained(folder)
     return folder
+
+
+def test_a_phoneme_model_says_what_transformers_says(tmp_path: Path) -> None:
+    import transformers
+
+    letters = ["<pad>", "<s>", "</s>", "<unk>", "n", "s", "ɪ", "oːɹ", "tʃ", "aɪɚ", "ɡ", "ᵻ", "n̩"]
+    folder = write_ctc(tmp_path / "model", letters=letters)
+    judge = phoneme_judge(Phonemes("ctc", str(folder)))
+    assert judge is not None
+    answer = judge(heard(noise()), "one fire")
+    assert answer["phones_said"] == "W AH N F AY ER"
+    tokenizer = transformers.Wav2Vec2PhonemeCTCTokenizer(str(folder / "vocab.json"), do_phonemize=False)
+    model = HuggingFaceCTC(folder)
+    theirs = tokenizer.decode(model.emissions(heard(noise()).wave).argmax(1)).split()
+    wanted = from_ipa(sound for sound in theirs if sound not in letters[:4])
+    assert len(set(wanted)) > 3
+    assert answer["phones_heard"].split() == wanted
+    assert set(answer["phones_heard"].split()) <= set(PHONES)
+    with pytest.raises(
+        UserError, match=r"evaluate\.phonemes\.model: facebook/x: no such folder.*huggingface.co/facebook/x"
+    ):
+        phoneme_judge(Phonemes("ctc", "facebook/x"))
+    with pytest.raises(ValueError, match="judge ctc needs the name of a model"):
+        Phonemes("ctc")
 
 
 @pytest.mark.parametrize(("kind", "between"), [("Wav2Vec2", "|"), ("Hubert", "_")])

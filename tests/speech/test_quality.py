@@ -15,7 +15,7 @@ from respeak.judges.quality import quality_judges
 from speech.audio import encode_audio, resample
 from speech.errors import UserError
 from speech.judges.cache import Recording
-from speech.judges.settings import ASR, Evaluate
+from speech.judges.settings import ASR, Evaluate, Phonemes
 from speech.metrics.alignment import shift
 from speech.metrics.cepstra import cepstra_of, mel_cepstra, warping
 from speech.metrics.quality import DB, mel_cepstral_distortion, pesq, stoi
@@ -92,7 +92,9 @@ def test_cepstra_have_the_frames_of_f0(sentence: np.ndarray) -> None:
 
 
 def evaluate(*quality: str, **weights: str) -> Evaluate:
-    return Evaluate(ASR("pocketsphinx", "open"), list(quality), weights, "resemblyzer", 4.0, 0.2, "lag", 100)  # type: ignore[arg-type]
+    return Evaluate(
+        ASR("pocketsphinx", "open"), Phonemes("none"), list(quality), weights, "resemblyzer", 4.0, 0.2, "lag", 100
+    )  # type: ignore[arg-type]
 
 
 def test_judges_by_name(sentence: np.ndarray) -> None:

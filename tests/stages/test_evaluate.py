@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pickle
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +19,7 @@ from speech.errors import UserError
 from speech.judges import cache
 from speech.judges.cache import Judge
 from speech.pitch import extract_f0
-from speech.shards import AUDIO, F0, SYNTHESIS, read_rows, write_shard
+from speech.shards import AUDIO, F0, SYNTHESIS, read_rows, read_shard, shard_paths, write_shard
 from stages import evaluate
 from stages.runtime import jobs, judging
 from stages.runtime.params import ASR, Corpus, Experiment, Roles, load_params
@@ -90,16 +91,22 @@ def judge(corpus: Path, project: Path, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(jobs, "open_executor", lambda runtime: InProcess(1))
     judging.corpus_texts.cache_clear()
 
-    def call(task: str = "copy", change: Change = lambda row: row, prepare: Callable[[], None] = lambda: None) -> Any:
+    def call(
+        task: str = "copy",
+        change: Change = lambda row: row,
+        prepare: Callable[[], None] = lambda: None,
+        source: str = "",
+    ) -> Any:
         made = [row for row in map(change, sources()) if row is not None]
         write_shard(Path("synthesize/tried/part-00000.parquet"), made, SYNTHESIS)
         prepare()
-        experiment = Experiment("none" if task == "copy" else "x", "x", cast(Any, task), "own", "trained")
+        system = "none" if task == "copy" else "x"
+        experiment = Experiment(system, "x", cast(Any, task), "own", "trained", source=source)
         judges = dataclasses.replace(base.evaluate, asr=ASR("pocketsphinx", "words"), speaker_seconds=2.0, bootstrap=50)
         params = dataclasses.replace(
             base,
             roles=Roles("digits", "digits", "digits", "digits"),
-            corpora={"digits": Corpus("folder", "recordings")},
+            corpora=dict.fromkeys(("digits", "chiffres"), Corpus("folder", "recordings")),
             f0=dataclasses.replace(base.f0, method="dio"),
             evaluate=judges,
             experiments={"tried": experiment},
@@ -134,6 +141,10 @@ def test_recordings_are_recognised_and_have_no_f0_errors_to_report(judge: Any) -
     assert metrics["wer_low"] <= metrics["wer"] <= metrics["wer_high"]
     assert metrics["wer"] == pytest.approx(100 * sum(row["word_errors"] for row in rows.values()) / 24, abs=1e-3)
     assert metrics["wer"] < 40
+    assert rows["theo-six-0"]["phones_said"] == "S IH K S"
+    phones = sum(row["phones"] for row in rows.values())
+    assert metrics["per"] == pytest.approx(100 * sum(row["phoneme_errors"] for row in rows.values()) / phones, abs=1e-3)
+    assert metrics["per_low"] <= metrics["per"] < 100
     assert metrics["speaker_accuracy"] == 100.0
     assert metrics["eer"] == 0.0
     assert metrics["judges"]["asr"].startswith("pocketsphinx 5") and "mode words" in metrics["judges"]["asr"]
@@ -189,6 +200,7 @@ def test_unchanged_audio_has_hardly_an_f0_error_and_silence_loses_every_voiced_f
     assert metrics["vde"] == metrics["ffe"] == pytest.approx(100 * voiced, abs=1e-3)
     assert "gpe" not in metrics
     assert metrics["wer"] > 60
+    assert metrics["per"] > 90
 
 
 def quiet(row: Row) -> bytes:
@@ -201,9 +213,75 @@ def test_a_voice_that_stayed_the_sources_is_not_the_target(judge: Any) -> None:
     metrics, _ = judge("conversion", lambda row: row | {"target_speaker": following[row["source_speaker"]]})
     assert metrics["speaker_accuracy"] == 0.0
     assert metrics["eer"] > 30
+    trials = Counter(row["trial"] for row in pq.read_table("evaluate/tried/trials.parquet").to_pylist())
+    assert trials == {"enrolled": 3 * metrics["speaker_groups"], "converted": metrics["speaker_groups"]}
+    assert "genuine_eer" not in metrics, "a voice with one joined recording has none to compare that with"
     assert metrics["vde"] < 2, "voicing does not depend on the target"
     assert metrics["f0_rmse_cents"] > 100
     assert not {"stoi", "pesq", "mcd"} & metrics.keys(), "another voice has nothing to be compared with"
+
+
+def spoken_by_world(row: Row, semitones: float) -> bytes:
+    """The recording with its F0 multiplied, by the vocoder WORLD."""
+    import pyworld
+
+    wave = decode_audio(row["audio"]).astype(np.float64)
+    f0, times = pyworld.dio(wave, 16_000)
+    envelope, noise = pyworld.cheaptrick(wave, f0, times, 16_000), pyworld.d4c(wave, f0, times, 16_000)
+    spoken = pyworld.synthesize(f0 * 2 ** (semitones / 12), envelope, noise, 16_000)[: len(wave)]
+    return encode_audio(np.pad(spoken, (0, len(wave) - len(spoken))).astype(np.float32), "flac")
+
+
+def test_f0_raised_by_30_percent_is_every_frame_grossly_wrong_and_nothing_else(judge: Any) -> None:
+    def theos(semitones: float) -> Change:
+        return lambda row: row | {"audio": spoken_by_world(row, semitones)} if "theo" in row["id"] else None
+
+    kept, _ = judge("resynthesis", theos(0.0))
+    raised, _ = judge("resynthesis", theos(12 * np.log2(1.3)))
+    assert kept["gpe"] < 3
+    assert raised["gpe"] > 95
+    assert raised["f0_rmse_cents"] == pytest.approx(1200 * np.log2(1.3), rel=0.1)
+    assert raised["vde"] == pytest.approx(kept["vde"], abs=3)
+    assert raised["ffe"] - raised["vde"] == pytest.approx(raised["gpe"] * voiced_share(), abs=3)
+    assert raised["wer"] == pytest.approx(kept["wer"], abs=13), "one of eight words"
+    assert raised["f0_pcc"] == pytest.approx(kept["f0_pcc"], abs=0.05)
+
+
+def voiced_share() -> float:
+    rows = pq.read_table("evaluate/tried/utterances.parquet").to_pylist()
+    return sum(row["voiced_both"] for row in rows) / sum(row["frames"] for row in rows)
+
+
+def test_swapped_speakers_move_the_speaker_metrics_alone(judge: Any) -> None:
+    kept, _ = judge("copy")
+    other = {"jackson": "lucas", "lucas": "jackson", "theo": "theo"}
+    swapped, _ = judge("copy", lambda row: row | {"target_speaker": other[row["source_speaker"]]})
+    assert kept["speaker_accuracy"] == 100.0
+    groups = [row for row in pq.read_table("evaluate/tried/trials.parquet").to_pylist() if row["claimed"] == "theo"]
+    right = sum(row["intended"] == "theo" for row in groups) / len(groups)
+    assert swapped["speaker_accuracy"] == pytest.approx(100 * right, abs=1e-3)
+    assert swapped["eer"] > kept["eer"] + 30
+    speakers = ("speaker", "eer")
+    assert {k: v for k, v in swapped.items() if not k.startswith(speakers)} == {
+        k: v for k, v in kept.items() if not k.startswith(speakers)
+    }
+
+
+def test_deleted_words_are_the_errors_that_are_added(judge: Any) -> None:
+    """Every utterance is a word; in a quarter of them it is not said."""
+    whole, before = judge("copy")
+    cut, after = judge("copy", lambda row: row | ({"audio": quiet(row)} if "three" in row["id"] else {}))
+    lost = [id_ for id_ in after if "three" in id_]
+    assert len(lost) == 6
+    assert {id_: row for id_, row in after.items() if id_ not in lost} == {
+        id_: row for id_, row in before.items() if id_ not in lost
+    }
+    added = sum(1 - before[id_]["word_errors"] for id_ in lost)
+    assert added >= 4
+    assert cut["wer"] - whole["wer"] == pytest.approx(100 * added / 24, abs=1e-3)
+    phones = sum(row["phones"] for row in after.values())
+    silenced = sum(3 - before[id_]["phoneme_errors"] for id_ in lost)
+    assert cut["per"] - whole["per"] == pytest.approx(100 * silenced / phones, abs=1e-3)
 
 
 def test_utterances_without_text_are_counted_and_left_out(judge: Any, capfd: pytest.CaptureFixture[str]) -> None:
@@ -212,9 +290,32 @@ def test_utterances_without_text_are_counted_and_left_out(judge: Any, capfd: pyt
     assert rows["theo-zero-0"]["words"] is None
     assert "6 utterances without text" in capfd.readouterr().err
     metrics, _ = judge("copy", lambda row: row | {"text": None})
-    assert not {"wer", "cer"} & metrics.keys()
+    assert not {"wer", "cer", "per"} & metrics.keys()
     assert metrics["speaker_accuracy"] == 100.0
     assert "no test utterance has text" in capfd.readouterr().err
+
+
+def test_an_experiment_speaks_its_own_source_whose_language_the_recogniser_may_not_hear(
+    judge: Any, corpus: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    french = corpus / "data/chiffres"
+    for path in shard_paths(corpus / "data/digits/audio"):
+        rows = [row | {"id": f"fr-{row['id']}", "language": "fr"} for row in read_shard(path)]
+        write_shard(french / "audio" / path.name, rows, AUDIO)
+    metrics, rows = judge(change=lambda row: row | {"source_id": f"fr-{row['source_id']}"}, source="chiffres")
+    assert len(rows) == 24 and metrics["speaker_groups"] > 0
+    assert "wer" not in metrics and all(row["hypothesis"] is None for row in rows.values())
+    assert "no test utterance has text in a language that the recogniser hears" in capfd.readouterr().err
+
+
+def test_pocketsphinx_hears_english_and_others_what_they_are_named_for(project: Path) -> None:
+    network = ASR("ctc", "open", "a/french-one")
+    judges = load_params(project / "params.yaml").evaluate
+    assert judges.hearing("en") == judges.hearing("en-us") == judges.hearing("") == judges
+    assert judges.hearing("fr") is None
+    found = dataclasses.replace(judges, asr_of={"fr": network}).hearing("fr")
+    assert found is not None and found.asr == network
+    assert dataclasses.replace(judges, asr=ASR("whisper", "open", "a/model")).hearing("af") is not None
 
 
 def test_a_speaker_with_one_utterance_is_judged(judge: Any) -> None:

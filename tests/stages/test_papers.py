@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from respeak.results.columns import MEASURED
-from respeak.results.paired import RATES
+from respeak.results.paired import GENUINE_EER, RATES
+from speech.phonemes import PHONES
 from stages.papers import polyak2021, van_niekerk2022
 from stages.papers.registry import ANCHORS, FILES, REGISTRY
 from stages.papers.table import PaperTable
@@ -33,13 +34,15 @@ def test_an_entry_names_only_what_exists(params: Params, project: Path, name: st
     assert run <= set(entry.experiments), "an experiment is run for the table that no row of it shows"
     assert set(ANCHORS) <= set(entry.experiments)
     assert set(entry.tolerance) <= {column.metric for column in entry.paper.columns if not column.human}
-    assert entry.files == FILES
+    assert entry.files[: len(FILES)] == FILES
+    assert {*entry.phonemes, *entry.paper.phonemes} <= set(entry.experiments)
+    assert all(set(rates) <= set(PHONES) for rates in entry.paper.phonemes.values())
     for config in entry.configs:
         group, choice = config.split("=")
         assert (project / "conf" / group / f"{choice}.yaml").is_file(), config
     for claim in entry.claims:
         assert {claim.better, claim.worse} <= set(entry.experiments), claim.words
-        assert claim.metric in RATES, claim.words
+        assert claim.metric in {*RATES, GENUINE_EER}, claim.words
 
 
 @pytest.mark.parametrize("name", REGISTRY)
@@ -72,6 +75,9 @@ def test_values_agree_with_the_papers_prose() -> None:
     # van Niekerk et al. 2022, abstract: soft units are more intelligible than discrete ones.
     soft = values(van_niekerk2022.TABLE_1)
     assert soft["HuBERT-Soft"]["wer"] < soft["HuBERT-Discrete"]["wer"]
+    # Figure 2: soft units lower the errors of every phoneme but one, whose bars are the other way round.
+    discrete, soft_phonemes = (van_niekerk2022.TABLE_1.phonemes[f"softvc_{kind}"] for kind in ("discrete", "soft"))
+    assert [phone for phone in discrete if soft_phonemes[phone] > discrete[phone]] == ["EY"]
     # 50 units take 6 bits at 50 Hz; the paper counts 65 bit/s for F0.
     codec = values(polyak2021.CODEC)
     for units, bits in ((50, 6), (100, 7), (200, 8)):

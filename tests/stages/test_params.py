@@ -47,6 +47,30 @@ def test_every_encoder_composes_with_every_size(tmp_path: Path, encoder: str) ->
         assert [i.path for i in params.pretrain.iterations.values()][1:] == pretrained[:-1]
 
 
+@pytest.mark.parametrize("experiment", sorted(path.stem for path in (PROJECT / "conf/experiment").glob("*.yaml")))
+def test_every_experiment_composes_to_valid_params(tmp_path: Path, experiment: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(composed(f"+experiment={experiment}")))
+    params = load_params(path)
+    assert {params.roles.train, params.roles.target, params.roles.source} <= params.corpora.keys()
+    assert all(params.source_of(name) for name in params.experiments)
+
+
+@pytest.mark.parametrize("scale", ["smoke", "demo", "paper"])
+def test_languages_compose_with_systems_that_speak_them(tmp_path: Path, scale: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(composed(f"scale={scale}", "softvc=all", "languages=demo")))
+    params = load_params(path)
+    spoken = {name: params.source_of(name).name for name in params.tables["softvc2"].experiments}
+    assert spoken["softvc_soft_french"] == "demo_french" and spoken["ground_truth_afrikaans"] == "demo_afrikaans"
+    assert params.source_of("softvc_soft").name == params.roles.source
+    systems = {f"systems/soft-vc-{name}" for name in params.softvc.variants}
+    assert {e.input for e in params.experiments.values() if e.system == "soft-vc"} <= systems
+    path.write_text(path.read_text().replace("source: demo_french", "source: demo_welsh"))
+    with pytest.raises(UserError, match="source names 'demo_welsh'"):
+        load_params(path).source_of("softvc_soft_french")
+
+
 def test_pretraining_at_paper_size_is_the_published_recipe(tmp_path: Path) -> None:
     """Hsu et al. 2021, section IV-B and HuBERT Base's row of table I."""
     path = tmp_path / "params.yaml"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -7,6 +8,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from stages import report, tables
 from stages.runtime.params import Params, Table, load_params
 from stages.runtime.runs import duration, read_runs
 from stages.runtime.sentences import read_sentences
+from stages.runtime.stage import Stage
 from tests.stages.browser import Browser, open_page
 from tests.stages.tiny_corpus import make_corpus
 
@@ -32,6 +35,11 @@ PROJECT = Path(__file__).resolve().parents[2]
 EXPERIMENTS = ("ground_truth", "resynthesis", "shuffled", "untrained")
 TEXTS = ("one <two> & three", "four")
 WRONG = {"ground_truth": 0, "resynthesis": 1, "shuffled": 3, "untrained": 3}
+
+
+class Silent:
+    def log_artifact(self, path: Path) -> None:
+        pass
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +59,8 @@ def made(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_shard(root / "synthesize" / experiment / shard_name(0), spoken, SYNTHESIS, {})
         _write_results(root / "evaluate" / experiment, spoken, WRONG[experiment])
     for name in params.tables:
-        write_json(root / f"tables/{name}/table.json", to_json(tables.make_table(params, name, root / "evaluate")))
+        with contextlib.chdir(root), contextlib.redirect_stdout(io.StringIO()):
+            tables.run(Stage("tables", name, params, cast(Any, Silent())))
     _write_quality(root / "unit_quality", (("mfcc/none/K=50", 0.25), ("mfcc/none/K=100", 0.4321)))
     for folder in ("systems/resynthesis", "train_f0_vq"):
         (root / folder).mkdir(parents=True)
@@ -77,6 +86,7 @@ def _spoken(corpus: Path, experiment: str) -> Iterator[dict]:
 
 def _write_results(folder: Path, spoken: list[dict], wrong: int) -> None:
     heard = {"hypothesis": "<b>heard</b>", "reference": "a b c", "word_errors": wrong, "words": 3}
+    heard |= {"phones_said": "EY B IY", "phones_heard": "EY B IY S"[wrong:], "phoneme_errors": 1 + wrong, "phones": 3}
     rows = [{"id": row["id"], "source_id": row["source_id"], **heard} for row in spoken]
     write_shard(folder / "utterances.parquet", rows, UTTERANCES)
     write_json(folder / "metrics.json", {"utterances": len(rows), "wer": 100 * wrong / 3})
@@ -95,7 +105,7 @@ def page(params: Params, made: Path) -> str:
 
 
 def test_the_page_holds_every_section_and_asks_for_no_other_file(page: str) -> None:
-    assert re.findall(r'<section id="(\w+)">', page) == ["tables", "listen", "training", "units", "runs"]
+    assert re.findall(r'<section id="(\w+)">', page) == [*("tables", "phonemes", "listen", "training", "units", "runs")]
     assert not re.search(r'(src|href)="(?!data:|#)', page)
     assert "@import" not in page
     assert "url(" not in page
@@ -180,6 +190,17 @@ def test_a_chart_places_points_in_proportion() -> None:
     assert y0 - y1 == pytest.approx(y1 - y2, abs=0.2)
     assert svg.count("<polyline") == 1
     assert line_chart("loss", {"train": []}, "step") == ""
+
+
+def test_errors_by_phoneme_are_drawn_for_each_system(page: str) -> None:
+    """Of "EY B IY S" without its first phone, B and IY are heard; the recordings have no error."""
+    drawn = dict(re.findall(r'<rect class="column [^>]*><title>([^<]*): ([0-9.]+)</title>', page))
+    assert drawn == {
+        **{f"ground truth, {sign}": "0.0" for sign in ("e\u026a", "b", "i")},
+        "resynthesis, e\u026a": "100.0",
+        "resynthesis, b": "0.0",
+        "resynthesis, i": "0.0",
+    }
 
 
 def test_run_times_come_from_mlflow_and_from_journals(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 import yaml
 
 from models.encoders import build_encoder
+from models.softvc.mel import wave_to_mel
 from respeak.encoder_files import read_config
 from respeak.encoders import load_encoder, save_encoder
 from respeak.folders import read_yaml
@@ -36,6 +38,7 @@ from tests.stages.tiny_corpus import make_corpus
 PROJECT = Path(__file__).resolve().parents[2]
 LOOP = {"steps": 4, "batch_size": 2, "log_every": 2, "validate_every": 2, "checkpoint_every": 2, "workers": 0}
 K = 10
+EXPERIMENTS = ["softvc_soft", "softvc_discrete", "softvc_shuffled", "softvc_untrained", "vocoded"]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
             "train_vocoder": (train_vocoder, ["base"]),
             "finetune_vocoder": (finetune_vocoder, ["soft", "discrete"]),
             "softvc": (softvc, ["soft", "discrete", "raw"]),
-            "synthesize": (synthesize, ["softvc_soft", "softvc_discrete", "softvc_shuffled", "softvc_untrained"]),
+            "synthesize": (synthesize, EXPERIMENTS),
         }
         for name, (module, variants) in stages.items():
             for variant in variants:
@@ -133,6 +136,7 @@ def params() -> dict[str, Any]:
         "softvc_discrete": {"input": "systems/soft-vc-discrete"},
         "softvc_shuffled": {"input": "systems/soft-vc-discrete", "units": "shuffled"},
         "softvc_untrained": {"input": "systems/soft-vc-soft", "weights": "untrained"},
+        "vocoded": {"input": "systems/soft-vc-raw", "task": "vocode"},
     }.items():
         params["experiments"][name] = {**experiment, **changes}
     return params
@@ -197,6 +201,31 @@ def test_acoustic_models_hear_what_their_variant_says(made: Path) -> None:
     assert float(column(made / "train_acoustic/soft/history.csv", "valid/l1_free_running")[-1]) > 0
 
 
+def test_dvc_plots_draw_what_each_training_lost(made: Path, project: Path) -> None:
+    stages = yaml.safe_load((project / "dvc.yaml").read_text())["stages"]
+    for name in ("train_soft_units", "train_acoustic", "train_vocoder", "finetune_vocoder"):
+        ((pattern, look),) = stages[name]["do"]["plots"][0].items()
+        files = list(made.glob(pattern.replace("${key}", "*")))
+        assert files, name
+        for path in files:
+            assert path.read_text() == (path.with_suffix("") / "history.csv").read_text()
+            assert float(column(path, look["y"])[0]) > 0
+
+
+def test_what_vocoders_make_is_heard_and_seen(made: Path) -> None:
+    events = [json.loads(line) for line in (made / "journal.jsonl").read_text().splitlines()]
+    artifacts = [event["name"] for event in events if event["event"] == "artifact"]
+    # Of one vocoder and of two that went on from it.
+    for name in ("audio/0-recording.wav", "audio/1-generated.wav", "mel_target_and_generated.png"):
+        assert artifacts.count(name) == 3
+    models = [event["name"] for event in events if event["event"] == "model"]
+    assert models == ["soft-vc-soft", "soft-vc-discrete", "soft-vc-raw"]
+    recorded, generated = (
+        decode_audio((made / f"journal.files/audio/0-{t}.wav").read_bytes()) for t in ("recording", "generated")
+    )
+    assert len(recorded) == len(generated) and np.ptp(generated) > 0
+
+
 def test_several_voices_without_a_table_are_refused(made: Path) -> None:
     spec = load_params().train_acoustic
     one = {"soft": dataclasses.replace(spec.variants["soft"], speakers="one")}
@@ -243,6 +272,18 @@ def test_systems_say_test_utterances_in_other_voices(made: Path) -> None:
         content = system.content(wave)[: -(-source["num_speech"] // 320)]
         expected = system.say(content, row["target_speaker"])[: source["num_speech"]]
         np.testing.assert_allclose(decode_audio(row["audio"]), np.clip(expected, -1, 1), atol=1e-3)
+
+
+def test_the_vocoder_alone_speaks_the_recordings_own_log_mel(made: Path) -> None:
+    system = SoftVC.load(made / "systems/soft-vc-raw", "cpu")
+    audio = {row["id"]: row for row in read_rows(made / "data/tiny/audio")}
+    for row in read_rows(made / "synthesize/vocoded"):
+        source = audio[row["source_id"]]
+        wave = decode_audio(source["audio"])[: source["num_speech"]]
+        assert (row["target_speaker"], row["num_samples"]) == (source["speaker"], len(wave))
+        mel = wave_to_mel(torch.from_numpy(np.pad(wave, (0, -len(wave) % 320)))[None])[0].T.numpy()
+        expected = np.clip(system.vocode(mel)[: len(wave)], -1, 1)
+        np.testing.assert_allclose(decode_audio(row["audio"]), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("experiment", ["softvc_shuffled", "softvc_untrained"])

@@ -47,6 +47,9 @@ class Silent:
     def log_figure(self, name: str, fig: Any) -> None:
         self.metrics[f"figure {name}"] = len(fig.axes)
 
+    def log_audio(self, name: str, wave: np.ndarray) -> None:
+        self.metrics[f"audio {name}"] = len(wave)
+
 
 class InProcess(ThreadPoolExecutor):
     """What worker processes do, without the seconds that each takes to load torch; work still has to pickle."""
@@ -145,6 +148,8 @@ def test_copy_is_the_speech_of_the_recordings(run: Any, workplace: Path) -> None
     total = sum(row["num_samples"] for row in rows.values())
     assert metrics["audio_seconds"] == pytest.approx(total / 16000)
     assert metrics["figure spectrograms.png"] == 3
+    first = {f"audio {name}-{row['target_speaker']}": row["num_samples"] for name, row in list(rows.items())[:3]}
+    assert {name: value for name, value in metrics.items() if name.startswith("audio ")} == first
 
 
 def test_interface_hears_what_the_stages_stored(workplace: Path, shared: Path) -> None:

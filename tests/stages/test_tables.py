@@ -10,9 +10,10 @@ from typing import Any, cast
 
 import pytest
 
+from respeak.results import phonemes
 from respeak.results.table import Cell, format_cell, to_csv, to_json, to_latex, to_markdown, to_measured_csv
 from speech.errors import UserError
-from speech.metrics.summary import UTTERANCES
+from speech.metrics.summary import TRIALS, UTTERANCES
 from speech.shards import write_shard
 from stages import tables
 from stages.papers.registry import REGISTRY
@@ -20,6 +21,7 @@ from stages.runtime.params import Experiment, Params, Table, load_params
 from stages.runtime.stage import Stage
 
 ERRORS = {"ground_truth": 0.1, "resynthesis": 0.3, "conversion": 0.6, "flat": 0.35, "shuffled": 0.9, "untrained": 0.9}
+PNG = b"\x89PNG"
 
 
 @pytest.fixture()
@@ -36,6 +38,7 @@ def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             {"id": f"u{i}", "source_id": f"u{i}", "word_errors": int(i < 100 * share), "words": 1} for i in range(100)
         ]
         write_shard(tmp_path / f"evaluate/{name}/utterances.parquet", rows, UTTERANCES)
+        write_shard(tmp_path / f"evaluate/{name}/trials.parquet", [], TRIALS)
         metrics = {"utterances": 100, "wer": 100 * share, "wer_low": 100 * share - 5, "wer_high": 100 * share + 5}
         if name != "ground_truth":
             metrics |= {"vde": 12.345, "vde_low": 11.0, "vde_high": 13.0}
@@ -62,10 +65,35 @@ def test_the_stage_writes_the_files_that_the_registry_lists(
 
     artifacts: list[str] = []
     tables.run(Stage("tables", name, params, cast(Any, Tracker())))
-    written = {path.name: path.read_text() for path in Path(f"tables/{name}").iterdir()}
+    written = {path.name: path.read_bytes() for path in Path(f"tables/{name}").iterdir()}
     assert sorted(written) == sorted(artifacts) == sorted(REGISTRY[name].files)
-    assert capsys.readouterr().out == written["table.md"] + "\n"
+    assert capsys.readouterr().out == written["table.md"].decode() + "\n"
     assert json.loads(written["table.json"])["context"]["scale"] == params.scale
+    assert written.get("phonemes.png", PNG).startswith(PNG)
+    tables.run(Stage("tables", name, params, cast(Any, Tracker())))
+    assert {path.name: path.read_bytes() for path in Path(f"tables/{name}").iterdir()} == written
+
+
+def test_phonemes_stand_beside_the_papers_figure(params: Params, evaluated: Path) -> None:
+    """Every other TH heard as F, in discrete and in soft units; the paper's figure has 31 and 18.9 % there."""
+    run = ("softvc_discrete", "softvc_soft")
+    for number, name in enumerate(run):
+        heard = {"phones_said": "TH IH NG", "phones": 3, "phoneme_errors": 0}
+        rows = [
+            {"id": f"u{i}", "source_id": f"u{i}", **heard, "phones_heard": "F IH NG" if i % 2 > number else "TH IH NG"}
+            for i in range(20)
+        ]
+        write_shard(evaluated / f"{name}/utterances.parquet", rows, UTTERANCES)
+    labels, files = {n: n for n in run}, {n: evaluated / f"{n}/utterances.parquet" for n in run}
+    paper = REGISTRY["softvc1"].paper.phonemes
+    found = list(csv.DictReader(io.StringIO(phonemes.to_csv(phonemes.phoneme_rows(labels, files, paper, 100, 0)))))
+    cells = {(row["system"], row["phone"]): row for row in found}
+    assert len(cells) == len(found) == 2 * len(paper["softvc_soft"])
+    discrete, soft = (cells[name, "TH"] for name in run)
+    assert (discrete["said"], discrete["errors"], discrete["per"], discrete["paper"]) == ("20", "10", "50.0", "31.0")
+    assert (soft["per"], soft["paper"], soft["ipa"]) == ("0.0", "18.9", "θ")
+    assert 20 < float(discrete["per_low"]) < 50 < float(discrete["per_high"]) < 80
+    assert cells["softvc_soft", "ZH"]["per"] == ""
 
 
 @pytest.mark.parametrize("name", REGISTRY)

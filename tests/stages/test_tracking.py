@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -21,43 +22,20 @@ from stages.runtime.tracking import RUNS, Tracker, flatten, main_root
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    for name in ("MLFLOW_TRACKING_URI", "RESPEAK_SESSION", "RESPEAK_PARENT_RUN", "MLFLOW_EXPERIMENT_NAME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("RESPEAK_TRACKING", "local")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory):
-    """One empty MLflow database to copy: making the schema takes seconds."""
-    root = tmp_path_factory.mktemp("database")
-    assert Collector(root).client
-    return root / "mlflow.db"
-
-
-@pytest.fixture
-def collector(project, database):
-    shutil.copy(database, project / "mlflow.db")
-    return Collector(project)
-
-
-def events(project):
-    (journal,) = (project / RUNS).glob("*.jsonl")
+def events(empty_project):
+    (journal,) = (empty_project / RUNS).glob("*.jsonl")
     return [json.loads(line) for line in journal.read_text().splitlines()]
 
 
-def run_stage(project, code, **env):
+def run_stage(empty_project, code, **env):
     script = f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom stages.runtime.tracking import Tracker\n{code}"
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("RESPEAK_", "MLFLOW_"))}
     return subprocess.run(
-        [sys.executable, "-c", script], cwd=project, env=clean | env, capture_output=True, text=True, check=False
+        [sys.executable, "-c", script], cwd=empty_project, env=clean | env, capture_output=True, text=True, check=False
     )
 
 
-def test_session_nests_and_values_arrive(project, monkeypatch):
+def test_session_nests_and_values_arrive(empty_project, monkeypatch):
     """Two stages of one session, one of them killed, under the session's own run; read back through MLflow itself."""
     session = process_key(os.getpid()) or ""
     parent = Tracker.open_session("reproduce", "smoke", session)
@@ -69,15 +47,15 @@ def test_session_nests_and_values_arrive(project, monkeypatch):
         child.log_metrics({"train/loss_mel": 1.0 / (step + 1)}, step)
     child.log_metrics({"odd": float("nan"), "absent": None})
     child.log_text("notes/table.md", "| a |")
-    (project / "out.json").write_text("{}")
-    child.log_artifact(project / "out.json")
-    (project / "out.json").unlink()
+    (empty_project / "out.json").write_text("{}")
+    child.log_artifact(empty_project / "out.json")
+    (empty_project / "out.json").unlink()
     child.close("FINISHED")
     child.close("FAILED")
-    run_stage(project, "Tracker.open('f0', 'demo'); import os; os._exit(9)", RESPEAK_SESSION=session)
+    run_stage(empty_project, "Tracker.open('f0', 'demo'); import os; os._exit(9)", RESPEAK_SESSION=session)
     parent.close("FAILED")
 
-    collector = Collector(project)
+    collector = Collector(empty_project)
     collector.pass_over()
     runs = {run.info.run_name: run for run in collector.client.search_runs(["1"])}
     assert set(runs) == {"reproduce", "kmeans", "f0@demo"}
@@ -94,10 +72,10 @@ def test_session_nests_and_values_arrive(project, monkeypatch):
     series = collector.client.get_metric_history(kmeans.info.run_id, "train/loss_mel")
     assert len(series) == 1200
     assert {point.step: point.value for point in series}[9] == pytest.approx(0.1)
-    assert (project / "mlflow.db").is_file()
-    stored = [path.name for path in (project / "mlartifacts").rglob("*") if path.is_file()]
+    assert (empty_project / "mlflow.db").is_file()
+    stored = [path.name for path in (empty_project / "mlartifacts").rglob("*") if path.is_file()]
     assert sorted(stored) == ["out.json", "table.md"]
-    assert not list((project / RUNS).iterdir())
+    assert not list((empty_project / RUNS).iterdir())
 
 
 def test_running_stage_is_uploaded_piece_by_piece(collector):
@@ -111,27 +89,27 @@ def test_running_stage_is_uploaded_piece_by_piece(collector):
     assert len(collector.client.get_metric_history(run.info.run_id, "loss")) == 3
 
 
-def test_unreachable_server_is_said_once_and_loses_nothing(project, collector):
+def test_unreachable_server_is_said_once_and_loses_nothing(empty_project, collector):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{probe.getsockname()[1]}"
     code = "t = Tracker.open('train_x')\nfor i in range(50): t.log_metrics({'loss': i}, i)\nt.close()"
     started = time.monotonic()
-    result = run_stage(project, code, MLFLOW_TRACKING_URI=address, NO_PROXY="*")
+    result = run_stage(empty_project, code, MLFLOW_TRACKING_URI=address, NO_PROXY="*")
     assert result.returncode == 0
     assert time.monotonic() - started < 10
     assert len(result.stderr.splitlines()) == 1
     assert "does not answer" in result.stderr
-    assert sum(event["event"] == "metrics" for event in events(project)) == 50
+    assert sum(event["event"] == "metrics" for event in events(empty_project)) == 50
     collector.pass_over()
     (run,) = collector.client.search_runs(["1"])
     assert run.data.metrics["loss"] == 49
-    assert not list((project / RUNS).iterdir())
+    assert not list((empty_project / RUNS).iterdir())
 
 
-def test_first_collectors_at_once_make_one_database(project):
+def test_first_collectors_at_once_make_one_database(empty_project):
     Tracker.open("a").close()
-    collectors = [Collector(project) for _ in range(2)]
+    collectors = [Collector(empty_project) for _ in range(2)]
     threads = [threading.Thread(target=lambda c=c: c.client) for c in collectors]
     for thread in threads:
         thread.start()
@@ -142,7 +120,7 @@ def test_first_collectors_at_once_make_one_database(project):
     assert len(collectors[0].client.search_runs(["1"])) == 1
 
 
-def test_cut_line_costs_that_line(project, collector):
+def test_cut_line_costs_that_line(empty_project, collector):
     tracker = Tracker.open("a")
     with tracker.path.open("a") as handle:
         handle.write('{"event": "metr\n')
@@ -153,8 +131,15 @@ def test_cut_line_costs_that_line(project, collector):
     assert run.data.metrics == {"x": 2.0}
 
 
-def test_full_disk_is_said_once(project, capsys):
-    (project / ".scratch").write_text("a file where the folder should be")
+def test_nothing_follows_the_end(empty_project):
+    tracker = Tracker.open("a")
+    tracker.close()
+    tracker.log_metrics({"late": 1.0})
+    assert events(empty_project)[-1]["event"] == "close"
+
+
+def test_full_disk_is_said_once(empty_project, capsys):
+    (empty_project / ".scratch").write_text("a file where the folder should be")
     tracker = Tracker.open("a")
     tracker.log_metrics({"x": 1.0})
     tracker.log_text("t.txt", "x")
@@ -162,9 +147,9 @@ def test_full_disk_is_said_once(project, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_stage_starts_without_mlflow_imported(project):
+def test_stage_starts_without_mlflow_imported(empty_project):
     code = "Tracker.open('a').close(); assert not {'mlflow', 'numpy', 'yaml'} & set(sys.modules)"
-    assert run_stage(project, code, RESPEAK_TRACKING="local").returncode == 0
+    assert run_stage(empty_project, code, RESPEAK_TRACKING="local").returncode == 0
 
 
 def test_temporary_copy_reports_to_the_project(tmp_path):
@@ -190,3 +175,58 @@ def test_lock_is_exclusive(tmp_path):
 
 def test_flatten():
     assert flatten({"a": {"b": {"c": 1}}, "d": 2}) == {"a.b.c": 1, "d": 2}
+
+
+def test_inputs_and_audio_arrive(empty_project, collector):
+    """Datasets with the digests that DVC has of them, each told by the stage that made it."""
+    import numpy as np
+    import soundfile
+
+    tracker = Tracker.open("kmeans", None, {}, "smoke")
+    digest = "0123456789abcdef0123456789abcdef.dir"
+    fields = {"path": "data/demo/features", "digest": digest, "size": 9, "files": 2, "made_by": "features@demo"}
+    tracker.log_inputs([fields], [])
+    wave = np.sin(np.arange(1600) / 5).astype(np.float32) / 2
+    tracker.log_audio("a/b-ann", wave)
+    tracker.close()
+    collector.pass_over()
+    (run,) = collector.client.search_runs(["1"])
+    (found,) = run.inputs.dataset_inputs
+    assert (found.dataset.name, found.dataset.digest) == ("data/demo/features", digest)
+    assert found.tags[0].value == "features@demo"
+    path = collector.client.download_artifacts(run.info.run_id, "audio/a_b-ann.wav", str(empty_project))
+    np.testing.assert_allclose(soundfile.read(path)[0], wave, atol=1 / 32768)
+
+
+def test_runs_say_what_they_came_from(empty_project):
+    def git(*arguments):
+        command = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost", *arguments]
+        return subprocess.run(command, cwd=empty_project, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "-q")
+    (empty_project / "dvc.lock").write_text("stages: {}\n")
+    git("add", "-A")
+    git("commit", "-qm", "begin")
+    Tracker.open("a").close()
+    tags, commit = events(empty_project)[0]["tags"], git("rev-parse", "HEAD")
+    assert (tags["commit"], tags["dvc_rev"], tags["mlflow.source.git.commit"]) == (commit, commit, commit)
+    assert tags["dvc_lock"] == hashlib.md5(b"stages: {}\n", usedforsecurity=False).hexdigest()
+
+
+def test_a_locked_database_costs_a_wait(empty_project, collector, capfd):
+    """Another program holds MLflow's file: the stage goes on, the collector comes back, nothing is lost."""
+    holder = sqlite3.connect(empty_project / "mlflow.db", isolation_level=None)
+    assert collector.client
+    holder.execute("BEGIN EXCLUSIVE")
+    code = "t = Tracker.open('train_x')\nfor i in range(50): t.log_metrics({'loss': i}, i)\nt.close()"
+    result = run_stage(empty_project, code, RESPEAK_TRACKING="")
+    assert result.returncode == 0
+    assert len(result.stderr.splitlines()) == 1
+    assert "mlflow.db: locked by another program" in result.stderr
+    holder.execute("ROLLBACK")
+    holder.close()
+    deadline = time.monotonic() + 60
+    while list((empty_project / RUNS).glob("*")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    (run,) = collector.client.search_runs(["1"])
+    assert (run.info.status, run.data.metrics["loss"]) == ("FINISHED", 49)

@@ -21,6 +21,7 @@ from safetensors.numpy import save_file
 from models.encoders import build_encoder
 from respeak.bundle import Bundle
 from respeak.encoders import save_encoder
+from speech.audio import decode_audio
 from speech.errors import UserError
 from stages import train_f0_vq, train_resynthesis
 from stages.runtime.params import load_params
@@ -137,9 +138,41 @@ def test_a_system_that_knows_voices_by_vectors(
     for name, module in (("train_f0_vq", train_f0_vq), ("train_resynthesis", train_resynthesis)):
         module.run(Stage(name, None, load_params(), Tracker(tmp_path / "journal.jsonl", {})))
     bundle = Bundle.load("systems/resynthesis")
+    logged = tmp_path / "journal.files"
+    assert Bundle.load(logged / "models/resynthesis/bundle").config == bundle.config
+    assert (logged / "models/resynthesis/code/respeak/pyfunc.py").is_file()
+    heard = [decode_audio((logged / f"audio/0-{name}.wav").read_bytes()) for name in ("recording", "generated")]
+    assert len(heard[0]) == len(heard[1]) == params["train_resynthesis"]["loop"]["segment_samples"]
     assert bundle.config["model"]["speaker_dim"] == 256
     assert sorted(bundle.vectors) == ["high", "low"]
     assert bundle.generator().speaker_f0[:, 0].tolist() == [220.0, 120.0]
+
+
+def test_training_goes_where_the_gpu_is_and_comes_back(workplace: Path, tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    shutil.copytree(workplace, here, ignore=shutil.ignore_patterns("systems", "train_f0_vq", ".scratch"))
+    for name in ("speech", "models", "respeak", "stages", "scripts"):
+        shutil.copytree(PROJECT / name, here / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROJECT / "dvc.yaml", here)
+    there.mkdir()
+    (tmp_path / "dvc").write_text('#!/bin/sh\necho "$@" > said\n')
+    (tmp_path / "dvc").chmod(0o755)
+    path = f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": ""}
+
+    def gpu(place: Path, *arguments: str) -> int:
+        command = ["bash", "scripts/gpu.sh", *arguments]
+        return subprocess.run(command, cwd=place, env=environment, capture_output=True).returncode
+
+    assert gpu(here, "pack", "../all.tar") == 0
+    subprocess.run(["tar", "-xf", tmp_path / "all.tar", "-C", there], check=True)
+    assert gpu(there, "train", "0") != 0 and not (there / "result").exists()
+    assert gpu(there, "train") == 0
+    assert gpu(here, "bring", "../there") == 0
+    assert list(Bundle.load(here / "systems/resynthesis").speakers) == ["high", "low"]
+    assert (here / "said").read_text() == "commit --force train_f0_vq train_resynthesis\n"
+    shutil.rmtree(here / "data/tiny/units")
+    assert gpu(here, "pack", "../again.tar") != 0
 
 
 def test_blocking_blocks(bare_packages: Path) -> None:

@@ -1,0 +1,89 @@
+"""Phoneme error rates, of utterances and of single phonemes, counted so that they can be resampled.
+
+Phones are those of :mod:`speech.phonemes`. The rate of utterances is (substitutions + deletions + insertions) over
+phones said; that of a phoneme (van Niekerk et al. 2022, Fig. 2) is how often it was heard as another or not at all,
+over how often it was said: an insertion is nobody's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from speech.metrics.bootstrap import Interval, ratio_interval
+
+
+@dataclass(frozen=True)
+class PhonemeCounts:
+    """Errors of one utterance and the phones they are counted against."""
+
+    phoneme_errors: int
+    phones: int
+
+
+@dataclass(frozen=True)
+class PhonemeRate:
+    """One phoneme in many utterances: how often it was said, how often wrong, and the share of errors in percent."""
+
+    phone: str
+    said: int
+    errors: int
+    rate: Interval
+
+
+def count_phoneme_errors(said: Sequence[str], heard: Sequence[str]) -> PhonemeCounts:
+    """Levenshtein errors between phones.
+
+    Args:
+        said: the text's phones; not empty.
+        heard: the recogniser's; may be empty (all deletions).
+
+    Raises:
+        ValueError: nothing was said; a rate against it is undefined.
+    """
+    if not said:
+        raise ValueError("a text without phones has no error rate; leave the utterance out")
+    found = _aligned(said, heard)
+    return PhonemeCounts(found.substitutions + found.deletions + found.insertions, len(said))
+
+
+def errors_by_phoneme(said: Sequence[str], heard: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """How often each phone was ``(wrong, said)``, by one best alignment."""
+    wrong = np.ones(len(said), bool)
+    for chunk in _aligned(said, heard).alignments[0]:
+        if chunk.type == "equal":
+            wrong[chunk.ref_start_idx : chunk.ref_end_idx] = False
+    counts: dict[str, tuple[int, int]] = {}
+    for phone, error in zip(said, wrong.tolist(), strict=True):
+        before = counts.get(phone, (0, 0))
+        counts[phone] = (before[0] + error, before[1] + 1)
+    return counts
+
+
+def phoneme_rates(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> dict[str, PhonemeRate]:
+    """Rates by phone, most frequent first, from ``phones_said`` and ``phones_heard`` of the utterances that have them.
+
+    Args:
+        rows: of :data:`speech.metrics.summary.UTTERANCES`.
+        resamples: how many sets of utterances are drawn for the intervals.
+        seed: of the draws.
+    """
+    counts = [
+        errors_by_phoneme(row["phones_said"].split(), row["phones_heard"].split()) for row in rows if row["phones"]
+    ]
+    rates = []
+    for phone in sorted({phone for utterance in counts for phone in utterance}):
+        errors, said = np.array([utterance.get(phone, (0, 0)) for utterance in counts], np.float64).T
+        found = ratio_interval(errors, said, resamples, seed)
+        percent = Interval(100 * found.value, 100 * found.low, 100 * found.high)
+        rates.append(PhonemeRate(phone, int(said.sum()), int(errors.sum()), percent))
+    return {rate.phone: rate for rate in sorted(rates, key=lambda rate: -rate.said)}
+
+
+def _aligned(said: Sequence[str], heard: Sequence[str]) -> Any:
+    import jiwer
+
+    return jiwer.process_words(" ".join(said), " ".join(heard))

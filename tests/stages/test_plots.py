@@ -1,0 +1,64 @@
+"""``dvc plots show`` draws every plot that ``dvc.yaml`` names, from files as the stages write them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from flows.reproduction import find_dvc_program
+from respeak.page.pictures import encode_png
+from respeak.results.table import Cell, Row, Table, to_measured_csv
+from stages import unit_quality
+from stages.runtime.training import write_history
+
+HISTORIES = {
+    "systems/resynthesis": ["train/loss_mel", "valid/loss_mel", "train/loss_generator", "train/loss_discriminator"],
+    "train_f0_vq": ["train/loss_f0", "valid/loss_f0"],
+}
+
+
+def write_outputs(root: Path, tables: Mapping[str, object]) -> None:
+    """Two rows of each file that is drawn; the first steps know no validation, as in training."""
+    for folder, series in HISTORIES.items():
+        rows = [{"step": 50.0, **{name: 2.0 for name in series if name.startswith("train/")}}]
+        write_history(root / folder / "history.csv", [*rows, {"step": 100.0, **dict.fromkeys(series, 1.0)}])
+    cells = [{column.name: Cell(0.5) for column in unit_quality.COLUMNS}, {"wer": Cell(30.0)}]
+    for folder, values in [("unit_quality", cells[0]), *((f"tables/{name}", cells[1]) for name in tables)]:
+        rows = [Row(name, name, "measured", values) for name in ("ours", "theirs")]
+        (root / folder).mkdir(parents=True)
+        columns = [*unit_quality.COLUMNS] if folder == "unit_quality" else [unit_quality.Column("wer", "WER %")]
+        (root / folder / "measured.csv").write_text(to_measured_csv(Table("t", "c", columns, rows)))
+
+
+@pytest.fixture
+def shown(project: Path, tmp_path: Path) -> dict[str, list[dict]]:
+    plots = yaml.safe_load((project / "dvc.yaml").read_text())["plots"]
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"plots": plots}))
+    write_outputs(tmp_path, yaml.safe_load((project / "params.yaml").read_text())["tables"])
+    for picture in (name for name in plots if isinstance(name, str)):
+        (tmp_path / picture).write_bytes(encode_png(np.zeros((4, 4), np.uint8)))
+    dvc = find_dvc_program()
+    subprocess.run([dvc, "init", "-q", "--no-scm"], cwd=tmp_path, check=True)
+    command = [dvc, "plots", "show", "--json", "--split"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    answer = json.loads(done.stdout)
+    assert not answer.get("errors"), answer["errors"]
+    return answer["data"]
+
+
+def test_every_plot_is_drawn(project: Path, shown: dict[str, list[dict]]) -> None:
+    plots = yaml.safe_load((project / "dvc.yaml").read_text())["plots"]
+    named = {next(iter(plot)) if isinstance(plot, dict) else plot for plot in plots}
+    assert {name.removeprefix("dvc.yaml::") for name in shown} == named
+    for name, (drawn,) in shown.items():
+        if drawn["type"] == "image":
+            assert drawn["url"].endswith(".png")
+            continue
+        points = drawn["anchor_definitions"]["<DVC_METRIC_DATA>"]
+        assert len({json.dumps(point, sort_keys=True) for point in points}) >= 2, name
