@@ -14,7 +14,10 @@ from pathlib import Path
 ROOMS = ("flows", "stages", "respeak", "models", "speech")
 PROJECT = Path(__file__).resolve().parents[2]
 # They count, restart and report work; what it makes is the same whatever they do.
-BYSTANDERS = tuple(f"stages.runtime.{name}" for name in ("faults", "fingerprint", "imports", "processes", "tracking"))
+BYSTANDERS = tuple(
+    f"stages.runtime.{name}"
+    for name in ("faults", "fingerprint", "imports", "lineage", "machine", "processes", "tracking")
+)
 
 
 def code_of(module: str) -> list[str]:
