@@ -91,7 +91,7 @@ def digits(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return tmp_path
 
 
-def train(steps: int = 40) -> None:
+def train(steps: int = 80) -> None:
     base = load_params(PROJECT / "params.yaml")
     spec = TrainDigitClassifier(
         {"own": DigitVariant("digits")},
