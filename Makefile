@@ -88,6 +88,7 @@ serve: setup ## that model over HTTP at http://127.0.0.1:5001: a recording in, a
 		--env-manager local --host 127.0.0.1 --port 5001 --model-uri models:/respeak-conversion@best
 
 prefect: setup ## flow graphs and logs, in a browser at http://127.0.0.1:4200
+	@mkdir -p .prefect
 	PREFECT_SERVER_DATABASE_CONNECTION_URL=sqlite+aiosqlite:///$(CURDIR)/.prefect/prefect.db $(BIN)/prefect server start
 
 # The server of `make prefect`, or the user's own.

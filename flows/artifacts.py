@@ -20,7 +20,7 @@ from prefect.exceptions import PrefectException
 
 UPDATE_SECONDS = 2.0
 # "f0: 3/12 shards, 5 s left" of a stage that works shard by shard, "step 300/2400 train ..." of one that trains.
-_COUNT = re.compile(r"^(?:step|\S+:) (?P<done>\d+)/(?P<total>[1-9]\d*)\b")
+_COUNT = re.compile(r"^(?:step|[\w@ -]+:) (?P<done>\d+)/(?P<total>[1-9]\d*)\b")
 
 
 class Progress:
@@ -29,13 +29,14 @@ class Progress:
     def __init__(self, stage: str) -> None:
         self.stage = stage
         self._artifact: UUID | None = None
-        self._shown = -UPDATE_SECONDS
+        self._shown = time.monotonic()  # a stage that is done in a moment needs no bar
 
     def hear(self, line: str) -> None:
         """Move the bar to where ``line`` says; a server that does not answer is no reason to stop the stage."""
         percent = percentage(line)
         now = time.monotonic()
-        if percent is None or (now - self._shown < UPDATE_SECONDS and percent < 100):
+        is_last = percent == 100 and self._artifact is not None
+        if percent is None or (now - self._shown < UPDATE_SECONDS and not is_last):
             return
         self._shown = now
         try:

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,15 +22,14 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import artifacts
 from flows.children import Children
-from flows.graph import Graph, compose_params, read_graph
+from flows.graph import Graph, compose_params, necessary, read_graph
 from flows.locks import StoppedError, alone, naming_lock_holders
 from flows.reproduction import DONE, Outcome, Record, Reproduction, Result
 from flows.room import check
 from flows.server import crash_left_tasks
 from speech.errors import UserError
 
-# A task waits for its upstream tasks in a thread of its own, so there must be one for every stage; cores are
-# counted in flows.cores.
+# A task waits in a thread of its own for its children, and between two tries; cores are counted in flows.cores.
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=1000)
 RETRY_SECONDS = 5.0
 
@@ -105,7 +105,7 @@ def prepared(root: Path, overrides: Sequence[str], targets: Sequence[str], child
 
 
 def submit_all(work: Reproduction) -> dict[str, PrefectFuture[Any]]:
-    """Submit every stage, upstream first; each starts as soon as its own upstream stages are done."""
+    """Submit every stage as soon as it may begin: Prefect's timeline shows work then, and no waiting for cores."""
 
     @task(
         cache_policy=NO_CACHE,
@@ -129,10 +129,17 @@ def submit_all(work: Reproduction) -> dict[str, PrefectFuture[Any]]:
         return as_state(result)
 
     futures: dict[str, PrefectFuture[Any]] = {}
-    for name, node in work.graph.items():
+    edges = necessary(work.graph)
+    for name in work.ready():
         named = stage.with_options(name=name, task_run_name=name)
-        futures[name] = named.submit(name, wait_for=[futures[other] for other in node.upstream], return_state=False)
+        futures[name] = named.submit(name, wait_for=[futures[other] for other in edges[name]], return_state=False)
+        futures[name].add_done_callback(partial(leave, work, name))
     return futures
+
+
+def leave(work: Reproduction, name: str, future: PrefectFuture[Any]) -> None:
+    """Let those that wait for a task's stage begin, however the task ended."""
+    work.leave(name)
 
 
 def is_worth_another(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from speech.errors import UserError
+from stages.runtime.tracking import flatten
 
 Graph = Mapping[str, "Node"]
 
@@ -49,6 +54,8 @@ def read_graph(root: Path, targets: Sequence[str] = ()) -> Graph:
                 return order
         except DvcException as error:
             raise UserError(f"{root}: {one_line(error)}") from error
+        except FileNotFoundError as error:  # DVC follows every link of a folder that a stage reads
+            raise UserError(f"{error.filename}: points to nothing; mend the link or remove it") from error
 
 
 def compose_params(root: Path, overrides: Sequence[str]) -> None:
@@ -78,7 +85,22 @@ def compose(root: Path, overrides: Sequence[str], target: Path) -> None:
         name, plugins = settings.get("config_name", "config"), os.fspath(root / settings.get("plugins_path", ""))
         compose_and_dump(os.fspath(target), folder, None, name, plugins, list(overrides))
     except (DvcException, HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"-S {' -S '.join(overrides)}: {one_line(error)}") from error
+        raise UserError(f"-S {' -S '.join(overrides)}: {_refusal(one_line(error), root)}") from error
+
+
+def _refusal(text: str, root: Path) -> str:
+    """What Hydra says of an override, in our words where it is a name that does not exist."""
+    if found := re.match(r"Could not override '(\S+)'", text):
+        return f"there is no parameter '{found[1]}'{_similar(found[1], root)}; conf/config.yaml explains them all"
+    if found := re.search(r"Could not find '(\w+)/(\w+)' Available options in '\w+': ([\w ]+) Config search", text):
+        return f"there is no {found[1]} '{found[2]}'; there are {', '.join(found[3].split())}"
+    return text
+
+
+def _similar(name: str, root: Path) -> str:
+    known = yaml.safe_load((root / "params.yaml").read_text()) if (root / "params.yaml").is_file() else {}
+    near = difflib.get_close_matches(name, list(flatten(known)), n=3)
+    return f" (did you mean {' or '.join(near)}?)" if near else ""
 
 
 def below(graph: Graph) -> dict[str, set[str]]:
@@ -90,11 +112,30 @@ def below(graph: Graph) -> dict[str, set[str]]:
     return users
 
 
+def necessary(graph: Graph) -> dict[str, set[str]]:
+    """For each stage, those it waits for that none of the others among them waits for: the fewest lines to draw."""
+    users = below(graph)
+    return {
+        name: {one for one in node.upstream if not users[one].intersection(node.upstream)}
+        for name, node in graph.items()
+    }
+
+
 def one_line(error: BaseException) -> str:
     """An error's message, and its cause's, as one line."""
     text = " ".join(str(error).split())
     return f"{text}: {one_line(error.__cause__)}" if error.__cause__ is not None else text
 
 
+def main() -> int:
+    """``make params``: compose what the words of the command line say."""
+    try:
+        compose_params(Path.cwd(), sys.argv[1:])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.status
+    return 0
+
+
 if __name__ == "__main__":
-    compose_params(Path.cwd(), sys.argv[1:])
+    sys.exit(main())

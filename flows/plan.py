@@ -43,10 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         with compose_for_a_look(Path.cwd(), options.overrides, options.targets) as graph:
+            scene = Scene(Path.cwd(), load_params())
             print(describe(graph))
             if options.quick:
                 return 0
-            scene = Scene(Path.cwd(), load_params())
         for line in estimate(scene, graph, options.tflops):
             print(line)
         lacking = list(missing(scene, [name for name, node in graph.items() if node.changed]))

@@ -125,11 +125,14 @@ def closing(root: Path) -> str:
     tables = [path.with_suffix(".md").read_text().rstrip() for path in settled(root)]
     programs = Path(sys.executable).parent
     programs = programs.relative_to(root) if programs.is_relative_to(root) else programs
+    made = {
+        "reports/index.html": "every table, and every system to be heard: one file, for a browser",
+        "tables/": "the tables as Markdown, CSV, LaTeX and JSON, those without a system run here too",
+        "systems/": "the trained systems; try: respeak convert --help",
+    }
     look = [
         "Where to look next:",
-        "  reports/index.html every table, and every system to be heard: one file, for a browser",
-        "  tables/            the tables as Markdown, CSV, LaTeX and JSON, those without a system run here too",
-        "  systems/           the trained systems; try: respeak convert --help",
+        *(f"  {path:<18} {what}" for path, what in made.items() if (root / path).exists()),
         f"  {programs}/dvc dag, dvc params diff, dvc metrics show",
         "  make mlflow        every run's parameters, series and pictures, in a browser",
         "  make prefect       the flow graph and each stage's log, in a browser",

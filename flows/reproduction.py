@@ -9,9 +9,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Literal
 
 from flows.children import Children, Ending
@@ -62,8 +63,42 @@ class Reproduction:
         self.cores = Cores(available_cores())
         self.session = f"{process_key(os.getpid()) or os.getpid()}-{time.time_ns()}"
         self._tries: dict[str, int] = {}
+        self._granted: dict[str, int] = {}
+        self._left = {name: threading.Event() for name in self.graph}
         self._below = below(self.graph)
         self._above = {name: {n for n in self.graph if name in self._below[n]} for name in self.graph}
+
+    def ready(self) -> Iterator[str]:
+        """Each stage as it may begin: those it waits for have been left, and it has its cores, where it needs any.
+
+        A stage that waits for one which did not do well comes as well, without cores.
+        """
+        queue: SimpleQueue[str] = SimpleQueue()
+        for name in self.graph:
+            threading.Thread(target=self._await_turn, args=(name, queue), daemon=True).start()
+        for _ in self.graph:
+            yield queue.get()
+
+    def leave(self, name: str) -> None:
+        """Say that whoever was to run a stage is done with it, so that others may begin."""
+        self.cores.release(self._granted.pop(name, 0))
+        self._left[name].set()
+
+    def _await_turn(self, name: str, queue: SimpleQueue[str]) -> None:
+        upstream = self.graph[name].upstream
+        for other in upstream:
+            self._left[other].wait()
+        done = all(other in self.results and self.results[other].outcome in DONE for other in upstream)
+        if done and not self._is_unchanged(name):
+            self._granted[name] = self._acquire(name)
+        queue.put(name)
+
+    def _acquire(self, name: str) -> int:
+        return self.cores.acquire(name, lambda: self.share(name), len(self._below[name]), self.children.stopped)
+
+    def _is_unchanged(self, name: str) -> bool:
+        node = self.graph[name]
+        return not node.changed and all(self.results[other].outcome == "unchanged" for other in node.upstream)
 
     def run(self, name: str, say: Callable[[str], None]) -> Result:
         """Run one stage whose upstream stages are done; an unchanged one costs nothing."""
@@ -73,8 +108,7 @@ class Reproduction:
         return result
 
     def _run(self, name: str, say: Callable[[str], None]) -> Result:
-        node = self.graph[name]
-        if not node.changed and all(self.results[other].outcome == "unchanged" for other in node.upstream):
+        if self._is_unchanged(name):
             return Result("unchanged", "skipped (unchanged)")
         while True:
             ending = self._repro(name, say)
@@ -89,7 +123,7 @@ class Reproduction:
 
     def _repro(self, name: str, say: Callable[[str], None]) -> Ending | None:
         """DVC's run of one stage, once there are cores for it; None when all was stopped before."""
-        cores = self.cores.acquire(name, lambda: self.share(name), len(self._below[name]), self.children.stopped)
+        cores = self._granted.pop(name, 0) or self._acquire(name)
         if not cores:
             return None
         try:

@@ -17,7 +17,7 @@ from respeak.bundle import ENCODER, Bundle
 from respeak.units import UnitEncoder, conditioning_of, find_device, pieces
 from respeak.vocoding import Request, Vocoding
 from respeak.voices import Voice, heard_voice, nearest_speaker
-from speech.errors import UserError
+from speech.errors import UserError, some_of
 from speech.intonation import UNCHANGED, Intonation, carry_melody, intone
 
 
@@ -84,7 +84,7 @@ class System:
             UserError: the system has no such voice; lists those it has.
         """
         if name not in self.bundle.speakers:
-            raise UserError(f"speaker '{name}' is not in {self.bundle.path}; it has {', '.join(self.speakers)}")
+            raise UserError(f"speaker '{name}' is not in {self.bundle.path}; it has {some_of(self.speakers)}")
         return self.speakers.index(name)
 
     def voice(self, name: str | Voice) -> Voice:

@@ -105,3 +105,7 @@ def doctor() -> None:
     if lacking:
         typer.echo(f"{lacking} to be mended, marked with !", err=True)
         raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    main()

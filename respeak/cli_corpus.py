@@ -132,11 +132,11 @@ def _report(counts: Any) -> None:
         table.add_row(name, value)
     console.print(table)
     if counts.recordings:
-        needs = Table("scale", "disk for shards", "F0, processor-hours", "training hears the corpus")
+        needs = Table("scale", "disk for shards", "F0, processor time", "training hears the corpus")
         for name, scale in SCALES.items():
             need = counts.needs(scale)
             size = describe_size(round(need.disk_bytes))
-            needs.add_row(name, size, _number(need.f0_hours), f"{_number(need.passes)} times")
+            needs.add_row(name, size, _time(3600 * need.f0_hours), f"{_number(need.passes)} times")
         console.print(needs)
     for finding in counts.findings():
         console.print(
@@ -151,16 +151,22 @@ def _facts(counts: Any) -> dict[str, str]:
     seconds = sorted(counts.speakers.values())
     return {
         "recordings": usable,
-        "audio": f"{counts.seconds / 3600:.3g} h, {counts.speech_seconds / 3600:.3g} h without silent ends",
+        "audio": f"{_time(counts.seconds)}, {_time(counts.speech_seconds)} without silent ends",
         "durations": f"{counts.shortest:.2f} to {counts.longest:.2f} s, "
         f"{counts.seconds / counts.recordings:.2f} s on average",
         "rates": ", ".join(f"{rate} Hz: {count}" for rate, count in sorted(counts.rates.items())),
-        "speakers": f"{len(seconds)}, {seconds[0] / 60:.3g} to {seconds[-1] / 60:.3g} minutes each",
+        "speakers": f"{len(seconds)}, {_time(seconds[0])} to {_time(seconds[-1])} each",
         "splits": ", ".join(f"{split}: {counts.splits[split]}" for split in ("train", "valid", "test")),
         "text": f"{counts.with_text} of {counts.recordings}",
         "clipped, nearly silent": f"{counts.clipped.count}, {counts.quiet.count}",
         "duplicates": str(counts.duplicates.count + counts.leaks.count),
     }
+
+
+def _time(seconds: float) -> str:
+    """For people: ``32 s``, ``5.3 min``, ``12 h``."""
+    unit, size = ("h", 3600) if seconds >= 3600 else ("min", 60) if seconds >= 60 else ("s", 1)
+    return f"{_number(seconds / size)} {unit}"
 
 
 def _number(value: float) -> str:

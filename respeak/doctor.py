@@ -41,7 +41,7 @@ def examine(params: Path) -> Iterator[Finding]:
     folder = cache_folder()
     yield "disk", True, f"{_free(Path.cwd())} free here, {_free(folder)} free in {folder}"
     for name, public in PUBLIC.items():
-        yield "weights", True, f"{name}: {_state(cached(public.url))} ({_whence(public.url, public.size)})"
+        yield "weights", True, f"{name} {_state(cached(public.url))} ({_whence(public.url, public.size)})"
     if params.is_file():
         yield from _wanted(params)
 

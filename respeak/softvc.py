@@ -17,7 +17,7 @@ from respeak.bundle import ENCODER
 from respeak.context import vocoder_reach
 from respeak.softvc_bundle import SoftVCBundle
 from respeak.units import UnitEncoder, conditioning_of, find_device, pieces
-from speech.errors import UserError
+from speech.errors import UserError, some_of
 
 if TYPE_CHECKING:
     from models.hifigan import Generator
@@ -76,7 +76,7 @@ class SoftVC:
             UserError: the system has no such voice; lists those it has.
         """
         if name not in self.speakers:
-            raise UserError(f"speaker '{name}' is not in {self.bundle.path}; it has {', '.join(self.speakers)}")
+            raise UserError(f"speaker '{name}' is not in {self.bundle.path}; it has {some_of(self.speakers)}")
         return self.speakers.index(name)
 
     def one_voice(self, name: str | None) -> str:

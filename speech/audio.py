@@ -289,4 +289,6 @@ def _check_riff_size(path: Path | str, start: bytes, found: int) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    # libsndfile's own words, without the name of the file, which the message begins with.
+    text = str(getattr(error, "error_string", error)).removeprefix("Error : ").removesuffix(".")
+    return " ".join(text.split()) or type(error).__name__

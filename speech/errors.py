@@ -1,5 +1,7 @@
 """The one error a user is meant to read; everything else is a bug and keeps its traceback."""
 
+from collections.abc import Sequence
+
 
 class UserError(Exception):
     """Bad file, bad parameter or missing program: one line saying what, where and what to do.
@@ -12,3 +14,9 @@ class UserError(Exception):
 
 class AudioError(UserError):
     """A recording that cannot be used: unreadable, empty, silent, too short or non-finite."""
+
+
+def some_of(names: Sequence[str], most: int = 12) -> str:
+    """Names for a message: all of a few, the first of many."""
+    more = len(names) - most
+    return ", ".join(names) if more <= 0 else f"{', '.join(names[:most])} and {more} more"

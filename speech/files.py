@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from speech.errors import UserError
+
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
@@ -16,8 +18,13 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
     The temporary name keeps the suffix, because writers of audio and pictures choose their format by it. When the
     block raises, the temporary file is removed and ``path`` is left as it was.
+
+    Raises:
+        UserError: ``path`` is a folder.
     """
     path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give the name of a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:

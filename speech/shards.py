@@ -110,11 +110,11 @@ def write_shard(
     count = 0
     plain = [field.name for field in schema if not _is_matrix(field)]
     # Frames hardly compress, and neither a dictionary nor the least and greatest of them says anything.
-    encoding: dict[str, Any] = {"compression": "zstd"}
+    encoding: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
     size = ROW_GROUP_ROWS
     if len(plain) < len(schema):
         size = MATRIX_GROUP_ROWS
-        encoding = {"compression": "none", "use_dictionary": plain, "write_statistics": plain}
+        encoding |= {"compression": "none", "use_dictionary": plain, "write_statistics": plain}
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, **encoding) as writer:
         for group in _groups(rows, size):
             columns = [_column([row.get(field.name) for row in group], field) for field in schema]
@@ -190,9 +190,14 @@ def shard_meta(path: Path | str) -> dict[str, str]:
 
 
 def _open(path: Path | str) -> pq.ParquetFile:
+    # Arrow's read-ahead, meant for object stores, would copy a mapped file once more.
+    how: dict[str, Any] = {"memory_map": True, "pre_buffer": False}
     try:
-        # Arrow's read-ahead, meant for object stores, would copy a mapped file once more.
-        return pq.ParquetFile(path, memory_map=True, pre_buffer=False)
+        file = pq.ParquetFile(path, **how)
+        if any(map(_is_matrix, file.schema_arrow)):  # to sum up their bytes takes longer than to read them
+            return file
+        with file:
+            return pq.ParquetFile(path, metadata=file.metadata, page_checksum_verification=True, **how)
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run the stage that makes it first") from None
     except (pa.ArrowInvalid, OSError) as error:

@@ -3,7 +3,7 @@
     codes   ``name|5 5 12`` a line, as GSLM's quantiser writes it; also ``name<TAB>5,5,12`` (CPC)
     km      fairseq: ``manifest.tsv`` (root, then ``path<TAB>samples``) and ``units.km``, ``5 5 12`` a line
     dict    the resynthesis paper's manifests: a Python literal a line, ``audio``, units by kind, ``duration``
-    npy     a folder of ``<name>.npy``, each ``(N,)`` integers, as soft-vc keeps them
+    npy     a folder of ``<name>.npy``, or one alone, each ``(N,)`` integers, as soft-vc keeps them
 
 Literals are parsed, never run, and arrays are read without pickle. Text is indexed, not held: what is in memory is a
 name and a position per utterance.
@@ -51,6 +51,8 @@ def detect_format(source: Path) -> str:
         raise UserError(f"{source}: no such file or folder of units")
     if source.suffix in (".km", ".tsv"):
         return "km"
+    if source.suffix == ".npy":
+        return "npy"
     with source.open("rb") as file:
         start = file.readline(4096)
     if start.startswith(b"{"):

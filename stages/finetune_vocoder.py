@@ -24,6 +24,7 @@ from respeak.softvc_bundle import load_acoustic, load_vocoder, save_part
 from speech.shards import features_schema, shard_paths, write_shard, zip_shards
 from stages.runtime import training
 from stages.runtime.dataset import loader
+from stages.runtime.examples import log_examples
 from stages.runtime.extraction import batches, pick_device
 from stages.runtime.jobs import Job
 from stages.runtime.recordings import Utterances, Windows
@@ -69,9 +70,11 @@ def run(stage: Stage) -> None:
         resumed,
     )
     whole = {**config, "acoustic": variant.acoustic, "finetuned_steps": loop.steps}
+    log_examples(stage.tracker, module, checks.batch(0))
     states = {"generator": module.generator.state_dict(), "discriminators": module.discriminators.state_dict()}
     save_part(job.parts, whole, **states)
     training.write_history(job.parts / "history.csv", history)
+    training.write_history(OUTPUT / f"{name}.csv", history)  # where `dvc plots` finds it
     job.publish()
 
 

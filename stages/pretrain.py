@@ -51,6 +51,7 @@ def run(stage: Stage) -> None:
     config = {"kind": "hubert", "weights": "pretrained", "options": dict(spec.model), "seed": stage.params.seed}
     save_encoder(job.parts, config, module.model.encoder)
     training.write_history(job.parts / "history.csv", history)
+    training.write_history(OUTPUT / f"{name}.csv", history)  # where `dvc plots` finds it
     job.publish()
 
 

@@ -70,6 +70,7 @@ def run(stage: Stage) -> None:
     }
     save_part(job.parts, config, model=module.model.state_dict())
     training.write_history(job.parts / "history.csv", history)
+    training.write_history(OUTPUT / f"{name}.csv", history)  # where `dvc plots` finds it
     job.publish()
 
 

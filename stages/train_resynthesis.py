@@ -24,9 +24,9 @@ from models.resynthesis import UnitGenerator
 from models.resynthesis.training import LossWeights, ResynthesisTraining
 from respeak.bundle import save_bundle
 from speech.errors import UserError
-from speech.mel import log_mel
 from speech.pitch import Normalisation, location_scale
 from stages.runtime.dataset import F0_HOP, UNIT_HOP, Corpus, Segment, Segments, Stream, build_index, loader
+from stages.runtime.examples import log_examples
 from stages.runtime.params import Params
 from stages.runtime.stage import Stage, stage_main
 from stages.runtime.training import fit, resume_point, schedule, validation_batches, write_history
@@ -84,7 +84,7 @@ def run(stage: Stage) -> None:
         job.scratch,
         resumed,
     )
-    _picture(stage, module, checks)
+    log_examples(stage.tracker, module, checks.batch(0))
     config = _bundle_config(params, arguments, job.fingerprint, len(centroids))
     voicing = unit_voicing([Path("data") / name for name in names], len(centroids)) if spec.use_f0 else None
     known = (voices.f0, voices.vectors, voices.frames, voicing)
@@ -156,27 +156,6 @@ def _bundle_config(params: Params, arguments: dict[str, Any], fingerprint: str, 
         },
         "licence": "that of the corpora it was trained on",
     }
-
-
-def _picture(stage: Stage, module: ResynthesisTraining, checks: Segments) -> None:
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        return
-    batch = {name: values[:2] for name, values in checks.batch(0).items()}
-    module.cpu().eval()
-    with torch.no_grad():
-        made = module.generate(batch)
-    figure = Figure(figsize=(10, 6), layout="constrained")
-    axes = figure.subplots(len(made), 2, squeeze=False)
-    for row, waves in zip(axes, zip(batch["audio"], made, strict=True), strict=True):
-        for axis, wave, title in zip(row, waves, ("recording", "generated"), strict=True):
-            axis.imshow(log_mel(wave)[0], origin="lower", aspect="auto", vmin=-11.5, vmax=1.5)
-            axis.set(title=title, xlabel="frame of 16 ms", ylabel="mel band")
-    stage.tracker.log_figure("mel_target_and_generated.png", figure)
-    for number, waves in enumerate(zip(batch["audio"], made, strict=True)):
-        for title, wave in zip(("recording", "generated"), waves, strict=True):
-            stage.tracker.log_audio(f"{number}-{title}", wave.flatten().numpy())
 
 
 if __name__ == "__main__":

@@ -61,6 +61,7 @@ def run(stage: Stage) -> None:
     config = {"kind": "soft_hubert", "weights": "trained", "options": options, "seed": params.seed}
     save_encoder(job.parts, {**config, "units_of": kmeans["encoder"]}, module.model)
     training.write_history(job.parts / "history.csv", history)
+    training.write_history(OUTPUT / f"{name}.csv", history)  # where `dvc plots` finds it
     job.publish()
 
 

@@ -20,6 +20,7 @@ from models.softvc.training import VocoderTraining
 from respeak.softvc_bundle import save_part
 from stages.runtime import training
 from stages.runtime.dataset import loader
+from stages.runtime.examples import log_examples
 from stages.runtime.recordings import Utterances, Windows
 from stages.runtime.stage import Stage, stage_main
 
@@ -58,9 +59,11 @@ def run(stage: Stage) -> None:
         resumed,
     )
     config = {"generator": sizes, "discriminator": widths, "corpus": spec.variants[name].corpus, "steps": loop.steps}
+    log_examples(stage.tracker, module, checks.batch(0))
     states = {"generator": module.generator.state_dict(), "discriminators": module.discriminators.state_dict()}
     save_part(job.parts, config, **states)
     training.write_history(job.parts / "history.csv", history)
+    training.write_history(OUTPUT / f"{name}.csv", history)  # where `dvc plots` finds it
     job.publish()
 
 

@@ -147,8 +147,8 @@ class VocoderTraining(ResynthesisTraining):
         return self._with_mel(at_random_loudness(batch["audio"]))
 
     def generate(self, batch: Batch) -> Tensor:
-        """Waveforms ``(B, 1, T)`` of a batch's mels."""
-        return self.generator(batch["mel"])
+        """Waveforms ``(B, 1, T)`` of a batch's mels, or of its recordings' own."""
+        return self.generator((batch if "mel" in batch else self._with_mel(batch["audio"]))["mel"])
 
     def judge(self, batch: Batch) -> dict[str, Tensor]:
         """Mean absolute log-mel difference of recordings as they are."""

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 POLL_SECONDS = 2.0
 BATCH = 1000  # the most metrics MLflow takes at once
 LOCK = "dvc.lock"
+EXPERIMENT_KIND = "mlflow.experimentKind"  # so that MLflow's pages begin with runs, not with traces of language models
 OF_STAGES = ("stage", "variant", "DVC_STAGE", "mlflow.source.name")  # tags that the run of a session does not have
 MODEL_TAGS = ("scale", "commit", "dvc_rev", "DVC_EXP_NAME", "stage", "variant")  # of a run, that its models have too
 ABANDONED_SECONDS = 600.0  # a journal of another machine that nobody has written to for so long
@@ -133,7 +134,9 @@ class Collector:
             client = MlflowClient(remote or f"sqlite:///{self.root / 'mlflow.db'}")
             experiment = client.get_experiment_by_name(name)
             folder = None if remote else (self.root / "mlartifacts").as_uri()
-            self.experiment = experiment.experiment_id if experiment else client.create_experiment(name, folder)
+            if experiment is None:
+                made = client.create_experiment(name, folder, {EXPERIMENT_KIND: "custom_model_development"})
+            self.experiment = experiment.experiment_id if experiment else made
         return client
 
     def _replay(self, journal: Path) -> None:
@@ -210,7 +213,7 @@ class Collector:
                 self._upload_inputs(run, event)
         judged = self._judged(run) if header["tags"].get("stage") == "evaluate" else None
         metrics = [
-            Metric(name, value, event["time"], event["step"] or 0, model_id=judged)
+            Metric(name, value, event["time"], event["step"] or 0, model_id=None if name[:7] == "system/" else judged)
             for event in events
             if event["event"] == "metrics"
             for name, value in event["values"].items()

@@ -69,8 +69,12 @@ class Job:
         staged = self.output.with_name(f".{self.output.name}.{os.getpid()}.tmp")
         shutil.rmtree(staged, ignore_errors=True)
         self.output.parent.mkdir(parents=True, exist_ok=True)
-        # A kill can leave an unfinished temporary file (a dot file) beside the finished ones.
-        shutil.copytree(self.parts, staged, copy_function=_link, ignore=shutil.ignore_patterns(".*"))
+        try:
+            # A kill can leave an unfinished temporary file (a dot file) beside the finished ones.
+            shutil.copytree(self.parts, staged, copy_function=_link, ignore=shutil.ignore_patterns(".*"))
+        except OSError:  # a full disk, most likely: half an output is in everybody's way
+            shutil.rmtree(staged, ignore_errors=True)
+            raise
         shutil.rmtree(self.output, ignore_errors=True)
         staged.rename(self.output)
         shutil.rmtree(self.scratch.parent, ignore_errors=True)

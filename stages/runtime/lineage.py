@@ -70,7 +70,7 @@ def declared_deps(stage: str, variant: str | None, params: Mapping[str, Any]) ->
     if "foreach" in entry:
         items = entry["foreach"]
         items = _look_up(items[2:-1], params) if isinstance(items, str) else items
-        scope["item"] = items[variant]
+        scope["item"] = variant if isinstance(items, list) else items[variant]
     fill = functools.partial(_TEMPLATE.sub, lambda match: str(_look_up(match[1], scope)))
     return list(dict.fromkeys(fill(dep) for dep in entry.get("do", entry).get("deps", [])))
 

@@ -322,4 +322,7 @@ def load_params(path: Path | str = "params.yaml") -> Params:
         raw = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    return read_section(Params, raw, path.name)
+    try:
+        return read_section(Params, raw, "")
+    except UserError as error:
+        raise UserError(f"{path.name}: {error}") from None

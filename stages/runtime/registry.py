@@ -140,11 +140,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _register_best(root: Path, speaker: float, rule: str) -> tuple[Candidate, str, bool, int]:
+    import mlflow
     from mlflow.exceptions import MlflowException
 
     collector = Collector(root)
     try:
         client = collector.client
+        mlflow.set_tracking_uri(client.tracking_uri)  # the registry looks models up there, whoever asks
         found = candidates(client, collector.experiment)
         best = choose(found, speaker)
         return best, *register(client, best, rule), len(found)

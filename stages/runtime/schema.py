@@ -17,7 +17,7 @@ def read_section(kind: Any, value: Any, where: str) -> Any:
     ``UserError`` too.
 
     Raises:
-        UserError: naming the key by its path from ``where``.
+        UserError: naming the key by its path from ``where``, which is empty for the whole.
     """
     if dataclasses.is_dataclass(kind):
         return _read_dataclass(typing.cast(type, kind), value, where)
@@ -29,8 +29,16 @@ def read_section(kind: Any, value: Any, where: str) -> Any:
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
-        raise UserError(f"{where}: expected {kind.__name__}, found {value!r}")
+        raise UserError(f"{_at(where)}expected {kind.__name__}, found {value!r}")
     return value
+
+
+def _under(where: str, key: Any) -> str:
+    return f"{where}.{key}" if where else str(key)
+
+
+def _at(where: str) -> str:
+    return f"{where}: " if where else ""
 
 
 def _read_literal(choices: tuple[Any, ...], value: Any, where: str) -> Any:
@@ -47,14 +55,14 @@ def _read_optional(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
 
 def _read_list(kinds: tuple[Any, ...], value: Any, where: str) -> list[Any]:
     if not isinstance(value, list):
-        raise UserError(f"{where}: expected a list, found {value!r}")
+        raise UserError(f"{_at(where)}expected a list, found {value!r}")
     return [read_section(kinds[0], item, f"{where}[{index}]") for index, item in enumerate(value)]
 
 
 def _read_dict(kinds: tuple[Any, ...], value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise UserError(f"{where}: expected a mapping, found {value!r}")
-    return {key: read_section(kinds[1], item, f"{where}.{key}") for key, item in value.items()}
+        raise UserError(f"{_at(where)}expected a mapping, found {value!r}")
+    return {key: read_section(kinds[1], item, _under(where, key)) for key, item in value.items()}
 
 
 _READERS: dict[Any, Any] = {
@@ -67,20 +75,20 @@ _READERS: dict[Any, Any] = {
 
 def _read_dataclass(kind: type, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
-        raise UserError(f"{where}: expected a mapping, found {value!r}")
+        raise UserError(f"{_at(where)}expected a mapping, found {value!r}")
     hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}
     unknown = [key for key in value if key not in fields]
     if unknown:
-        raise UserError(f"{where}: unknown key '{unknown[0]}'; known are {', '.join(fields)}")
+        raise UserError(f"{_at(where)}unknown key '{unknown[0]}'; known are {', '.join(fields)}")
     missing = [name for name, field in fields.items() if name not in value and _is_required(field)]
     if missing:
-        raise UserError(f"{where}: key '{missing[0]}' is missing")
-    read = {key: read_section(hints[key], item, f"{where}.{key}") for key, item in value.items()}
+        raise UserError(f"{_at(where)}key '{missing[0]}' is missing")
+    read = {key: read_section(hints[key], item, _under(where, key)) for key, item in value.items()}
     try:
         return kind(**read)
     except ValueError as error:
-        raise UserError(f"{where}: {error}") from None
+        raise UserError(f"{_at(where)}{error}") from None
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:

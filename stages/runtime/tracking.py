@@ -168,6 +168,8 @@ class Tracker:
         return target
 
     def _write(self, **event: Any) -> None:
+        if self._closed and event["event"] != "close":  # the collector may have taken the journal away
+            return
         line = json.dumps({**event, "time": int(time.time() * 1000)}) + "\n"
         with self._lock:
             try:

@@ -15,4 +15,5 @@ def test_the_closing_shows_the_tables_that_say_something_of_a_system(tmp_path: P
     text = closing(tmp_path)
     assert "### polyak1" in text
     assert "### softvc1" not in text
-    assert "reports/index.html" in text
+    assert "  tables/ " in text
+    assert "systems/" not in text  # none there yet

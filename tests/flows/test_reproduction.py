@@ -16,10 +16,11 @@ import yaml
 
 from flows.children import Children, Ending
 from flows.cores import Cores
-from flows.graph import Node, below, compose_params, read_graph
+from flows.graph import Node, below, compose_params, necessary, read_graph
 from flows.reproduce import describe, main
-from flows.reproduction import Reproduction, find_dvc_program, judge
+from flows.reproduction import Reproduction, Result, find_dvc_program, judge
 from speech.errors import UserError
+from tests.small_disk import small_disk
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = {
@@ -65,6 +66,28 @@ def test_graph_is_dvcs(project):
     with pytest.raises(UserError, match="nonsense") as error:
         read_graph(project, ["nonsense"])
     assert "\n" not in str(error.value)
+
+
+def test_the_fewest_lines_that_say_the_order():
+    upstream = {"a": (), "b": ("a",), "c": ("a", "b"), "d": ("a", "c", "b"), "e": ("a",)}
+    graph = {name: Node(name, others, False) for name, others in upstream.items()}
+    assert necessary(graph) == {"a": set(), "b": {"a"}, "c": {"b"}, "d": {"c"}, "e": {"a"}}
+
+
+def test_a_stage_has_its_turn_when_those_before_it_are_left(project):
+    work = Reproduction(project, read_graph(project))
+    work.cores = Cores(1)
+    turns = work.ready()
+    assert next(turns) == "a"
+    work.results["a"] = Result("ran", "ran")
+    work.leave("a")
+    # One core: the stage that more depends on comes first, the other when the first is left.
+    assert next(turns) == "b@x"
+    work.results["b@x"] = Result("failed", "failed")
+    work.leave("b@x")
+    assert {next(turns), next(turns)} == {"bad", "b@y"}  # one to be told that it cannot begin, one to run
+    work.leave("bad")
+    assert next(turns) == "after"
 
 
 def test_whole_graph_in_prefect(project, capsys):
@@ -155,10 +178,26 @@ def test_params_are_composed_as_dvc_does(composed):
     params = yaml.safe_load((composed / "params.yaml").read_text())
     assert params["scale"] == "smoke"
     assert params["kmeans"]["k"] == 33
-    with pytest.raises(UserError, match="nonsense") as error:
-        compose_params(composed, ["nonsense.k=1"])
-    assert "\n" not in str(error.value)
+    refused = {
+        "nonsense.k=1": r"there is no parameter 'nonsense\.k'",
+        "kmeans.kk=1": r"there is no parameter 'kmeans\.kk' \(did you mean kmeans\.k",
+        "scale=huge": "there is no scale 'huge'; there are demo, paper, small, smoke$",
+        "kmeans.k=[": "input",
+    }
+    for override, message in refused.items():
+        with pytest.raises(UserError, match=message) as error:
+            compose_params(composed, [override])
+        assert "\n" not in str(error.value)
     assert yaml.safe_load((composed / "params.yaml").read_text()) == params
+
+
+def test_a_link_to_nothing_below_a_dependency_is_named(project):
+    (project / "recordings").mkdir()
+    (project / "recordings" / "lost.wav").symlink_to("nowhere.wav")
+    stages = {"read": {"cmd": "true", "deps": ["recordings"]}}
+    (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    with pytest.raises(UserError, match=r"recordings/lost\.wav: points to nothing"):
+        read_graph(project)
 
 
 def test_a_dry_run_plans_one_table_and_leaves_all_as_it_was(composed, capsys):
@@ -240,6 +279,20 @@ def test_what_a_killed_dvc_leaves_running_is_ended_too(tmp_path):
     ending = Children().run(["sh", "-c", f"(sleep 30; touch {marker}) & kill -9 $$"], os.environ, print)
     assert ending.status == -9
     assert time.monotonic() - start < 10
+
+
+def test_a_disk_that_fills_while_dvc_keeps_an_output_is_told_and_nothing_is_recorded(project):
+    command = "head -c 3000000 /dev/urandom > big.bin"
+    (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"big": {"cmd": command, "outs": ["big.bin"]}}}))
+    with small_disk(project / ".dvc" / "cache"):
+        work = Reproduction(project, read_graph(project))
+        result = work.run("big", print)
+        assert result.outcome == "crashed", result.message
+        assert result.message.startswith("the disk filled while DVC kept the outputs: make room and run again")
+        assert locked_stages(project) == set()
+        assert read_graph(project)["big"].changed
+    assert Reproduction(project, read_graph(project)).run("big", print).outcome == "ran"
+    assert locked_stages(project) == {"big"}
 
 
 def test_lines_come_as_they_are_printed_and_bars_are_thinned():

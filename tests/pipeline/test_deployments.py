@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,8 @@ table.mkdir(parents=True, exist_ok=True)
 pathlib.Path("reports").mkdir(exist_ok=True)
 pathlib.Path("reports/index.html").write_text(digest)
 """
+# An empty database to use instead of a file, as postgresql+asyncpg://user:password@host/name.
+DATABASE = "TEST_PREFECT_DATABASE"
 
 
 def trimmed(project: Path, root: Path) -> Path:
@@ -73,6 +74,16 @@ class Served:
     root: Path
     environment: dict[str, str]
     api: httpx.Client
+    server: subprocess.Popen[bytes] | None = None
+
+    def serve(self) -> None:
+        """Start the server, and wait until it answers."""
+        command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.api.base_url.port)]
+        log = Path(self.environment["PREFECT_HOME"]) / "server.log"
+        self.server = self.start(*command, log=log)
+        while not is_healthy(self.api):
+            assert self.server.poll() is None, log.read_text()
+            time.sleep(0.2)
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -116,17 +127,13 @@ def wait_for(what: Callable[[], Any], seconds: float) -> Any:
     return found
 
 
-@contextmanager
-def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """Ended with all that it started."""
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            for child in psutil.Process(process.pid).children(recursive=True):
-                child.kill()
-            process.kill()
-        process.wait()
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process at once, with all that it started."""
+    if process.poll() is None:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
+        process.kill()
+    process.wait()
 
 
 @pytest.fixture
@@ -140,18 +147,19 @@ def served(project: Path, tmp_path: Path) -> Iterator[Served]:
     environment = clean_environment(root) | {
         "PREFECT_HOME": os.fspath(home),
         "PREFECT_API_URL": url,
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": os.environ.get(DATABASE)
+        or f"sqlite+aiosqlite:///{home / 'prefect.db'}",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "PT1S",
         "PREFECT_WORKER_QUERY_SECONDS": "1",
     }
     served = Served(root, environment, httpx.Client(base_url=url, timeout=30))
-    command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with ended(served.start(*command, log=home / "server.log")) as server:
-        while not is_healthy(served.api):
-            assert server.poll() is None, (home / "server.log").read_text()
-            time.sleep(0.2)
+    try:
+        served.serve()
         yield served
+    finally:
+        if served.server:
+            end(served.server)
 
 
 def is_healthy(api: httpx.Client) -> bool:
@@ -159,11 +167,6 @@ def is_healthy(api: httpx.Client) -> bool:
         return api.get("/health").is_success
     except httpx.TransportError:
         return False
-
-
-def at_work(served: Served, log: Path) -> AbstractContextManager[subprocess.Popen[bytes]]:
-    """A worker as `make worker` starts it."""
-    return ended(served.start("prefect", "worker", "start", "--pool", "respeak", "--limit", "1", log=log))
 
 
 def deploy_soon(served: Served) -> None:
@@ -199,13 +202,20 @@ def stage_process(root: Path, name: str) -> psutil.Process:
 def test_nights_on_a_real_server(served: Served, tmp_path: Path) -> None:
     """One test, because a server and a worker take their time to start."""
     deploy_soon(served)
-    with at_work(served, tmp_path / "worker.log") as worker:
+    command = ["prefect", "worker", "start", "--pool", "respeak", "--limit", "1"]
+    worker = served.start(*command, log=tmp_path / "worker.log")
+    try:
         a_scheduled_run_survives_the_kill_of_its_training(served, tmp_path)
         a_run_that_dies_with_its_worker_is_known_as_crashed(served, worker)
+    finally:
+        end(worker)
 
 
 def a_scheduled_run_survives_the_kill_of_its_training(served: Served, tmp_path: Path) -> None:
-    """A worker picks it up when it is due; training is killed in the middle, and goes on; the table is the same."""
+    """A worker picks it up when it is due; training is killed in the middle, and goes on; the table is the same.
+
+    So is the server, which comes back.
+    """
     unbroken = tmp_path / "unbroken"
     shutil.copytree(served.root, unbroken)
     own = clean_environment(unbroken) | {"RESPEAK_TRACKING": "local"}
@@ -215,11 +225,14 @@ def a_scheduled_run_survives_the_kill_of_its_training(served: Served, tmp_path: 
     training = stage_process(served.root, "train_f0_vq")
     wait_for(lambda: list((served.root / ".scratch").glob("train_f0_vq/*/last.ckpt")), 60)
     training.send_signal(signal.SIGKILL)
+    assert served.server
+    end(served.server)
+    served.serve()
     wait_for(lambda: served.state(run["id"])["name"] != "Running", 120)
     log = (tmp_path / "worker.log").read_text()
     assert served.state(run["id"]) == {"name": "Completed", "message": "2 ran"}, log
-    ended = served.api.get(f"/flow_runs/{run['id']}").json()
-    assert ended["auto_scheduled"] and ended["name"] == "tables at demo"
+    whole = served.api.get(f"/flow_runs/{run['id']}").json()
+    assert whole["auto_scheduled"] and whole["name"] == "tables at demo"
     assert "ended by SIGKILL" in log
     assert "resuming after step" in log
     assert repro.wait(120) == 0
@@ -258,8 +271,7 @@ def a_run_that_dies_with_its_worker_is_known_as_crashed(served: Served, worker: 
     run = served.ask(f"/deployments/{deployment['id']}/create_flow_run", parameters={"targets": ["slow"]})["id"]
     beat = {"event": {"name": ["prefect.flow-run.heartbeat"]}, "resource": {"id": [f"prefect.flow-run.{run}"]}}
     wait_for(lambda: served.ask("/events/filter", filter=beat)["events"], 60)
-    for process in (psutil.Process(worker.pid), *psutil.Process(worker.pid).children(recursive=True)):
-        process.kill()
+    end(worker)
     assert served.state(run)["name"] == "Running"
     wait_for(lambda: served.state(run)["name"] != "Running", 60)
     assert served.state(run)["name"] == "Crashed"

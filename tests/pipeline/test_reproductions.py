@@ -90,17 +90,24 @@ def test_stages_that_end_together_are_all_recorded(project: Path) -> None:
     assert "Data and pipelines are up to date" in again.stdout + again.stderr
 
 
-def start(project: Path) -> subprocess.Popen[str]:
-    """A reproduction in a session of its own, at work on a stage that makes the file ``begun``."""
-    write_stages(
-        project,
-        {
-            "done": {"cmd": "echo 1 > done.txt", "outs": ["done.txt"]},
-            "slow": {"cmd": SLOW, "deps": ["done.txt"], "outs": ["slow.txt"]},
-            "after": {"cmd": "cp slow.txt after.txt", "deps": ["slow.txt"], "outs": ["after.txt"]},
-        },
-    )
-    process = subprocess.Popen(
+def start(project: Path, stages: dict[str, object] | None = None) -> subprocess.Popen[str]:
+    """A reproduction at work on a stage that makes the file ``begun``."""
+    chain: dict[str, object] = {
+        "done": {"cmd": "echo 1 > done.txt", "outs": ["done.txt"]},
+        "slow": {"cmd": SLOW, "deps": ["done.txt"], "outs": ["slow.txt"]},
+        "after": {"cmd": "cp slow.txt after.txt", "deps": ["slow.txt"], "outs": ["after.txt"]},
+    }
+    write_stages(project, stages or chain)
+    process = begin(project)
+    while not (project / "begun").exists():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.1)
+    return process
+
+
+def begin(project: Path) -> subprocess.Popen[str]:
+    """A reproduction in a session of its own."""
+    return subprocess.Popen(
         [sys.executable, "-m", "flows.reproduce"],
         cwd=project,
         env=environment(),
@@ -109,10 +116,6 @@ def start(project: Path) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
-    while not (project / "begun").exists():
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.1)
-    return process
 
 
 def test_ctrl_c_leaves_nothing_running_and_nothing_locked(project: Path) -> None:
@@ -130,6 +133,20 @@ def test_ctrl_c_leaves_nothing_running_and_nothing_locked(project: Path) -> None
     assert not any(entries.get("write", {}).values())
     assert set(yaml.safe_load((project / "dvc.lock").read_text())["stages"]) == {"done"}
     assert states(project) == [("reproduce", "Cancelled", "1 ran, 1 stopped, 1 not started")]
+
+
+def test_a_second_reproduction_waits_for_the_first_and_finds_nothing_to_do(project: Path) -> None:
+    stages = {"slow": {"cmd": "touch begun; while [ ! -e go ]; do sleep 0.1; done; touch slow", "outs": ["slow"]}}
+    first, second = start(project, stages), begin(project)
+    assert second.stdout
+    assert "another reproduction is at work here since" in (said := second.stdout.readline())
+    assert f"(process {first.pid}): waiting for it" in said
+    (project / "go").touch()
+    output, _ = first.communicate(timeout=60)
+    assert "Completed: 1 ran" in output
+    assert "Nothing to do: all 1 stages are up to date." in second.communicate(timeout=60)[0]
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert len(states(project)) == 1
 
 
 def test_a_killed_reproduction_is_known_as_crashed_by_the_next_one(project: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -36,8 +37,8 @@ def test_versions_devices_and_weights(
     status, out, _ = run(monkeypatch, capsys)
     assert status == 0
     assert f"torch {torch.__version__}" in out and f"pyarrow {version('pyarrow')}" in out
-    assert f"HUBERT_BASE: is at {here}/cache/hubert_fairseq_base_ls960.pth" in out
-    missing = "HUBERT_LARGE: is missing (https://download.pytorch.org/torchaudio/models/hubert_fairseq_large_ll60k.pth"
+    assert f"HUBERT_BASE is at {here}/cache/hubert_fairseq_base_ls960.pth" in out
+    missing = "HUBERT_LARGE is missing (https://download.pytorch.org/torchaudio/models/hubert_fairseq_large_ll60k.pth"
     assert f"{missing}, 1.26 GB)" in out
     assert ("no GPU that torch can use" in out) == (not torch.cuda.is_available())
 
@@ -67,3 +68,8 @@ def test_a_missing_package_is_named_by_its_use(here: Path, monkeypatch: pytest.M
     found = {line: well for topic, well, line in doctor.examine(Path("none.yaml")) if topic == "package"}
     assert found["dvc is not installed; needed for the graph"]
     assert not found["soxr is missing: nothing works without; run make"]
+
+
+def test_the_command_line_is_a_module_too() -> None:
+    found = subprocess.run([sys.executable, "-m", "respeak.cli", "--help"], capture_output=True, text=True, check=True)
+    assert "resynthesize" in found.stdout

@@ -75,6 +75,17 @@ def test_zip_refuses_other_utterances(tmp_path: Path) -> None:
         list(zip_shards(tmp_path / "a.parquet", tmp_path / "d.parquet"))
 
 
+def test_one_wrong_bit_among_the_data_is_found(tmp_path: Path) -> None:
+    path = tmp_path / shard_name(0)
+    write_shard(path, units_rows(100), UNITS)
+    column = pq.ParquetFile(path).metadata.row_group(0).column(1)
+    data = bytearray(path.read_bytes())
+    data[column.data_page_offset + column.total_compressed_size - 9] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"part-00000.parquet: damaged shard"):
+        list(read_shard(path))
+
+
 @pytest.mark.parametrize("damage", ["truncated", "empty", "overwritten"])
 def test_damaged_shard_is_one_line_that_names_it(tmp_path: Path, damage: str) -> None:
     path = tmp_path / shard_name(0)

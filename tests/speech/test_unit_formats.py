@@ -61,6 +61,13 @@ def test_every_format_is_recognised_and_read(tmp_path: Path, kind: str) -> None:
         import_units(open_units(source, named), tmp_path / "out")
 
 
+def test_one_array_is_one_utterance(tmp_path: Path) -> None:
+    folder = write(tmp_path / "in", "npy")
+    one = folder / "LJ001-0003.npy"
+    found = open_units(one, detect_format(one))
+    assert (found.names, found.read(0).tolist()) == (["LJ001-0003"], UTTERANCES["LJ001-0003"])
+
+
 @pytest.fixture()
 def corpus(tmp_path: Path) -> Path:
     """A corpus of two audio shards whose recordings have one frame more than fairseq's units."""

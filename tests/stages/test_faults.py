@@ -13,6 +13,7 @@ import pytest
 
 from speech.files import atomic_path
 from stages.runtime.faults import EXHAUSTED, LOST, exhausted
+from tests.small_disk import small_disk
 
 ROOT = Path(__file__).parents[2]
 
@@ -83,10 +84,6 @@ def test_a_full_disk_as_each_writer_tells_it(tmp_path: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    small = tmp_path / "small"
-    small.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small], capture_output=True).returncode:
-        pytest.skip("needs the right to mount a small file system")
     big = torch.zeros(2**20)
     (tmp_path / "big.bin").write_bytes(bytes(2**22))
     table = pyarrow.table({"x": np.random.default_rng(0).random(2**20)})
@@ -97,11 +94,9 @@ def test_a_full_disk_as_each_writer_tells_it(tmp_path: Path) -> None:
         "copy.bin": lambda path: shutil.copy2(tmp_path / "big.bin", path),
         "history.csv": lambda path: path.write_text("x" * 2**22),
     }
-    try:
+    with small_disk(tmp_path / "small") as small:
         for name, write in writers.items():
             with pytest.raises(Exception) as caught, atomic_path(small / name) as path:
                 write(path)
             assert "the disk is full" in (exhausted(caught.value) or ""), name
             assert not list(small.iterdir())
-    finally:
-        subprocess.run(["umount", small], check=True)

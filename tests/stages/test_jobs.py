@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import pytest
 
 from speech.errors import UserError
 from speech.files import write_text
-from stages.runtime.faults import LostError
+from stages.runtime.faults import LostError, exhausted
 from stages.runtime.fingerprint import declared_params, fingerprint
 from stages.runtime.jobs import Job
 from stages.runtime.params import Runtime
+from tests.small_disk import small_disk
 
 RUNTIME = Runtime(threads=1, workers=2, device="cpu", shard_minutes=1.0, max_reject_fraction=0.05)
 
@@ -75,6 +77,19 @@ def test_publish_replaces_the_whole_output(tmp_path: Path) -> None:
     work.run({"new.txt": (str(tmp_path / "log"), "x")}, count_then_write)
     work.publish()
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["new.txt"]
+
+
+def test_a_disk_that_fills_during_publishing_leaves_no_half_output(tmp_path: Path) -> None:
+    work = job(tmp_path)
+    work.run({f"{i}.txt": (str(tmp_path / "log"), "x" * 2**19) for i in range(4)}, count_then_write)
+    with small_disk(tmp_path / "small") as small:
+        elsewhere = replace(work, output=small / "out")
+        with pytest.raises(OSError) as caught:
+            elsewhere.publish()
+        assert "the disk is full" in (exhausted(caught.value) or "")
+        assert not list(small.iterdir())
+    work.publish()
+    assert len(list((tmp_path / "out").iterdir())) == 4
 
 
 def test_fingerprint_follows_content_params_and_code(tmp_path: Path) -> None:

@@ -32,6 +32,12 @@ def test_templates_are_filled_as_dvc_fills_them(project: Path, params: dict) -> 
         assert set(declared_deps(stage, variant or None, params)) == deps - {"params.yaml"}, name
 
 
+def test_a_stage_for_each_of_a_list_is_named_by_what_it_is_for(params: dict) -> None:
+    """``soft_units`` has a list of corpora, which is empty by default."""
+    deps = declared_deps("soft_units", "sung", params | {"soft_units": {"corpora": ["sung"], "encoder": "taught"}})
+    assert deps[:2] == ["data/sung/audio", "taught"]
+
+
 def entry(deps: dict[str, str], outs: dict[str, str]) -> dict:
     def records(items: dict[str, str]) -> list[dict]:
         return [{"path": path, "hash": "md5", "md5": md5, "size": 7, "nfiles": 2} for path, md5 in items.items()]
@@ -126,3 +132,30 @@ def test_a_short_stage_is_sampled_once_and_a_long_one_in_between(tmp_path: Path,
         while len(long.steps) < 3:
             time.sleep(0.01)
     assert long.steps[:4] == [0, 1, 2, 3]
+
+
+def test_gpus_are_watched_as_mlflow_watches_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is none here: NVIDIA's library is played, for MLflow's monitor and for ours."""
+    import sys
+    from types import SimpleNamespace
+
+    played = SimpleNamespace(
+        NVMLError=RuntimeError,
+        nvmlInit=lambda: None,
+        nvmlDeviceGetCount=lambda: 2,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetMemoryInfo=lambda gpu: SimpleNamespace(used=4e9 + gpu * 1e9, total=16e9),
+        nvmlDeviceGetUtilizationRates=lambda gpu: SimpleNamespace(gpu=75 + gpu),
+        nvmlDeviceGetPowerUsage=lambda gpu: 100_000,
+        nvmlDeviceGetEnforcedPowerLimit=lambda gpu: 200_000,
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", played)
+    from mlflow.system_metrics.metrics import gpu_monitor
+
+    monkeypatch.setattr(gpu_monitor, "pynvml", played, raising=False)
+    theirs = gpu_monitor.GPUMonitor()
+    theirs.collect_metrics()
+    expected = {name: value for name, value in theirs.aggregate_metrics().items() if "power" not in name}
+    found = {name: value for name, value in Sampler().sample().items() if name.startswith("gpu_")}
+    assert len(found) == 6
+    assert found == pytest.approx(expected)

@@ -47,6 +47,15 @@ def test_every_encoder_composes_with_every_size(tmp_path: Path, encoder: str) ->
         assert [i.path for i in params.pretrain.iterations.values()][1:] == pretrained[:-1]
 
 
+@pytest.mark.parametrize("experiment", sorted(path.stem for path in (PROJECT / "conf/experiment").glob("*.yaml")))
+def test_every_experiment_composes_to_valid_params(tmp_path: Path, experiment: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(composed(f"+experiment={experiment}")))
+    params = load_params(path)
+    assert {params.roles.train, params.roles.target, params.roles.source} <= params.corpora.keys()
+    assert all(params.source_of(name) for name in params.experiments)
+
+
 @pytest.mark.parametrize("scale", ["smoke", "demo", "paper"])
 def test_languages_compose_with_systems_that_speak_them(tmp_path: Path, scale: str) -> None:
     path = tmp_path / "params.yaml"

@@ -86,6 +86,7 @@ def test_it_runs_bare_with_curves(workplace: Path, bare_packages: Path, monkeypa
     with Path("pretrain/first/history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["2", "4", "6"]
+    assert Path("pretrain/first.csv").read_text() == Path("pretrain/first/history.csv").read_text()
     for name in ("train/accuracy_masked", "train/accuracy_unmasked", "train/loss_masked"):
         assert all(float(row[name]) >= 0 for row in rows)
     assert float(rows[1]["valid/loss_unmasked"]) > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,31 @@ def test_acoustic_models_hear_what_their_variant_says(made: Path) -> None:
         (0, 39, 2),
     ]
     assert float(column(made / "train_acoustic/soft/history.csv", "valid/l1_free_running")[-1]) > 0
+
+
+def test_dvc_plots_draw_what_each_training_lost(made: Path, project: Path) -> None:
+    stages = yaml.safe_load((project / "dvc.yaml").read_text())["stages"]
+    for name in ("train_soft_units", "train_acoustic", "train_vocoder", "finetune_vocoder"):
+        ((pattern, look),) = stages[name]["do"]["plots"][0].items()
+        files = list(made.glob(pattern.replace("${key}", "*")))
+        assert files, name
+        for path in files:
+            assert path.read_text() == (path.with_suffix("") / "history.csv").read_text()
+            assert float(column(path, look["y"])[0]) > 0
+
+
+def test_what_vocoders_make_is_heard_and_seen(made: Path) -> None:
+    events = [json.loads(line) for line in (made / "journal.jsonl").read_text().splitlines()]
+    artifacts = [event["name"] for event in events if event["event"] == "artifact"]
+    # Of one vocoder and of two that went on from it.
+    for name in ("audio/0-recording.wav", "audio/1-generated.wav", "mel_target_and_generated.png"):
+        assert artifacts.count(name) == 3
+    models = [event["name"] for event in events if event["event"] == "model"]
+    assert models == ["soft-vc-soft", "soft-vc-discrete", "soft-vc-raw"]
+    recorded, generated = (
+        decode_audio((made / f"journal.files/audio/0-{t}.wav").read_bytes()) for t in ("recording", "generated")
+    )
+    assert len(recorded) == len(generated) and np.ptp(generated) > 0
 
 
 def test_several_voices_without_a_table_are_refused(made: Path) -> None:

@@ -131,6 +131,13 @@ def test_cut_line_costs_that_line(empty_project, collector):
     assert run.data.metrics == {"x": 2.0}
 
 
+def test_nothing_follows_the_end(empty_project):
+    tracker = Tracker.open("a")
+    tracker.close()
+    tracker.log_metrics({"late": 1.0})
+    assert events(empty_project)[-1]["event"] == "close"
+
+
 def test_full_disk_is_said_once(empty_project, capsys):
     (empty_project / ".scratch").write_text("a file where the folder should be")
     tracker = Tracker.open("a")
