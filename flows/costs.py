@@ -194,6 +194,11 @@ def _finetune_vocoder(scene: Scene, _: str) -> Cost:
     return _trained(steps, scene.once("mel vocoder", lambda: work.mel_vocoder_step(spec)))
 
 
+def _train_digit_classifier(scene: Scene, _: str) -> Cost:
+    spec = scene.params.train_digit_classifier
+    return _trained(spec.loop.steps, scene.once("digits", lambda: work.digits_step(spec)))
+
+
 def _little(scene: Scene, _: str) -> Cost:
     return Cost()
 
@@ -218,6 +223,7 @@ ESTIMATES: Mapping[str, Callable[[Scene, str], Cost]] = {
     "train_vocoder": _train_vocoder,
     "finetune_vocoder": _finetune_vocoder,
     "softvc": _little,
+    "train_digit_classifier": _train_digit_classifier,
     "synthesize": _synthesize,
     "evaluate": _evaluate,
     "tables": _little,

@@ -24,6 +24,8 @@ from models.encoders.hubert import Hubert
 from models.encoders.soft import SoftHubert
 from models.encoders.training import HubertTraining, LinearSchedule, MaskedPrediction, Masking
 from models.hifigan import Discriminators
+from models.judges.resnext import DigitClassifier
+from models.judges.training import DigitTraining
 from models.resynthesis import UnitGenerator
 from models.resynthesis.f0_vq import F0VQVAE
 from models.resynthesis.training import F0VQTraining, LossWeights, ResynthesisTraining
@@ -32,6 +34,7 @@ from models.softvc.training import AcousticTraining, SoftUnitTraining, VocoderTr
 from models.training import Schedule, TrainingModule
 
 if TYPE_CHECKING:
+    from stages.runtime.judge_params import TrainDigitClassifier
     from stages.runtime.softvc_params import TrainAcoustic, TrainSoftUnits, TrainVocoder
     from stages.runtime.training_params import Loop, Pretrain, TrainF0VQ, TrainResynthesis
 
@@ -141,6 +144,17 @@ def acoustic_step(spec: TrainAcoustic, k: int) -> Step:
     """A step of ``train_acoustic`` on discrete units, every utterance as long as the longest that is taken whole."""
     model = AcousticModel(num_units=k, num_speakers=MANY_SPEAKERS, **asdict(spec.model))
     return measure(AcousticTraining(model, Schedule(), 0), spec.loop, batch=_sentences)
+
+
+def digits_step(spec: TrainDigitClassifier) -> Step:
+    """A step of ``train_digit_classifier``."""
+
+    def seconds(loop: Loop, rows: int) -> Batch:
+        batch = {"audio": torch.randn(rows, loop.segment_samples), "digit": torch.zeros(rows, dtype=torch.int64)}
+        return {name: value.to(device()) for name, value in batch.items()}
+
+    module = DigitTraining(DigitClassifier(**asdict(spec.model)), Schedule(), 0)
+    return measure(module, spec.loop, batch=seconds)
 
 
 def encoder_speed(kind: str, layer: int, options: Mapping[str, Any], seconds: float) -> float:

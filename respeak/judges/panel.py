@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from respeak.judges.digits import digit_judge
 from respeak.judges.phonemes import phoneme_judge
 from respeak.judges.quality import PACKAGES, quality_judges
 from respeak.judges.recognisers import Device, recogniser
 from speech.judges.cache import Answer, Answers, Heard, Judge, Recording, package_version
+from speech.judges.digits import WORDS as DIGITS
 from speech.judges.settings import Evaluate
 from speech.metrics.alignment import Alignment, align, take
 from speech.metrics.f0 import compare_f0, f0_correlation
@@ -67,6 +69,7 @@ class Panel:
         self.answers = answers
         self.words = recogniser(evaluate.asr, texts, device)
         self.phonemes = phoneme_judge(evaluate.phonemes, device)
+        self.digits = digit_judge(evaluate.digits, device)
         self.pitch = f0_judge(f0, evaluate.f0_tolerance, evaluate.f0_alignment)
         self.quality = quality_judges(evaluate, device)
 
@@ -87,6 +90,9 @@ class Panel:
             hypothesis = self.answers.ask(self.words, made)["hypothesis"]
             row |= {"reference": wanted, "hypothesis": hypothesis, **asdict(count_errors(wanted, hypothesis))}
             row |= self._phonemes(made, wanted)
+        if self.digits is not None and wanted in DIGITS:
+            heard = self.answers.ask(self.digits, made)["digit_heard"]
+            row |= {"digit_heard": heard, "digits_right": int(heard == wanted)}
         if reference is not None:
             row |= self.answers.ask(self.pitch, made, reference.recording, reference.f0)
         for judge in self.quality:

@@ -56,7 +56,8 @@ class Evaluate:
     """The judges.
 
     ``asr_of``: by language (``fr``), recognisers of what ``asr`` does not hear. ``quality``: judges of quality;
-    ``weights``: by their names, files that are not in the cache.
+    ``weights``: by their names, files that are not in the cache. ``digits``: folder of a trained digit classifier;
+    nothing, or a .py file, stands for none.
     """
 
     asr: ASR
@@ -69,6 +70,7 @@ class Evaluate:
     f0_tolerance: float
     f0_alignment: Literal["none", "lag", "dtw"]
     bootstrap: int
+    digits: str = ""
 
     def __post_init__(self) -> None:
         for name in ("speaker_seconds", "f0_tolerance", "bootstrap"):

@@ -42,6 +42,8 @@ UTTERANCES = pa.schema(
         ("seconds", pa.float64()),
         ("reference", pa.string()),
         ("hypothesis", pa.string()),
+        ("digit_heard", pa.string()),
+        ("digits_right", pa.int64()),
         ("phones_said", pa.string()),
         ("phones_heard", pa.string()),
         *((name, pa.int64()) for name in (*_TEXT, *_PHONES, *_F0)),
@@ -74,6 +76,7 @@ def utterance_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: i
         "utterances_without_text": float(sum(row["words"] is None for row in rows)),
         **word_metrics(rows, resamples, seed),
         **phoneme_metrics(rows, resamples, seed),
+        **digit_metrics(rows, resamples, seed),
         **f0_metrics(rows, resamples, seed),
         **mean_metrics(rows, resamples, seed),
     }
@@ -96,6 +99,14 @@ def phoneme_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int
         return {}
     per = ratio_interval(_column(rows, "phoneme_errors"), _column(rows, "phones"), resamples, seed)
     return _named("per", per, 100.0)
+
+
+def digit_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> Metrics:
+    """``digit_accuracy`` in percent, over the utterances whose text is a digit; nothing when none was judged."""
+    right = np.array([row["digits_right"] for row in rows if row["digits_right"] is not None], np.float64)
+    if not len(right):
+        return {}
+    return _named("digit_accuracy", ratio_interval(right, np.ones(len(right)), resamples, seed), 100.0)
 
 
 def f0_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> Metrics:

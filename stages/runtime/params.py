@@ -16,6 +16,7 @@ import yaml
 from speech.errors import UserError
 from speech.judges.settings import ASR as ASR
 from speech.judges.settings import Evaluate
+from stages.runtime.judge_params import TrainDigitClassifier
 from stages.runtime.schema import fraction, positive, read_section
 from stages.runtime.softvc_params import FinetuneVocoder, SoftUnits, SoftVC, TrainAcoustic, TrainSoftUnits, TrainVocoder
 from stages.runtime.training_params import Pretrain, TrainF0VQ, TrainResynthesis
@@ -263,6 +264,7 @@ class Params:
     train_vocoder: TrainVocoder
     finetune_vocoder: FinetuneVocoder
     softvc: SoftVC
+    train_digit_classifier: TrainDigitClassifier
     experiments: dict[str, Experiment]
     synthesize: Synthesize
     evaluate: Evaluate
@@ -280,11 +282,12 @@ class Params:
         for role, name in dataclasses.asdict(self.roles).items():
             if name not in self.corpora:
                 raise ValueError(f"roles.{role} names corpus '{name}', but corpora has {', '.join(self.corpora)}")
-        for section in (self.train_acoustic, self.train_vocoder, self.finetune_vocoder):
+        named = (self.train_acoustic, self.train_vocoder, self.finetune_vocoder, self.train_digit_classifier)
+        for section in named:
             for variant in section.variants.values():
                 if variant.corpus not in self.corpora:
-                    known = ", ".join(self.corpora)
-                    raise ValueError(f"a variant of Soft-VC names corpus '{variant.corpus}', but corpora has {known}")
+                    known, kind = ", ".join(self.corpora), type(section).__name__
+                    raise ValueError(f"a variant of {kind} names corpus '{variant.corpus}', but corpora has {known}")
         self._check_tables()
 
     def source_of(self, experiment: str) -> Path:

@@ -93,7 +93,7 @@ def test_cepstra_have_the_frames_of_f0(sentence: np.ndarray) -> None:
 
 def evaluate(*quality: str, **weights: str) -> Evaluate:
     return Evaluate(
-        ASR("pocketsphinx", "open"), Phonemes("none"), list(quality), weights, "resemblyzer", 4.0, 0.2, "lag", 100
+        ASR("pocketsphinx", "open"), Phonemes("none"), {}, list(quality), weights, "resemblyzer", 4.0, 0.2, "lag", 100
     )  # type: ignore[arg-type]
 
 

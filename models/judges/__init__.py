@@ -1,0 +1,1 @@
+"""Networks that judge: trained here on real recordings, or public ones by their published weights."""

@@ -1,0 +1,154 @@
+"""The digit classifier: its front end and sizes, and the stage on a few real digits."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import torchaudio
+
+from models.judges.resnext import DigitClassifier
+from respeak.judges.digits import DigitJudge, digit_judge
+from respeak.judges.panel import Panel
+from speech.audio import encode_audio, resample
+from speech.errors import UserError
+from speech.judges.cache import Answers, Recording
+from speech.judges.digits import WORDS, digit_mel, one_second
+from speech.judges.settings import ASR, Phonemes
+from speech.metrics.summary import digit_metrics
+from speech.shards import AUDIO, write_shard
+from stages import train_digit_classifier
+from stages.runtime.digits import Clips, read_clips
+from stages.runtime.judge_params import DigitSizes, DigitVariant, TrainDigitClassifier
+from stages.runtime.params import Corpus, load_params
+from stages.runtime.stage import Stage
+from stages.runtime.training_params import Loop, Optimiser
+
+PROJECT = Path(__file__).resolve().parents[2]
+DIGITS = (0, 6)
+
+
+class Silent:
+    def __getattr__(self, name: str) -> Any:
+        return lambda *arguments, **named: None
+
+
+def test_the_front_end_is_torchaudios() -> None:
+    rng = np.random.default_rng(0)
+    wave = (rng.standard_normal(16_000) * np.hanning(16_000) ** 4).astype(np.float32)
+    sizes: dict[str, Any] = {"n_fft": 2048, "hop_length": 512, "n_mels": 32, "pad_mode": "constant"}
+    mel = torchaudio.transforms.MelSpectrogram(16_000, norm="slaney", mel_scale="slaney", **sizes)
+    theirs = torchaudio.transforms.AmplitudeToDB(top_db=80)(mel(torch.from_numpy(wave))).numpy()
+    ours = digit_mel(torch.from_numpy(wave)[None]).numpy()
+    assert ours.shape == (1, 1, 32, 32)
+    np.testing.assert_allclose(ours[0, 0], theirs - theirs.max(), atol=0.02)
+
+
+def test_the_published_sizes() -> None:
+    with torch.device("meta"):
+        model = DigitClassifier()
+        assert model.features(torch.zeros(2, 1, 32, 32)).shape == (2, 1024)
+        assert model(torch.zeros(2, 1, 32, 32)).shape == (2, 10)
+    # Xie et al. 2017, table 7: 34.4 million for ResNeXt-29, 8x64d (three input channels, ten classes).
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(34.4e6, rel=0.005)
+
+
+@pytest.mark.parametrize("length", [1, 8000, 16_000, 40_001])
+def test_a_second_holds_what_fits_into_it(length: int) -> None:
+    wave = np.arange(1, length + 1, dtype=np.float32)
+    for place in (0.0, 0.3, 1.0):
+        second = one_second(wave, place)
+        assert len(second) == 16_000
+        kept = second[second > 0]
+        assert len(kept) == min(length, 16_000)
+        assert np.all(np.diff(kept) == 1)
+
+
+@pytest.fixture()
+def digits(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Real zeros and sixes of two men: takes 5 to 24 are training, 0 to 2 test, 3 and 4 validation."""
+    rows = []
+    for speaker in ("jackson", "theo"):
+        for digit in DIGITS:
+            for take in range(25):
+                path = shared / f"data/free-spoken-digit-dataset/recordings/{digit}_{speaker}_{take}.wav"
+                wave, rate = soundfile.read(path, dtype="float32")
+                wave = resample(wave, rate)
+                split = "test" if take < 3 else "valid" if take < 5 else "train"
+                name = {"id": f"{digit}-{speaker}-{take:02d}", "speaker": speaker, "text": WORDS[digit], "split": split}
+                sizes = {"num_samples": len(wave), "num_speech": len(wave)}
+                rows.append({**name, **sizes, "language": "en", "audio": encode_audio(wave, "flac"), "phones": None})
+    rows.append({**rows[-1], "id": "word", "text": "hello", "split": "train"})
+    write_shard(tmp_path / "data/digits/audio/part-00000.parquet", rows, AUDIO)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def train(steps: int = 80) -> None:
+    base = load_params(PROJECT / "params.yaml")
+    spec = TrainDigitClassifier(
+        {"own": DigitVariant("digits")},
+        DigitSizes(11, 2, 4, 1, 8),
+        Optimiser(0.003, [0.9, 0.99], 0.01, 1.0, 1),
+        Loop(steps, 16, 16_000, 20, 20, 20, 0, "32-true"),
+    )
+    corpora = {**base.corpora, "digits": Corpus("folder", "recordings")}
+    runtime = dataclasses.replace(base.runtime, threads=1)
+    params = dataclasses.replace(base, runtime=runtime, corpora=corpora, train_digit_classifier=spec)
+    train_digit_classifier.run(Stage("train_digit_classifier", "own", params, cast(Any, Silent())))
+
+
+def test_a_few_real_digits_are_learnt(digits: Path) -> None:
+    train()
+    folder = digits / "train_digit_classifier/own"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["test_recordings"] == 12
+    assert metrics["test_accuracy"] >= 90
+    rows = list(csv.DictReader((folder / "history.csv").open()))
+    assert float(rows[-1]["valid/loss_digits"]) < float(rows[0]["train/loss_digits"])
+    judge = digit_judge(str(folder))
+    assert judge is not None
+    clips = read_clips(digits / "data/digits/audio", "test")
+    right = [
+        judge(Recording(encode_audio(clip.wave, "wav"), "x"))["digit_heard"] == WORDS[clip.digit] for clip in clips
+    ]
+    assert 100 * np.mean(right) == pytest.approx(metrics["test_accuracy"])
+    evaluate = load_params(PROJECT / "params.yaml").evaluate
+    asked = dataclasses.replace(
+        evaluate, asr=ASR("pocketsphinx", "words"), phonemes=Phonemes("none"), digits=str(folder)
+    )
+    panel = Panel(asked, {"method": "dio"}, ("zero", "six"), Answers(None))
+    recording = Recording(encode_audio(clips[0].wave, "wav"), "x")
+    rows = [{"digits_right": None} | panel.judge(recording, text) for text in (WORDS[clips[0].digit], "nine", "hello")]
+    assert [row["digits_right"] for row in rows] == [int(right[0]), 0, None]
+    assert digit_metrics(rows, 50, 0)["digit_accuracy"] == 50.0 * right[0]
+    (folder / "model.safetensors").write_bytes(b"broken")
+    with pytest.raises(UserError, match=r"model.safetensors: not a readable safetensors file"):
+        DigitJudge(folder)
+
+
+def test_an_epoch_loses_nothing_and_a_batch_depends_on_its_step_alone(digits: Path) -> None:
+    clips = read_clips(digits / "data/digits/audio", "train")
+    assert len(clips) == 80, "the recording that says no digit is left out"
+    batches = list(Clips(clips, 16, 7, 10))
+    later = list(Clips(clips, 16, 7, 10, start=4))
+    assert all(torch.equal(a["audio"], b["audio"]) for a, b in zip(batches[4:], later, strict=True))
+    energies = sorted(round(float(wave.square().sum()), 3) for batch in batches[:5] for wave in batch["audio"])
+    assert energies == sorted(round(float(np.sum(one_second(clip.wave) ** 2)), 3) for clip in clips)
+
+
+def test_a_corpus_without_digits_and_an_absent_classifier_are_named(digits: Path) -> None:
+    said = {"id": "a", "text": "hello", "split": "train", "num_samples": 1, "num_speech": 1, "audio": b""}
+    write_shard(digits / "data/words/audio/part-00000.parquet", [{**dict.fromkeys(AUDIO.names), **said}], AUDIO)
+    with pytest.raises(UserError, match=r"data/words/audio: no recording of split 'train' says a digit"):
+        read_clips(Path("data/words/audio"), "train")
+    with pytest.raises(UserError, match=r"evaluate.digits: nowhere/config.yaml: not found"):
+        digit_judge("nowhere")
+    assert digit_judge("") is digit_judge(str(PROJECT / "models/judges/__init__.py")) is None
