@@ -103,7 +103,12 @@ class Served:
             )
 
     def ask(self, path: str, **body: Any) -> Any:
-        answer = self.api.post(path, json=body)
+        return self.request("POST", path, json=body)
+
+    def request(self, method: str, path: str, **options: Any) -> Any:
+        """What the server answers, once its database is not too busy to."""
+        while (answer := self.api.request(method, path, **options)).status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            time.sleep(0.5)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
@@ -114,7 +119,7 @@ class Served:
         return found[0] if found else None
 
     def state(self, run: str) -> dict[str, Any]:
-        state = self.api.get(f"/flow_runs/{run}").json()["state"]
+        state = self.request("GET", f"/flow_runs/{run}")["state"]
         return {"name": state["name"], "message": state["message"]}
 
 
@@ -231,7 +236,7 @@ def a_scheduled_run_survives_the_kill_of_its_training(served: Served, tmp_path: 
     wait_for(lambda: served.state(run["id"])["name"] != "Running", 120)
     log = (tmp_path / "worker.log").read_text()
     assert served.state(run["id"]) == {"name": "Completed", "message": "2 ran"}, log
-    whole = served.api.get(f"/flow_runs/{run['id']}").json()
+    whole = served.request("GET", f"/flow_runs/{run['id']}")
     assert whole["auto_scheduled"] and whole["name"] == "tables at demo"
     assert "ended by SIGKILL" in log
     assert "resuming after step" in log
