@@ -94,7 +94,7 @@ def _judges(asr: Recogniser, model: str, mode: str, phonemes: str, quality: str,
     try:
         heard = ASR(cast(Any, asr.value), cast(Any, mode), model)
         phones = Phonemes(cast(Any, phonemes)) if embedded else Phonemes("ctc", phonemes)
-        return Evaluate(heard, phones, cast(Any, names), {}, "resemblyzer", 4.0, 0.2, "lag", bootstrap)
+        return Evaluate(heard, phones, {}, cast(Any, names), {}, "resemblyzer", 4.0, 0.2, "lag", bootstrap)
     except (ValueError, KeyError) as error:
         raise UserError(f"respeak evaluate: {error}") from None
 
