@@ -21,7 +21,7 @@ from respeak.results.table import Table as RenderedTable
 from speech.audio import encode_audio
 from speech.errors import UserError
 from speech.files import write_json
-from speech.metrics.summary import UTTERANCES
+from speech.metrics.summary import TRIALS, UTTERANCES
 from speech.shards import SYNTHESIS, read_rows, shard_name, write_shard
 from stages import report, tables
 from stages.runtime.params import Params, Table, load_params
@@ -89,6 +89,7 @@ def _write_results(folder: Path, spoken: list[dict], wrong: int) -> None:
     heard |= {"phones_said": "EY B IY", "phones_heard": "EY B IY S"[wrong:], "phoneme_errors": 1 + wrong, "phones": 3}
     rows = [{"id": row["id"], "source_id": row["source_id"], **heard} for row in spoken]
     write_shard(folder / "utterances.parquet", rows, UTTERANCES)
+    write_shard(folder / "trials.parquet", [], TRIALS)
     write_json(folder / "metrics.json", {"utterances": len(rows), "wer": 100 * wrong / 3})
 
 
