@@ -49,7 +49,8 @@ class Straightforward:
         loss_g = adversarial + 2 * feature + 45 * loss_mel
         loss_g.backward()
         self.optim_g.step()
-        return {"discriminator": float(loss_d), "mel": float(loss_mel), "generator": float(loss_g)}
+        losses = {"discriminator": loss_d, "mel": loss_mel, "generator": loss_g}
+        return {name: float(loss.detach()) for name, loss in losses.items()}
 
     @property
     def count(self) -> int:
