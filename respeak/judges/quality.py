@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from respeak.judges.files import files_digest, judge_weights
+from respeak.judges.utmos import UTMOS_URL, UtmosJudge
 from speech.judges.bundles import SQUIM_URL, Squim
 from speech.judges.cache import Answer, Heard, Judge
 from speech.judges.dnsmos import DNSMOS_URL, Dnsmos
 from speech.judges.settings import Evaluate
 
-_ADDRESSES = {"squim": SQUIM_URL, "dnsmos": DNSMOS_URL}
+_ADDRESSES = {"squim": SQUIM_URL, "dnsmos": DNSMOS_URL, "utmos": UTMOS_URL}
 Device = Callable[[], str]
 # The distribution that decides what each judge answers.
 PACKAGES = {
@@ -20,6 +21,7 @@ PACKAGES = {
     "mcd": "pyworld",
     "squim": "torchaudio",
     "dnsmos": "onnxruntime",
+    "utmos": "torchaudio",
 }
 
 
@@ -41,10 +43,13 @@ def _judge(name: str, evaluate: Evaluate, device: Device) -> Judge:
     settings = {"judge": name, "against": False, "weights": files_digest(weights)}
 
     def load() -> Callable[[Heard], Answer]:
-        judge = Squim(weights, device()) if name == "squim" else Dnsmos(weights)
+        if name == "dnsmos":
+            judge: Squim | Dnsmos | UtmosJudge = Dnsmos(weights)
+        else:
+            judge = (Squim if name == "squim" else UtmosJudge)(weights, device())
         return lambda heard: dict(judge(heard.wave))
 
-    return Judge(settings, load, (PACKAGES[name], "torch") if name == "squim" else (PACKAGES[name],))
+    return Judge(settings, load, (PACKAGES[name],) if name == "dnsmos" else (PACKAGES[name], "torch"))
 
 
 def _compared(name: str) -> Callable[[Heard, Heard], Answer]:

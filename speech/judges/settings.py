@@ -48,7 +48,7 @@ class Phonemes:
             raise ValueError(f"model: judge {self.judge} {wanted}")
 
 
-Quality = Literal["stoi", "pesq", "mcd", "squim", "dnsmos"]
+Quality = Literal["stoi", "pesq", "mcd", "squim", "dnsmos", "utmos"]
 Speakers = Literal["resemblyzer", "ecapa", "xvector"]
 
 
