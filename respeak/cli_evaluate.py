@@ -30,6 +30,14 @@ class Recogniser(StrEnum):
     whisper = "whisper"
 
 
+class Speaker(StrEnum):
+    """Judges of speakers."""
+
+    resemblyzer = "resemblyzer"
+    ecapa = "ecapa"
+    xvector = "xvector"
+
+
 def evaluate(
     systems: Annotated[list[Path], typer.Argument(metavar="DIR...", help="folders of recordings, a system each")],
     out: Annotated[Path, typer.Option(help="folder to write: table.md, .csv, .tex, .json, index.html, utterances")],
@@ -51,6 +59,7 @@ def evaluate(
         str, typer.Option(help="phoneme recogniser: pocketsphinx, none, or a Hugging Face folder of IPA phonemes")
     ] = "pocketsphinx",
     quality: Annotated[str, typer.Option(help="judges of quality, separated by commas")] = "stoi,pesq,mcd",
+    speaker: Annotated[Speaker, typer.Option(help="the judge of speakers")] = Speaker.resemblyzer,
     sentences: Annotated[int, typer.Option(help="how many can be heard on the page")] = 3,
     bootstrap: Annotated[int, typer.Option(help="resamples behind each interval")] = 2000,
     workers: Annotated[int, typer.Option(min=1, help="processes")] = 1,
@@ -61,12 +70,12 @@ def evaluate(
     from respeak.weights import cache_folder
     from speech.judges.cache import Answers
 
-    judges = _judges(asr, asr_model, asr_mode, phonemes, quality, bootstrap)
+    judges = _judges(asr, asr_model, asr_mode, phonemes, quality, speaker, bootstrap)
     folders = {_name(path, systems): find_recordings(path) for path in systems}
     known = find_recordings(reference) if reference else {}
     texts = read_texts(text) if text else {}
     answers = cache_folder() / "answers"
-    meant = embed_voice(voice, Answers(answers), judges.speaker_judge) if voice else None
+    meant = embed_voice(voice, Answers(answers), judges, device) if voice else None
     compared = {} if voice else known
     task = Task({}, compared, texts, tuple(sorted(set(texts.values()))), meant, judges, F0, answers, device)
     # Only what some system said: a corpus given as reference may hold much more.
@@ -84,7 +93,9 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _judges(asr: Recogniser, model: str, mode: str, phonemes: str, quality: str, bootstrap: int) -> Evaluate:
+def _judges(
+    asr: Recogniser, model: str, mode: str, phonemes: str, quality: str, speaker: Speaker, bootstrap: int
+) -> Evaluate:
     from speech.judges.settings import ASR, Evaluate, Phonemes, Quality
 
     names = [name.strip() for name in quality.split(",") if name.strip()]
@@ -94,7 +105,7 @@ def _judges(asr: Recogniser, model: str, mode: str, phonemes: str, quality: str,
     try:
         heard = ASR(cast(Any, asr.value), cast(Any, mode), model)
         phones = Phonemes(cast(Any, phonemes)) if embedded else Phonemes("ctc", phonemes)
-        return Evaluate(heard, phones, {}, cast(Any, names), {}, "resemblyzer", 4.0, 0.2, "lag", bootstrap)
+        return Evaluate(heard, phones, {}, cast(Any, names), {}, speaker.value, 4.0, 0.2, "lag", bootstrap)
     except (ValueError, KeyError) as error:
         raise UserError(f"respeak evaluate: {error}") from None
 

@@ -1,4 +1,4 @@
-"""Judge one experiment: words by ASR, F0 against the source's, speakers by d-vectors of joined utterances.
+"""Judge one experiment: words by ASR, F0 against the source's, speakers by embeddings of joined utterances.
 
 In: ``synthesize/<experiment>``; the source corpus's audio (texts, lengths), F0 and ``f0_stats.json``; the target
 corpus's audio (enrolment) and ``f0_stats.json``. Out, in ``evaluate/<experiment>``: ``metrics.json``,
@@ -48,7 +48,7 @@ def run(stage: Stage) -> None:
     inputs = [made, source / "audio", source / "f0", source / "f0_stats.json", target / "audio"]
     job = stage.job([*inputs, target / "f0_stats.json"], Path("evaluate") / name)
     converted = params.experiments[name].task == "conversion"
-    plan = plan_trials(made, [source, target], params.evaluate, params.seed, converted)
+    plan = plan_trials(made, [source, target], params.evaluate, params.seed, converted, params.runtime.device)
     parts = utterance_parts(params, name, made)
     # Speakers first: their judge takes longest to load, and the short tasks behind them even the workers out.
     reports = job.run({**plan.tasks, **parts}, judge, f"evaluate {name}")

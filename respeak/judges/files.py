@@ -11,18 +11,19 @@ from speech.downloads import file_sha256
 from speech.errors import UserError
 
 
-def judge_weights(url: str, path: str, key: str) -> Path:
+def judge_weights(url: str, path: str, key: str, name: str = "") -> Path:
     """The file of a judge's weights; nothing is fetched.
 
     Args:
         url: where it is published.
-        path: where the parameters say it lies; empty: in the cache, under the name of its address.
+        path: where the parameters say it lies; empty: in the cache, under ``name``.
         key: the parameter, for messages.
+        name: in the cache; empty: the end of its address.
 
     Raises:
         UserError: it is not there; names the file and the address.
     """
-    file = Path(path) if path else cached(url)
+    file = Path(path) if path else cached(name or url)
     if not file.is_file():
         raise UserError(f"{key}: {file}: not found; get {url} and put it there, or name in {key} where you have it")
     return file

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from respeak.judges.panel import Panel, Reference, Row, speaker_judge
+from respeak.judges.panel import Panel, Reference, Row
+from respeak.judges.speakers import speaker_judge
 from respeak.pairs import SUFFIXES
 from speech.audio import encode_audio, resample
 from speech.corpora.splits import utterance_name
@@ -98,14 +99,14 @@ def read_texts(path: Path) -> dict[str, str]:
     return texts
 
 
-def embed_voice(source: Path, answers: Answers, judge_name: str) -> np.ndarray:
+def embed_voice(source: Path, answers: Answers, evaluate: Evaluate, device: str = "cpu") -> np.ndarray:
     """The mean embedding ``(D,)`` of a recording, or of a folder of one speaker's.
 
     Raises:
-        UserError: there is no recording, or one cannot be read.
+        UserError: there is no recording, one cannot be read, or the judge's weights are not there.
     """
     paths = [source] if source.is_file() else list(find_recordings(source).values())
-    judge = speaker_judge(judge_name)
+    judge = speaker_judge(evaluate, lambda: device)
     with IsolatedDecoder() as decoder:
         vectors = [answers.ask(judge, _read(decoder, path))["embedding"] for path in paths]
     return np.mean(vectors, axis=0)
@@ -145,7 +146,7 @@ def _judge(task: Task, name: str, panel: Panel, decoder: IsolatedDecoder) -> Row
         heard = _read(decoder, task.references[name])
         reference = Reference(heard, extract_f0(heard.wave, **task.f0), repeated=True)
     row |= panel.judge(made, task.texts.get(name), reference)
-    judge = speaker_judge(task.evaluate.speaker_judge)
+    judge = speaker_judge(task.evaluate, lambda: task.device)
     meant = task.voice
     if meant is None and reference is not None:
         meant = np.array(panel.answers.ask(judge, reference.recording)["embedding"])

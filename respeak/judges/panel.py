@@ -16,6 +16,7 @@ from respeak.judges.digits import digit_judge
 from respeak.judges.phonemes import phoneme_judge
 from respeak.judges.quality import PACKAGES, quality_judges
 from respeak.judges.recognisers import Device, recogniser
+from respeak.judges.speakers import describe_speaker_judge
 from speech.judges.cache import Answer, Answers, Heard, Judge, Recording, package_version
 from speech.judges.digits import WORDS as DIGITS
 from speech.judges.settings import Evaluate
@@ -123,31 +124,19 @@ def f0_judge(f0: dict[str, Any], tolerance: float, alignment: Alignment) -> Judg
     return Judge(settings, lambda: listen, ("pyworld",))
 
 
-def speaker_judge(name: str) -> Judge:
-    """Speaker embeddings; its answer is ``{"embedding": [...]}``."""
-
-    def load() -> Any:
-        from speech.judges.speaker import embed
-
-        return lambda heard: {"embedding": embed(heard.wave).tolist()}
-
-    return Judge({"judge": name}, load, ("Resemblyzer", "webrtcvad", "torch"))
-
-
 def describe(evaluate: Evaluate, f0: dict[str, Any]) -> dict[str, str]:
     """Every judge in words, with its version and settings, for whoever reads the numbers later."""
     asr = evaluate.asr
     model = f" {asr.model}" if asr.model else ""
     packages = {"pocketsphinx": "pocketsphinx", "torchaudio": "torchaudio", "ctc": "transformers"}
     version = package_version(packages.get(asr.judge, "transformers"))
-    resemblyzer = package_version("Resemblyzer")
     pitch = f"{f0['method']}, {f0['floor_hz']:g} to {f0['ceil_hz']:g} Hz"
     return {
         "asr": f"{asr.judge} {version}{model}, mode {asr.mode}",
         "phonemes": _describe_phonemes(evaluate),
         "f0": f"{pitch}, aligned by {evaluate.f0_alignment}, gross above {100 * evaluate.f0_tolerance:g} %",
         "quality": ", ".join(f"{name} {package_version(PACKAGES[name])}" for name in evaluate.quality) or "none",
-        "speaker": f"{evaluate.speaker_judge} {resemblyzer}, joined to {evaluate.speaker_seconds:g} s",
+        "speaker": f"{describe_speaker_judge(evaluate.speaker_judge)}, joined to {evaluate.speaker_seconds:g} s",
     }
 
 

@@ -6,9 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from respeak.judges.files import files_digest, judge_weights
+from respeak.judges.utmos import UTMOS_URL, UtmosJudge
+from speech.judges.bundles import SQUIM_URL, Squim
 from speech.judges.cache import Answer, Heard, Judge
+from speech.judges.dnsmos import DNSMOS_URL, Dnsmos
 from speech.judges.settings import Evaluate
 
+_ADDRESSES = {"squim": SQUIM_URL, "dnsmos": DNSMOS_URL, "utmos": UTMOS_URL}
 Device = Callable[[], str]
 # The distribution that decides what each judge answers.
 PACKAGES = {
@@ -16,6 +20,8 @@ PACKAGES = {
     "pesq": "pesq",
     "mcd": "pyworld",
     "squim": "torchaudio",
+    "dnsmos": "onnxruntime",
+    "utmos": "torchaudio",
 }
 
 
@@ -33,18 +39,17 @@ def quality_judges(evaluate: Evaluate, device: Device = lambda: "cpu") -> list[J
 def _judge(name: str, evaluate: Evaluate, device: Device) -> Judge:
     if name in ("stoi", "pesq", "mcd"):
         return Judge({"judge": name, "against": True}, lambda: _compared(name), (PACKAGES[name],))
-    from speech.judges.bundles import SQUIM_URL
-
-    weights = judge_weights(SQUIM_URL, evaluate.weights.get(name, ""), f"evaluate.weights.{name}")
+    weights = judge_weights(_ADDRESSES[name], evaluate.weights.get(name, ""), f"evaluate.weights.{name}")
     settings = {"judge": name, "against": False, "weights": files_digest(weights)}
 
     def load() -> Callable[[Heard], Answer]:
-        from speech.judges.bundles import Squim
-
-        judge = Squim(weights, device())
+        if name == "dnsmos":
+            judge: Squim | Dnsmos | UtmosJudge = Dnsmos(weights)
+        else:
+            judge = (Squim if name == "squim" else UtmosJudge)(weights, device())
         return lambda heard: dict(judge(heard.wave))
 
-    return Judge(settings, load, (PACKAGES[name], "torch"))
+    return Judge(settings, load, (PACKAGES[name],) if name == "dnsmos" else (PACKAGES[name], "torch"))
 
 
 def _compared(name: str) -> Callable[[Heard, Heard], Answer]:

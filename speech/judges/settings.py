@@ -48,7 +48,8 @@ class Phonemes:
             raise ValueError(f"model: judge {self.judge} {wanted}")
 
 
-Quality = Literal["stoi", "pesq", "mcd", "squim"]
+Quality = Literal["stoi", "pesq", "mcd", "squim", "dnsmos", "utmos"]
+Speakers = Literal["resemblyzer", "ecapa", "xvector"]
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Evaluate:
     """The judges.
 
     ``asr_of``: by language (``fr``), recognisers of what ``asr`` does not hear. ``quality``: judges of quality;
-    ``weights``: by their names, files that are not in the cache. ``digits``: folder of a trained digit classifier;
-    nothing, or a .py file, stands for none.
+    ``weights``: by the names of judges of quality and of speakers, files that are not in the cache. ``digits``: folder
+    of a trained digit classifier; nothing, or a .py file, stands for none.
     """
 
     asr: ASR
@@ -65,7 +66,7 @@ class Evaluate:
     asr_of: dict[str, ASR]
     quality: list[Quality]
     weights: dict[str, str]
-    speaker_judge: Literal["resemblyzer"]
+    speaker_judge: Speakers
     speaker_seconds: float
     f0_tolerance: float
     f0_alignment: Literal["none", "lag", "dtw"]
@@ -76,9 +77,10 @@ class Evaluate:
         for name in ("speaker_seconds", "f0_tolerance", "bootstrap"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
-        if unknown := set(self.weights) - set(get_args(Quality)):
-            known = ", ".join(get_args(Quality))
-            raise ValueError(f"weights: {min(unknown)} is no judge of quality; known are {known}")
+        known = (*get_args(Quality), *get_args(Speakers))
+        if unknown := set(self.weights) - set(known):
+            names = ", ".join(known)
+            raise ValueError(f"weights: {min(unknown)} is no judge of quality or of speakers; known are {names}")
 
     def hearing(self, language: str) -> Evaluate | None:
         """The judges with the recogniser of a language; None where words in it cannot be judged.

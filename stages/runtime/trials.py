@@ -10,6 +10,7 @@ a conversion also meet single recordings of their voice, joined to the same leng
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,13 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from respeak.judges.panel import speaker_judge
+from respeak.judges.speakers import speaker_judge
 from speech.errors import UserError
 from speech.judges.cache import Answers, Joined, Recording
 from speech.judges.settings import Evaluate
 from speech.metrics.genuine import GenuineTrials, genuine_trials
 from speech.metrics.speaker import cosine_scores, join_groups
 from speech.shards import read_shard, shard_paths, speakers_schema, write_shard
+from stages.runtime.engine import pick_device
 from stages.runtime.judging import ANSWERS
 
 SAMPLE_RATE = 16_000
@@ -91,9 +93,10 @@ class Trials:
 
 @dataclass(frozen=True)
 class Embedding:
-    """What one task embeds: some groups, by which judge."""
+    """What one task embeds: some groups, by the judge of the settings, on ``auto``, ``cpu`` or ``cuda``."""
 
-    judge: str
+    evaluate: Evaluate
+    device: str
     groups: tuple[Group, ...]
 
 
@@ -128,12 +131,16 @@ class Plan:
         )
 
 
-def plan_trials(made: Path, corpora: Sequence[Path], settings: Evaluate, seed: int, converted: bool = False) -> Plan:
+def plan_trials(
+    made: Path, corpora: Sequence[Path], settings: Evaluate, seed: int, converted: bool = False, device: str = "auto"
+) -> Plan:
     """Choose enrolment and test groups, and of what was ``converted`` the recordings of the voices it is compared with.
 
     Raises:
-        UserError: an utterance is meant to be a speaker whom no corpus has, or a shard is damaged.
+        UserError: an utterance is meant to be a speaker whom no corpus has, a shard is damaged, or the judge's weights
+            are not there.
     """
+    speaker_judge(settings)  # before anything is read, and not in a worker
     enrolment = enrolment_groups(corpora, settings.speaker_seconds, seed)
     groups = trial_groups(made, settings.speaker_seconds, seed)
     if unknown := sorted({group.speaker for group in groups} - {group.speaker for group in enrolment}):
@@ -148,7 +155,7 @@ def plan_trials(made: Path, corpora: Sequence[Path], settings: Evaluate, seed: i
     together = [*enrolment, *groups, *genuine]
     tasks = {
         f"speakers-{i // GROUPS_PER_TASK:05d}.parquet": Embedding(
-            settings.speaker_judge, tuple(together[i : i + GROUPS_PER_TASK])
+            settings, device, tuple(together[i : i + GROUPS_PER_TASK])
         )
         for i in range(0, len(together), GROUPS_PER_TASK)
     }
@@ -203,7 +210,8 @@ def _join(name: str, speaker: str, clips: list[Clip], seconds: float, seed: int,
 
 def embed_groups(task: Embedding, output: Path) -> dict[str, int]:
     """Write the embeddings of joined utterances, in the order given; the report counts answers found and made."""
-    answers, judge = Answers(ANSWERS), speaker_judge(task.judge)
+    answers = Answers(ANSWERS)
+    judge = speaker_judge(task.evaluate, functools.partial(pick_device, task.device))
     recordings = _read_clips({clip for group in task.groups for clip in group.clips})
     rows = []
     for group in task.groups:

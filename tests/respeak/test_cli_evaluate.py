@@ -68,6 +68,8 @@ def test_without_text_or_reference_there_is_still_something_to_say(respeak: Resp
     [
         (("nothing", "--out", "o"), "nothing: no such folder"),
         (("ref", "--out", "o", "--quality", "mos"), "--quality: mos is no judge of quality"),
+        (("ref", "--out", "o", "--quality", "utmos"), "utmos22_strong_step7459_v1.pt: not found; get https://"),
+        (("ref", "--out", "o", "--speaker", "ecapa", "--voice", "ref"), "spkrec-ecapa-voxceleb.ckpt: not found; get "),
         (("ref", "--out", "o", "--asr", "whisper"), "judge whisper needs the name of a model"),
         (("ref", "--out", "o", "--text", "other"), "no recording has a text"),
         (("ref", "--out", "o", "--reference", "empty"), "empty: no recordings"),

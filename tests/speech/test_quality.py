@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,16 @@ import soundfile
 from scipy.signal import lfilter
 
 from respeak.judges.quality import quality_judges
+from respeak.results.columns import MEASURED
 from speech.audio import encode_audio, resample
 from speech.errors import UserError
 from speech.judges.cache import Recording
+from speech.judges.dnsmos import windows
 from speech.judges.settings import ASR, Evaluate, Phonemes
 from speech.metrics.alignment import shift
 from speech.metrics.cepstra import cepstra_of, mel_cepstra, warping
 from speech.metrics.quality import DB, mel_cepstral_distortion, pesq, stoi
+from speech.metrics.summary import UTTERANCES
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +132,58 @@ def test_squim_is_torchaudios(tmp_path: Path, sentence: np.ndarray, monkeypatch:
         quality_judges(evaluate("squim"))[0](heard)
 
 
+# Written with the package onnx 1.23: of waves (B, 144160) the mean, the largest and the smallest sample, (B, 3).
+NETWORK = (
+    "CAc6gAIKNgoHaW5wdXRfMRIBbSIKUmVkdWNlTWVhbioLCgRheGVzQAGgAQcqDwoIa2VlcGRpbXMYAaABAgo1CgdpbnB1dF8xEgF4IglSZWR1Y2VN"
+    "YXgqCwoEYXhlc0ABoAEHKg8KCGtlZXBkaW1zGAGgAQIKNQoHaW5wdXRfMRIBbiIJUmVkdWNlTWluKgsKBGF4ZXNAAaABByoPCghrZWVwZGltcxgB"
+    "oAECCiEKAW0KAXgKAW4SAXkiBkNvbmNhdCoLCgRheGlzGAGgAQISAWdaHAoHaW5wdXRfMRIRCg8IARILCgMSAWIKBAig5ghiFAoBeRIPCg0IARIJ"
+    "CgMSAWIKAggDQgQKABAL"
+)
+
+
+def test_dnsmos_hears_windows_and_answers_on_the_listeners_scale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESPEAK_CACHE", str(tmp_path))
+    with pytest.raises(UserError, match=r"evaluate\.weights\.dnsmos: .*/sig_bak_ovr\.onnx: not found; get https://"):
+        quality_judges(evaluate("dnsmos"))
+    (tmp_path / "sig_bak_ovr.onnx").write_bytes(b64decode(NETWORK))
+    (judge,) = quality_judges(evaluate("dnsmos"))
+    wave = (np.arange(12 * 16_000 + 5) / 2**18).astype(np.float32)
+    # 12 s are three windows of 9.01 s; of a ramp, mean, top and bottom rise by a second from each to the next.
+    starts = np.arange(3) * 16_000
+    raw = np.stack([starts + (144_160 - 1) / 2, starts + 144_160 - 1, starts]) / 2**18
+    expected = {
+        "dnsmos_signal": np.mean(-0.08397278 * raw[0] ** 2 + 1.22083953 * raw[0] + 0.0052439),
+        "dnsmos_background": np.mean(-0.13166888 * raw[1] ** 2 + 1.60915514 * raw[1] - 0.39604546),
+        "dnsmos": np.mean(-0.06766283 * raw[2] ** 2 + 1.11546468 * raw[2] + 0.04602535),
+    }
+    heard = Recording(encode_audio(wave, "wav"), "x")
+    assert judge(heard) == pytest.approx(expected, abs=1e-4)
+    assert set(expected) < set(UTTERANCES.names) and {column.name for column in MEASURED} > set(expected)
+
+
+@pytest.mark.parametrize(("samples", "count"), [(1, 7), (16_000, 7), (80_000, 1), (144_160, 1), (176_000, 2)])
+def test_short_recordings_are_doubled_to_a_window(samples: int, count: int) -> None:
+    """Counts are those of Microsoft's script: whole seconds of the doubled recording less 9.01, and one."""
+    wave = np.random.default_rng(0).standard_normal(samples).astype(np.float32)
+    found = list(windows(wave))
+    assert [len(window) for window in found] == [144_160] * count
+    np.testing.assert_array_equal(found[-1], np.tile(wave, 1 + 304_160 // samples)[(count - 1) * 16_000 :][:144_160])
+
+
+def test_a_damaged_or_other_network_is_named(tmp_path: Path) -> None:
+    heard = Recording(encode_audio(np.ones(1600, np.float32) / 2, "wav"), "x")
+    # The last layer joins two of the three outputs.
+    other = b64decode(NETWORK).replace(b"\n\x21\n\x01m\n\x01x\n\x01n", b"\n\x1e\n\x01m\n\x01x")
+    assert len(other) < len(b64decode(NETWORK))
+    for name, content in (("damaged", b"something else"), ("other", other)):
+        path = tmp_path / f"{name}.onnx"
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=f"{name}.onnx: not the weights"):
+            quality_judges(evaluate("dnsmos", dnsmos=str(path)))[0](heard)
+
+
 def test_weights_of_no_judge_are_refused() -> None:
-    with pytest.raises(ValueError, match="weights: mos is no judge of quality"):
+    with pytest.raises(ValueError, match="weights: mos is no judge of quality or of speakers"):
         evaluate("stoi", mos="x")

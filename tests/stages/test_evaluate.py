@@ -13,17 +13,22 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+import torch
 
+from models.judges.speakers import XVector
+from respeak.judges.speakers import SpeakerNetwork
 from speech.audio import Conditioning, condition, decode_audio, encode_audio
 from speech.errors import UserError
 from speech.judges import cache
 from speech.judges.cache import Judge
+from speech.judges.settings import Evaluate, Phonemes
 from speech.pitch import extract_f0
 from speech.shards import AUDIO, F0, SYNTHESIS, read_rows, read_shard, shard_paths, write_shard
 from stages import evaluate
 from stages.runtime import jobs, judging
 from stages.runtime.params import ASR, Corpus, Experiment, Roles, load_params
 from stages.runtime.stage import Stage
+from stages.runtime.trials import embed_groups, plan_trials
 
 SPEAKERS = ("jackson", "lucas", "theo")
 DIGITS = ("zero", "three", "six", "eight")
@@ -334,3 +339,30 @@ def test_damage_and_emptiness_are_said_in_one_line(judge: Any) -> None:
     shard = Path("synthesize/tried/part-00000.parquet")
     with pytest.raises(UserError, match=r"part-00000.parquet: damaged shard"):
         judge("copy", prepare=lambda: shard.write_bytes(shard.read_bytes()[:5000]))
+
+
+def test_speakers_by_another_network(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An x-vector network of random weights: its vectors are of the joined utterances, and they are what is scored."""
+    (tmp_path / "data").symlink_to(corpus / "data")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RESPEAK_CACHE", str(tmp_path))
+    write_shard(Path("synthesize/tried/part-00000.parquet"), sources(), SYNTHESIS)
+    made, parts = (Path("synthesize/tried"), [Path("data/digits")]), Path("parts")
+    settings = Evaluate(ASR("pocketsphinx", "open"), Phonemes("none"), {}, [], {}, "xvector", 2.0, 0.2, "lag", 50)
+    with pytest.raises(UserError, match=r"spkrec-xvect-voxceleb\.ckpt: not found; get "):
+        plan_trials(*made, settings, 0, device="cpu")
+    torch.manual_seed(0)
+    torch.save(XVector().state_dict(), "spkrec-xvect-voxceleb.ckpt")
+    plan = plan_trials(*made, settings, 0, device="cpu")
+    for name, task in plan.tasks.items():
+        embed_groups(task, parts / name)
+    vectors = {row["id"]: np.array(row["embedding"]) for name in plan.tasks for row in read_shard(parts / name)}
+    audio = {row["id"]: decode_audio(row["audio"]) for row in sources()}
+    network = SpeakerNetwork("xvector", Path("spkrec-xvect-voxceleb.ckpt"))
+    group = plan.groups[0]
+    expected = network(np.concatenate([audio[clip.id] for clip in group.clips]))
+    np.testing.assert_allclose(vectors[group.name], expected, atol=1e-6)
+    enrolled = np.mean([vectors[g.name] for g in plan.enrolment if g.speaker == SPEAKERS[0]], axis=0)
+    scored = plan.score(parts)
+    assert scored.speakers[0] == SPEAKERS[0]
+    assert scored.scores[0, 0] == pytest.approx(expected @ enrolled / np.linalg.norm(enrolled), abs=1e-5)

@@ -1,0 +1,44 @@
+"""UTMOS as a judge: a predicted mean opinion of naturalness, by ear alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from speech.judges.bundles import DAMAGE, damaged
+
+UTMOS_URL = "https://github.com/tarepan/SpeechMOS/releases/download/v1.0.0/utmos22_strong_step7459_v1.pt"
+
+
+class UtmosJudge:
+    """The strong learner of UTMOS with its public weights.
+
+    Args:
+        weights: the published file.
+        device: where it runs.
+
+    Raises:
+        UserError: the file is damaged, or of another model.
+    """
+
+    def __init__(self, weights: Path, device: str = "cpu") -> None:
+        import torch
+
+        from models.judges.utmos import Utmos
+
+        self._model = Utmos()
+        try:
+            self._model.load_public(torch.load(weights, map_location="cpu", weights_only=True))
+        except DAMAGE as error:
+            raise damaged(weights, error) from None
+        self._model, self._device = self._model.eval().to(device), device
+
+    def __call__(self, wave: np.ndarray) -> Mapping[str, float]:
+        """Predicted opinion, 1 (bad) to 5 (excellent), of ``(T,)`` float32 at 16 kHz; under 25 ms padded with zeros."""
+        import torch
+
+        padded = np.pad(np.asarray(wave, np.float32), (0, max(0, self._model.shortest - len(wave))))
+        with torch.inference_mode():
+            return {"utmos": float(self._model(torch.from_numpy(padded)[None].to(self._device)))}
