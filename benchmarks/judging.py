@@ -49,18 +49,19 @@ def write_corpus(root: Path, count: int) -> float:
 
 def judge(mode: str, workers: int) -> float:
     """Wall seconds to judge the experiment by ``workers`` processes."""
-    from speech.judges.settings import ASR
+    from speech.judges.settings import ASR, Phonemes
     from stages.runtime.engine import open_executor
     from stages.runtime.judging import UTTERANCES_PER_TASK, Part, judge_part
 
     params = load_params(PROJECT / "params.yaml")
-    evaluate = dataclasses.replace(params.evaluate, asr=ASR("pocketsphinx", mode))  # type: ignore[arg-type]
+    words = ASR("pocketsphinx", mode)  # type: ignore[arg-type]
+    evaluate = dataclasses.replace(params.evaluate, asr=words, phonemes=Phonemes("none"), quality=[])
     tasks = []
     for shard in shard_paths("synthesize/spoken"):
         names = [row["id"] for row in read_shard(shard, ["id"])]
         for start in range(0, len(names), UTTERANCES_PER_TASK):
             some = dict.fromkeys(names[start : start + UTTERANCES_PER_TASK], shard.name)
-            tasks.append(Part(shard, some, Path("data/spoken"), "copy", ({}, {}), params.f0, evaluate, "cpu"))
+            tasks.append(Part(shard, some, Path("data/spoken"), "en", "copy", ({}, {}), params.f0, evaluate, "cpu"))
     os.environ["RESPEAK_WORKERS"] = str(workers)
     begin = time.perf_counter()
     with open_executor(params.runtime) as pool:
