@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from speech.audio import read_wave
 from speech.errors import UserError
 from speech.pitch import (
     VoicedSums,
@@ -12,6 +15,7 @@ from speech.pitch import (
     denormalise_f0,
     extract_f0,
     frame_rms,
+    hum_lines,
     normalise_f0,
     num_f0_frames,
     voiced_statistics,
@@ -82,6 +86,31 @@ def test_padding_stays_unvoiced(method: str) -> None:
 def test_noise_is_mostly_unvoiced(method: str) -> None:
     noise = 0.1 * np.random.default_rng(1).standard_normal(RATE // 2)
     assert (extract_f0(noise.astype(np.float32), method) > 0).mean() < 0.1
+
+
+@pytest.mark.parametrize("mains", [50.0, 60.0])
+def test_mains_hum_does_not_hide_a_voice(mains: float) -> None:
+    rng = np.random.default_rng(6)
+    voiced = np.sin(2 * np.pi * np.arange(2 * RATE) / RATE) > 0
+    voice = harmonics(110 + 20 * np.sin(np.arange(2 * RATE) / 3000)) * voiced
+    clean = voice + 1e-3 * rng.standard_normal(2 * RATE)
+    hum = 0.3 * np.sin(2 * np.pi * mains * np.arange(2 * RATE) / RATE)
+    assert hum_lines(clean) == [] and hum_lines(clean + hum) == [mains]
+    expected, found = extract_f0(clean, "dio"), extract_f0(clean + hum, "dio")
+    both = (expected > 0) & (found > 0)
+    assert ((expected > 0) != (found > 0)).mean() < 0.06 and both.mean() > 0.4
+    assert np.percentile(np.abs(found[both] / expected[both] - 1), 95) < 0.02
+
+
+def test_humming_sentences_agree_with_yaapt(shared: Path) -> None:
+    for name, mains in (("7148/59157/7148-59157-0000", 60.0), ("1723/141149/1723-141149-0000", 50.0)):
+        wave, rate = read_wave(shared / f"data/LibriSpeech/train-clean-100/{name}.flac")
+        wave = wave[: 4 * rate]
+        assert rate == RATE and hum_lines(wave) == [mains]
+        published, found = extract_f0(wave, "yaapt"), extract_f0(wave, "dio")
+        assert ((published > 0) != (found > 0)).mean() < 0.15
+        both = (published > 0) & (found > 0)
+        assert np.median(np.abs(found[both] / published[both] - 1)) < 0.02
 
 
 def test_repeats_bit_equal() -> None:
