@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from respeak.judges.folders import read_texts
+from respeak.page.clips import CHOSEN
 from speech.errors import UserError
 from tests.respeak.tiny import Respeak, random_classifier
 
@@ -51,7 +52,7 @@ def test_other_peoples_systems_get_the_same_table_and_page(respeak: Respeak, fol
     assert "same beats noisy in WER" in {finding["words"] for finding in table["findings"]}
     assert pq.read_table(folders / "out/noisy/utterances.parquet").to_pylist()[0]["reference"] == "three"
     page = (folders / "out/index.html").read_text()
-    assert page.count("<audio ") == 3
+    assert page.count("<audio ") == 3 and CHOSEN in page
     assert all(f'<section id="{section}">' in page for section in ("tables", "phonemes", "listen"))
 
 
