@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from speech.metrics.bootstrap import Interval, ratio_interval, set_interval
+from speech.metrics.bootstrap import SET_RESAMPLES, Interval, ratio_interval, set_interval
 from speech.metrics.frechet import fit_gaussian, frechet_distance
 from speech.metrics.genuine import GenuineTrials, genuine_eer
 from speech.metrics.inception import RealDigits, am_score, inception_score, modified_inception_score
@@ -33,9 +33,6 @@ MEANS = (
     "utmos",
     "speaker_similarity",
 )
-
-# A resample of a whole set costs a singular value decomposition: 1.4 s at 1024 features of 2048 utterances.
-SET_RESAMPLES = 200
 
 # What is counted for each utterance; null where there is no text, or no F0 comparison.
 UTTERANCES = pa.schema(
