@@ -331,12 +331,33 @@ def test_cores_are_never_more_than_there_are():
     assert order[-1] == "late"
 
 
+def test_what_reads_most_and_what_most_wait_for_comes_first(tmp_path):
+    sizes = {"long": 9_000_000, "short": 1_000_000}
+    for name, count in sizes.items():
+        (tmp_path / name / "part").mkdir(parents=True)
+        (tmp_path / name / "part" / "shard").write_bytes(bytes(count))
+    graph = {
+        "short": Node("short", (), True, ("short", "is/not/made/yet")),
+        "long": Node("long", (), True, ("long/part/shard",)),
+        **{f"first_{number}": Node(f"first_{number}", (), True) for number in range(2)},
+        **{f"after_{number}": Node(f"after_{number}", ("first_1",), True) for number in range(3)},
+    }
+    work = Reproduction(tmp_path, graph)
+    work.cores = Cores(1)
+    order = []
+    for name in work.ready():
+        order.append(name)
+        work.results[name] = Result("ran", "ran")
+        work.leave(name)
+    assert order[:4] == ["long", "first_1", "short", "after_0"]
+
+
 def test_share_leaves_room_for_stages_beside(project):
     work = Reproduction(project, read_graph(project))
     work.workers, work.threads, work.cores = 8, 4, Cores(8)
     assert work.share("a") == 8
     assert work.share("b@x") == 2
-    assert work.share("train_x") == 4
+    assert [work.share(name) for name in ("train_x", "finetune_x")] == [4, 4]
 
 
 def test_signal_numbers_have_meanings():
