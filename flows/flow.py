@@ -23,6 +23,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import artifacts
 from flows.children import Children
+from flows.gpus import gpu, make_limit
 from flows.graph import Graph, compose_params, necessary, read_graph
 from flows.locks import StoppedError, alone, naming_lock_holders
 from flows.reproduction import DONE, Outcome, Record, Reproduction, Result
@@ -105,6 +106,7 @@ def prepared(root: Path, overrides: Sequence[str], targets: Sequence[str], child
             graph = read_graph(root, targets)
             check(root, graph)
         crash_left_tasks("reproduce")
+        make_limit()
         yield graph
 
 
@@ -135,7 +137,8 @@ def submit_all(work: Reproduction) -> dict[str, PrefectFuture[Any]]:
             logger.info(line)
             progress.hear(line)
 
-        result = work.run(name, say)
+        with gpu(name, work.device):
+            result = work.run(name, say)
         first = result.message.splitlines()[0]
         logger.log(logging.INFO if result.outcome in DONE else logging.ERROR, "== %s", first)
         if result.again:

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from flows.gpus import make_limit
 from flows.graph import Graph, compose_params, read_graph
 from flows.locks import alone, naming_lock_holders
 from flows.room import check
@@ -70,6 +71,7 @@ def _main(options: argparse.Namespace) -> int:
         check(root, graph)
         if prepare_prefect(root, server):
             crash_dead_runs("reproduce")
+            make_limit(all_free=True)
         from flows.flow import known, reproduce
 
         # Composed and read above; the flow does so by itself where a deployment calls it.

@@ -57,6 +57,7 @@ class Reproduction:
         self.scale = loaded.scale if loaded else ""
         self.threads = loaded.runtime.threads if loaded else 1
         self.workers = loaded.runtime.workers if loaded else 1
+        self.device = loaded.runtime.device if loaded else "auto"
         self.cores = Cores(available_cores())
         self.session = f"{process_key(os.getpid()) or os.getpid()}-{time.time_ns()}"
         self._tries: dict[str, int] = {}
