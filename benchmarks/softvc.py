@@ -36,7 +36,7 @@ from benchmarks.extraction import by_shards, write_audio  # noqa: E402
 from models.encoders import build_encoder  # noqa: E402
 from models.softvc import AcousticModel, Vocoder  # noqa: E402
 from models.softvc.acoustic import Decoder  # noqa: E402
-from models.softvc.training import mel_distance, shifted  # noqa: E402
+from models.softvc.acoustic_training import mel_distance, shifted  # noqa: E402
 from respeak.encoders import load_encoder, save_encoder  # noqa: E402
 from speech.audio import decode_audio  # noqa: E402
 from speech.shards import read_shard, shard_paths  # noqa: E402

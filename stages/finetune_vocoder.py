@@ -19,7 +19,7 @@ import torch
 from models.resynthesis.training import LossWeights
 from models.softvc import AcousticModel
 from models.softvc.mel import MEL
-from models.softvc.training import VocoderTraining
+from models.softvc.vocoder_training import VocoderTraining
 from respeak.softvc_bundle import load_acoustic, load_vocoder, save_part
 from speech.shards import features_schema, shard_paths, write_shard, zip_shards
 from stages.runtime import training

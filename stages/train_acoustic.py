@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from models.softvc import AcousticModel
-from models.softvc.training import AcousticTraining
+from models.softvc.acoustic_training import AcousticTraining
 from respeak.softvc_bundle import save_part
 from speech.errors import UserError
 from speech.shards import shard_meta, shard_paths

@@ -18,7 +18,7 @@ from models.encoders import build_encoder
 from models.encoders.build import TRANSFORMERS
 from models.encoders.soft import SoftHubert
 from models.encoders.training import Masking
-from models.softvc.training import SoftUnitTraining
+from models.softvc.soft_unit_training import SoftUnitTraining
 from respeak.encoder_files import read_config
 from respeak.encoders import load_encoder, save_encoder
 from stages.runtime import training

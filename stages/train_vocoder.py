@@ -16,7 +16,7 @@ import torch
 from models.hifigan import Discriminators
 from models.resynthesis.training import LossWeights
 from models.softvc import Vocoder
-from models.softvc.training import VocoderTraining
+from models.softvc.vocoder_training import VocoderTraining
 from respeak.softvc_bundle import save_part
 from stages.runtime import training
 from stages.runtime.dataset import loader

@@ -13,8 +13,9 @@ from models import public
 from models.hifigan import losses
 from models.hifigan.discriminators import Output
 from models.kmeans import nearest
+from models.softvc.acoustic_training import mel_distance
 from models.softvc.mel import MEL, wave_to_mel
-from models.softvc.training import mel_distance, unit_loss
+from models.softvc.soft_unit_training import unit_loss
 from speech.mel import mel_filterbank
 from tests.golden.fill import Case
 
