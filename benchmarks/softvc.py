@@ -112,8 +112,7 @@ def compare_generate(options: argparse.Namespace) -> None:
 def compare_convert(options: argparse.Namespace) -> None:
     """Real-time factor of every part and of all."""
     encoder: Any = build_encoder({**SOFT, "seed": 0}).eval().prepare()
-    vocoder = Vocoder().eval()
-    vocoder.remove_weight_norm()
+    vocoder = Vocoder().eval().prepare()
     model = acoustic().prepare()
     wave = torch.randn(1, int(SECONDS * RATE)) * 0.1
     with torch.inference_mode():

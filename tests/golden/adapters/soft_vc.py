@@ -132,6 +132,7 @@ def hifigan_generator(case: Case) -> None:
     with torch.no_grad():
         case.check("wav", model(case.inputs["mel"]))
         case.check("wav", public.load("soft-vc/hifigan", folded).eval()(case.inputs["mel"]))
+        case.check("wav", model.prepare()(case.inputs["mel"]))
 
 
 def end_to_end_soft(case: Case) -> None:
@@ -144,6 +145,7 @@ def end_to_end_soft(case: Case) -> None:
     case.check("mel", mel)
     with torch.no_grad():
         case.check("wav", vocoder(mel))
+        case.check("wav", vocoder.prepare()(mel))
 
 
 def hifigan_discriminator(case: Case) -> None:
