@@ -34,7 +34,6 @@ class FourierConvolution:
         spectrum = torch.fft.rfft(conv.weight.detach().double(), n=SIZE).conj().permute(2, 1, 0)
         self.cosines = spectrum.real.float().contiguous()  # (SIZE / 2 + 1, C, C')
         self.sines = spectrum.imag[1:-1].float().contiguous()  # (SIZE / 2 - 1, C, C'): the others are zero
-        self.negative = -self.sines
         self.bias = torch.zeros(()) if conv.bias is None else conv.bias.detach()
         self.hop, self.dilation, self.padding = SIZE - conv.kernel_size[0] + 1, conv.dilation[0], int(conv.padding[0])
         transform = _transform()
@@ -65,7 +64,7 @@ class FourierConvolution:
         product = frames.new_empty(SIZE, blocks * dilation, out.shape[3])
         real, imaginary = product.split([SIZE // 2 + 1, SIZE // 2 - 1])
         torch.bmm(cosines, self.cosines, out=real)
-        real[1:-1].baddbmm_(sines, self.negative)
+        real[1:-1].baddbmm_(sines, self.sines, alpha=-1)
         torch.bmm(sines, self.cosines[1:-1], out=imaginary)
         imaginary.baddbmm_(cosines[1:-1], self.sines)
         waves = (self.back @ product.flatten(1)).view(hop, blocks, dilation, -1)
