@@ -30,7 +30,9 @@ from models.resynthesis import UnitGenerator
 from models.resynthesis.f0_vq import F0VQVAE
 from models.resynthesis.training import F0VQTraining, LossWeights, ResynthesisTraining
 from models.softvc import MEL, AcousticModel, Vocoder
-from models.softvc.training import AcousticTraining, SoftUnitTraining, VocoderTraining
+from models.softvc.acoustic_training import AcousticTraining
+from models.softvc.soft_unit_training import SoftUnitTraining
+from models.softvc.vocoder_training import VocoderTraining
 from models.training import Schedule, TrainingModule
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ Training places each recording at random within its second, so that where a word
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,6 @@ from respeak.judges.digits import DigitJudge, save_classifier, save_real
 from speech.files import write_json
 from speech.metrics.bootstrap import ratio_interval
 from stages.runtime import training
-from stages.runtime.dataset import loader
 from stages.runtime.digits import Clips, read_clips
 from stages.runtime.engine import pick_device
 from stages.runtime.stage import Stage, stage_main
@@ -38,20 +38,10 @@ def run(stage: Stage) -> None:
     sizes, loop = dataclasses.asdict(spec.model), spec.loop
     module = DigitTraining(DigitClassifier(**sizes), training.schedule(spec.optimiser), params.seed)
     job = stage.job([audio], OUTPUT / name)
-    resumed = training.resume_point(job.scratch)
-    batches = Clips(train, loop.batch_size, params.seed, loop.steps, resumed.step)
+    batches = functools.partial(Clips, train, loop.batch_size, params.seed, loop.steps)
     # Each once, in the middle of its second.
     checks = Clips(valid, loop.batch_size, params.seed, -(-len(valid) // loop.batch_size), placed=False)
-    history = training.fit(
-        module,
-        loader(batches, loop.workers),
-        loader(checks, 0),
-        loop,
-        params.runtime,
-        stage.tracker,
-        job.scratch,
-        resumed,
-    )
+    history = training.train(stage, job, module, loop, batches, checks)
     save_classifier(job.parts, sizes, module.model)
     judge = DigitJudge(job.parts, pick_device(params.runtime.device))
     save_real(job.parts, judge([clip.wave for clip in train]))
