@@ -30,4 +30,6 @@ TABLE = PaperTable(
         row("ASGAN (mel)", *[NOT_VERIFIED] * 5, plays="asgan_mel"),
         row("ASGAN (HuBERT)", *[NOT_VERIFIED] * 5, plays="asgan_hubert"),
     ),
+    "FID: the Fréchet distance between what the classifier's last layer sees of a row's recordings and of its own "
+    "training recordings; AM too compares with these. IS is of two halves, mIS of all pairs.",
 )
