@@ -170,6 +170,7 @@ def encoder_speed(kind: str, layer: int, options: Mapping[str, Any], seconds: fl
 def vocoder_speed(spec: TrainResynthesis, f0_vq: TrainF0VQ, k: int, seconds: float = 4.0) -> float:
     """Seconds of audio that the trained vocoder makes per second, one utterance of ``seconds`` after another."""
     model = _generator(spec, f0_vq, k).eval().to(device())
+    model.vocoder.prepare()
     batch = _segments(replace(spec.loop, segment_samples=1280 * int(seconds * RATE / 1280)), 1)
     with torch.inference_mode():
         return seconds / _timed(lambda: model(batch["units"], batch["f0"], batch["speaker"]))
