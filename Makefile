@@ -40,6 +40,7 @@ $(STAMP): constraints.txt pyproject.toml scripts/fit_torchaudio.py
 	$(BIN)/python -m pip install --quiet -c constraints.txt pip setuptools wheel
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[pipeline,dev]'
 	$(BIN)/python scripts/fit_torchaudio.py
+	$(BIN)/python -m flows.database
 	@touch $@
 
 reproduce: setup ## run the graph, end with the measured table   (S="scale=smoke" for another size)

@@ -155,8 +155,7 @@ def _vocoder(
         vocoder = _published(name, path, progress, map_location)
     else:
         vocoder = _module("models.softvc").Vocoder().eval()
-    vocoder.remove_weight_norm()
-    return vocoder
+    return vocoder.prepare()
 
 
 def _published(name: str, path: str | None, progress: bool, map_location: Any) -> Any:

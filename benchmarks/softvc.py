@@ -6,8 +6,8 @@ generate: log-mels of 5 s of speech, against torch's LSTM layers called once for
 reads; float32 must say the same mel, of smaller weights the error is stated.
 convert: wave to wave, soft units, in float32: seconds taken for each second of speech, part by part.
 units: soft units of a folder by the stage's work in worker processes, against one file after the other on all cores.
-step: acoustic training, utterances a second: batches of similar length with padding masked out, against batches as they
-come, padding computed and counted; utterances are as long as LJSpeech's.
+step: acoustic training, utterances a second: batches of similar length with padding masked out and the fused optimiser,
+against batches as they come, padding computed and counted; utterances are as long as LJSpeech's.
 Weights are random: what is measured does not depend on them, but the errors of smaller weights do.
 """
 
@@ -36,15 +36,16 @@ from benchmarks.extraction import by_shards, write_audio  # noqa: E402
 from models.encoders import build_encoder  # noqa: E402
 from models.softvc import AcousticModel, Vocoder  # noqa: E402
 from models.softvc.acoustic import Decoder  # noqa: E402
-from models.softvc.training import mel_distance, shifted  # noqa: E402
+from models.softvc.acoustic_training import mel_distance, shifted  # noqa: E402
 from respeak.encoders import load_encoder, save_encoder  # noqa: E402
 from speech.audio import decode_audio  # noqa: E402
 from speech.shards import read_shard, shard_paths  # noqa: E402
 
 RATE, UNIT_HOP, UNITS_PER_SECOND = 16_000, 320, 50
 SECONDS = 5.0
-# Batches that are sorted by length together (stages.runtime.recordings), and those, short and long, that are run.
-POOL_BATCHES, MEASURED_BATCHES = 16, (2, 7, 12)
+# Batches that are sorted by length together (stages.runtime.recordings), and those that are run: of the sorted ones
+# these are together as long as three on average.
+POOL_BATCHES, MEASURED_BATCHES = 16, (3, 8, 12)
 SOFT = {"kind": "soft_hubert", "weights": "random", "options": {"k": 100}}
 
 
@@ -112,8 +113,7 @@ def compare_generate(options: argparse.Namespace) -> None:
 def compare_convert(options: argparse.Namespace) -> None:
     """Real-time factor of every part and of all."""
     encoder: Any = build_encoder({**SOFT, "seed": 0}).eval().prepare()
-    vocoder = Vocoder().eval()
-    vocoder.remove_weight_norm()
+    vocoder = Vocoder().eval().prepare()
     model = acoustic().prepare()
     wave = torch.randn(1, int(SECONDS * RATE)) * 0.1
     with torch.inference_mode():
@@ -143,7 +143,7 @@ def compare_units(options: argparse.Namespace) -> None:
     cores = len(os.sched_getaffinity(0))
     os.environ["RESPEAK_WORKERS"] = str(cores)
     runtime = load_params(PROJECT / "params.yaml").runtime
-    how = {"device": "cpu", "precision": "float32", "batch_seconds": 20.0}
+    how = {"device": "cpu", "precision": options.precision, "batch_seconds": 20.0}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         total = write_audio(root / "audio", options.utterances, max(1, options.utterances // (4 * cores)))
@@ -168,7 +168,9 @@ def compare_units(options: argparse.Namespace) -> None:
             for path, mine in zip(sorted((root / "files").iterdir()), made, strict=True)
         )
     print(
-        f"soft units of {total:.0f} s, {cores} cores: file by file {times[0]:.1f} s, shards {times[1]:.1f} s", end="  "
+        f"soft units of {total:.0f} s, {cores} cores: file by file, float32 {times[0]:.1f} s, "
+        f"shards, {options.precision} {times[1]:.1f} s",
+        end="  ",
     )
     print(f"ratio {times[0] / times[1]:.2f}, differ by at most {error:.1e}")
 
@@ -182,8 +184,8 @@ def compare_step(options: argparse.Namespace) -> None:
     took = []
     for name, lengths in sets.items():
         model = acoustic().train()
-        model.mask_padding = name != "as they come"
-        optimiser = torch.optim.AdamW(model.parameters(), 4e-4, (0.8, 0.99), weight_decay=1e-5)
+        model.mask_padding = ours = name != "as they come"
+        optimiser = torch.optim.AdamW(model.parameters(), 4e-4, (0.8, 0.99), weight_decay=1e-5, fused=ours)
         train(model, optimiser, lengths[:size] // 10)
         start = time.perf_counter()
         for number in MEASURED_BATCHES:
@@ -214,7 +216,8 @@ def main() -> None:
     parser.add_argument("what", nargs="*", default=list(COMPARE), help=", ".join(COMPARE))
     parser.add_argument("--rounds", type=int, default=3, help="generate, convert: of each the least time counts")
     parser.add_argument("--utterances", type=int, default=48, help="units: recordings of 1 to 10 s")
-    parser.add_argument("--batch", type=int, default=8, help="step: utterances; the paper's are 32")
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="units: of the shards")
+    parser.add_argument("--batch", type=int, default=16, help="step: utterances; the paper's are 32")
     parser.add_argument("--threads", type=int, help="default: one for each core")
     options = parser.parse_args()
     torch.set_num_threads(options.threads or len(os.sched_getaffinity(0)))

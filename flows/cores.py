@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-SETTLE_SECONDS = 0.2  # stages that become ready together queue up before the first of them is served
+SETTLE_SECONDS = 0.2  # after cores become free: stages that become ready thereby queue up before the first is served
 
 
 class Cores:
@@ -18,20 +19,20 @@ class Cores:
         self._free = total
         self._waiting: dict[str, float] = {}
         self._condition = threading.Condition()
+        self._settled = time.monotonic() + SETTLE_SECONDS
 
     def acquire(self, name: str, want: Callable[[], int], urgency: float, stopped: threading.Event) -> int:
         """Wait for ``want()`` cores (at most all of them); returns how many, or 0 when ``stopped`` was set."""
         with self._condition:
             self._waiting[name] = urgency
-        stopped.wait(SETTLE_SECONDS)
-        with self._condition:
             try:
                 while not stopped.is_set():
                     count = max(1, min(want(), self.total))
-                    if self._next() == name and count <= self._free:
+                    unsettled = self._settled - time.monotonic()
+                    if unsettled <= 0 and self._next() == name and count <= self._free:
                         self._free -= count
                         return count
-                    self._condition.wait(0.5)
+                    self._condition.wait(unsettled if unsettled > 0 else 0.5)
                 return 0
             finally:
                 del self._waiting[name]
@@ -41,6 +42,7 @@ class Cores:
         """Give back what ``acquire`` returned."""
         with self._condition:
             self._free += count
+            self._settled = time.monotonic() + SETTLE_SECONDS
             self._condition.notify_all()
 
     def _next(self) -> str:

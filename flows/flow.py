@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -22,6 +23,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import artifacts
 from flows.children import Children
+from flows.gpus import gpu, make_limit
 from flows.graph import Graph, compose_params, necessary, read_graph
 from flows.locks import StoppedError, alone, naming_lock_holders
 from flows.reproduction import DONE, Outcome, Record, Reproduction, Result
@@ -32,6 +34,7 @@ from speech.errors import UserError
 # A task waits in a thread of its own for its children, and between two tries; cores are counted in flows.cores.
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=1000)
 RETRY_SECONDS = 5.0
+_KNOWN: ContextVar[Graph | None] = ContextVar("graph", default=None)
 
 
 class TryAgainError(Exception):
@@ -98,10 +101,23 @@ def prepared(root: Path, overrides: Sequence[str], targets: Sequence[str], child
     with alone(root, say, children.stopped), naming_lock_holders(root, say):
         if overrides:
             compose_params(root, overrides)
-        graph = read_graph(root, targets)
-        check(root, graph)
+        graph = _KNOWN.get()
+        if graph is None:
+            graph = read_graph(root, targets)
+            check(root, graph)
         crash_left_tasks("reproduce")
+        make_limit()
         yield graph
+
+
+@contextmanager
+def known(graph: Graph) -> Iterator[None]:
+    """While inside: the flow takes ``graph``, which was read and checked a moment ago; DVC needs a second for it."""
+    token = _KNOWN.set(graph)
+    try:
+        yield
+    finally:
+        _KNOWN.reset(token)
 
 
 def submit_all(work: Reproduction) -> dict[str, PrefectFuture[Any]]:
@@ -121,7 +137,8 @@ def submit_all(work: Reproduction) -> dict[str, PrefectFuture[Any]]:
             logger.info(line)
             progress.hear(line)
 
-        result = work.run(name, say)
+        with gpu(name, work.device):
+            result = work.run(name, say)
         first = result.message.splitlines()[0]
         logger.log(logging.INFO if result.outcome in DONE else logging.ERROR, "== %s", first)
         if result.again:

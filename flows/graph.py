@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import chdir
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -21,11 +21,15 @@ Graph = Mapping[str, "Node"]
 
 @dataclass(frozen=True)
 class Node:
-    """A stage: its name in ``dvc.yaml``, the stages it waits for, whether it changed since it last ran."""
+    """A stage: its name in ``dvc.yaml``, the stages it waits for, whether it changed since it last ran.
+
+    ``reads``: the files and folders that it depends on.
+    """
 
     name: str
     upstream: tuple[str, ...]
     changed: bool
+    reads: tuple[str, ...] = field(default=(), compare=False)
 
 
 def read_graph(root: Path, targets: Sequence[str] = ()) -> Graph:
@@ -50,7 +54,8 @@ def read_graph(root: Path, targets: Sequence[str] = ()) -> Graph:
                     for stage in networkx.dfs_postorder_nodes(edges, start):
                         if stage.addressing not in order:
                             upstream = tuple(sorted(other.addressing for other in edges.successors(stage)))
-                            order[stage.addressing] = Node(stage.addressing, upstream, bool(stage.changed()))
+                            reads = tuple(sorted({dep.def_path for dep in stage.deps}))
+                            order[stage.addressing] = Node(stage.addressing, upstream, bool(stage.changed()), reads)
                 return order
         except DvcException as error:
             raise UserError(f"{root}: {one_line(error)}") from error

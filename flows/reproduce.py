@@ -19,16 +19,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from flows.gpus import make_limit
 from flows.graph import Graph, compose_params, read_graph
 from flows.locks import alone, naming_lock_holders
 from flows.room import check
-from flows.server import crash_dead_runs, prepare_prefect
+from flows.server import begin_server, crash_dead_runs, prepare_prefect
 from speech.errors import UserError
 from speech.files import write_text
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Compose, plan, and run what is out of date; Prefect is not even imported when nothing is."""
+    """Compose, plan, and run what is out of date; Prefect is not waited for when nothing is."""
     options = parse(arguments)
     try:
         return _main(options)
@@ -61,18 +62,21 @@ def _main(options: argparse.Namespace) -> int:
             if options.overrides:
                 compose_params(root, options.overrides)
                 print(f"params.yaml: composed from conf/ with {' '.join(options.overrides)}")
+            server = begin_server(root)
             graph = read_graph(root, options.targets)
         if not any(node.changed for node in graph.values()):
             print(f"Nothing to do: all {len(graph)} stages are up to date.")
             print(closing(root))
             return 0
         check(root, graph)
-        if prepare_prefect(root):
+        if prepare_prefect(root, server):
             crash_dead_runs("reproduce")
-        from flows.flow import reproduce
+            make_limit(all_free=True)
+        from flows.flow import known, reproduce
 
-        # Composed above; the flow composes by itself where a deployment calls it.
-        state = reproduce(targets=options.targets, retries=options.retries, root=os.fspath(root), return_state=True)
+        # Composed and read above; the flow does so by itself where a deployment calls it.
+        with known(graph):
+            state = reproduce(targets=options.targets, retries=options.retries, root=os.fspath(root), return_state=True)
     print(closing(root) if state.is_completed() else "")
     print(f"{state.name}: {state.message}")
     return 0 if state.is_completed() else 130 if state.is_cancelled() else 1

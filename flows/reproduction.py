@@ -20,16 +20,13 @@ from flows.cores import Cores, available_cores
 from flows.graph import Graph, below
 from flows.locks import Blocked
 from speech.errors import UserError
-from stages.runtime.engine import WAITING
+from stages.runtime.engine import TRAINING, WAITING
 from stages.runtime.params import load_params
 from stages.runtime.processes import process_key
 from stages.runtime.tracking import SESSION, Tracker, announce, flatten, is_number
 
 Outcome = Literal["unchanged", "restored", "ran", "failed", "crashed", "stopped"]
 DONE: tuple[Outcome, ...] = ("unchanged", "restored", "ran")
-# Stages whose threads are fixed by runtime.threads, because their numbers depend on it in the last bits. All others
-# divide their work by shards among processes, and take as many as there are cores to spare.
-THREADED = ("train_", "pretrain", "kmeans", "encoder")
 
 
 @dataclass(frozen=True)
@@ -60,6 +57,7 @@ class Reproduction:
         self.scale = loaded.scale if loaded else ""
         self.threads = loaded.runtime.threads if loaded else 1
         self.workers = loaded.runtime.workers if loaded else 1
+        self.device = loaded.runtime.device if loaded else "auto"
         self.cores = Cores(available_cores())
         self.session = f"{process_key(os.getpid()) or os.getpid()}-{time.time_ns()}"
         self._tries: dict[str, int] = {}
@@ -94,7 +92,15 @@ class Reproduction:
         queue.put(name)
 
     def _acquire(self, name: str) -> int:
-        return self.cores.acquire(name, lambda: self.share(name), len(self._below[name]), self.children.stopped)
+        return self.cores.acquire(name, lambda: self.share(name), self._urgency(name), self.children.stopped)
+
+    def _urgency(self, name: str) -> float:
+        """Long stages first, so that none is left over at the end with a single core busy: longer ones read more.
+
+        A stage that others wait for counts a megabyte more for each of them.
+        """
+        read = sum(size(self.root / path) for path in self.graph[name].reads)
+        return read / 1e6 + len(self._below[name])
 
     def _is_unchanged(self, name: str) -> bool:
         node = self.graph[name]
@@ -129,9 +135,8 @@ class Reproduction:
         try:
             # Killed before, most likely for want of memory: half the workers need half of it.
             workers = max(1, cores >> self._tries.get(name, 0))
-            command = [find_dvc_program(), "--wait-for-lock", "repro", "--single-item", name]
             environment = stage_environment(cores, self.session) | {"RESPEAK_WORKERS": str(workers)}
-            return self.children.run(command, environment, say)
+            return self.children.run_dvc(["--wait-for-lock", "repro", "--single-item", name], environment, say)
         finally:
             self.cores.release(cores)
 
@@ -143,12 +148,21 @@ class Reproduction:
         return result
 
     def share(self, name: str) -> int:
-        """Cores for a stage: its fixed threads, or an even share among the stages that could run beside it."""
-        if name.startswith(THREADED):
+        """Cores for a stage that trains: its threads. For others, which divide their work by shards among processes,
+        an even share among the stages that could run beside them.
+        """
+        if name.startswith(TRAINING):
             return self.threads
         related = self._below[name] | self._above[name] | {name}
         beside = [n for n in self.graph if n not in related and n not in self.results]
         return min(self.workers, max(1, self.cores.total // (1 + len(beside))))
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder; 0 of what is not there."""
+    if path.is_dir():
+        return sum(entry.stat().st_size for entry in path.rglob("*") if entry.is_file())
+    return path.stat().st_size if path.exists() else 0
 
 
 def stage_environment(cores: int, session: str) -> dict[str, str]:

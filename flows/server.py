@@ -16,9 +16,11 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.database import begin
 from speech.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,19 +38,68 @@ IDLE_SERVICES = (
 )
 AT_WORK = ["RUNNING", "PENDING"]
 DEAD = "its process ended without a word: it was killed, or the machine went down"
-START_SECONDS = 300.0  # the first start makes the database
+START_SECONDS = 300.0  # without flows.database, the first start makes the database
 HEARTBEAT_SECONDS = 30  # a run says so often that it is alive; Prefect allows no less
 
 
-def prepare_prefect(root: Path) -> bool:
-    """See that Prefect has a server: the user's, else a temporary one that keeps its records in ``.prefect/``.
+@dataclass
+class OwnServer:
+    """The project's server: its address, its process, where it writes what goes wrong."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def stop(self) -> None:
+        """End it; what it has been told is in its database."""
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=5.0)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def begin_server(root: Path) -> OwnServer | None:
+    """Start the project's server, which imports for seconds before it answers: time to read the graph in.
+
+    It keeps its records in ``.prefect/`` and ends with this process. None where ``PREFECT_API_URL`` names the user's.
+    """
+    _make_settings(root)
+    if os.environ.get("PREFECT_API_URL"):
+        return None
+    begin(root / ".prefect" / "prefect.db")
+    server = _start(root / ".prefect" / "server.log")
+    atexit.register(server.stop)
+    return server
+
+
+def prepare_prefect(root: Path, begun: OwnServer | None = None) -> bool:
+    """See that Prefect has a server: the user's, else the project's, ``begun`` before or here.
 
     Returns:
         Whether the server is the project's own.
 
     Raises:
-        UserError: the user's does not answer, or the temporary one does not start.
+        UserError: the user's does not answer, or the project's does not start.
     """
+    _make_settings(root)
+    if users_server():
+        if begun:
+            begun.stop()
+        return False
+    server = begun or begin_server(root)
+    assert server, "there is no PREFECT_API_URL, or it would be the user's"
+    # Imported here, when its settings are made.
+    from prefect.context import refresh_global_settings_context
+
+    os.environ["PREFECT_API_URL"] = server.url
+    refresh_global_settings_context()
+    _await_health(server.url, START_SECONDS, f"{server.log}: Prefect's server did not start", server.process)
+    return True
+
+
+def _make_settings(root: Path) -> None:
     state = root / ".prefect"
     state.mkdir(exist_ok=True)
     settings = {
@@ -61,17 +112,6 @@ def prepare_prefect(root: Path) -> bool:
     }
     for name, value in settings.items():
         os.environ.setdefault(name, value)
-    if users_server():
-        return False
-    # Imported here, when its settings are made.
-    from prefect.context import refresh_global_settings_context
-
-    url, server = _start(state / "server.log")
-    atexit.register(_stop, server)
-    os.environ["PREFECT_API_URL"] = url
-    refresh_global_settings_context()
-    _await_health(url, START_SECONDS, f"{state / 'server.log'}: Prefect's server did not start", server)
-    return True
 
 
 def users_server() -> str:
@@ -127,11 +167,11 @@ def _named(flow: str) -> FlowFilter:
     return FlowFilter.model_validate({"name": {"any_": [flow]}})
 
 
-def _start(log: Path) -> tuple[str, subprocess.Popen[bytes]]:
-    """The server on a port that is free, out of the terminal's reach; its address and its process."""
+def _start(log: Path) -> OwnServer:
+    """The server on a port that is free, out of the terminal's reach."""
     with socket.create_server(("127.0.0.1", 0)) as listening, log.open("wb") as output:
         command = [sys.executable, "-m", "flows.server", str(listening.fileno()), str(os.getpid())]
-        server = subprocess.Popen(
+        process = subprocess.Popen(
             command,
             env=os.environ | {f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in IDLE_SERVICES},
             stdin=subprocess.DEVNULL,
@@ -140,7 +180,7 @@ def _start(log: Path) -> tuple[str, subprocess.Popen[bytes]]:
             pass_fds=[listening.fileno()],
             start_new_session=True,
         )
-        return f"http://127.0.0.1:{listening.getsockname()[1]}/api", server
+        return OwnServer(f"http://127.0.0.1:{listening.getsockname()[1]}/api", process, log)
 
 
 def _await_health(url: str, seconds: float, trouble: str, server: subprocess.Popen[bytes] | None = None) -> None:
@@ -154,15 +194,6 @@ def _await_health(url: str, seconds: float, trouble: str, server: subprocess.Pop
         except OSError:
             time.sleep(0.1)
     raise UserError(trouble)
-
-
-def _stop(server: subprocess.Popen[bytes]) -> None:
-    server.terminate()
-    try:
-        server.wait(timeout=5.0)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
 
 
 def main() -> None:

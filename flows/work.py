@@ -30,7 +30,9 @@ from models.resynthesis import UnitGenerator
 from models.resynthesis.f0_vq import F0VQVAE
 from models.resynthesis.training import F0VQTraining, LossWeights, ResynthesisTraining
 from models.softvc import MEL, AcousticModel, Vocoder
-from models.softvc.training import AcousticTraining, SoftUnitTraining, VocoderTraining
+from models.softvc.acoustic_training import AcousticTraining
+from models.softvc.soft_unit_training import SoftUnitTraining
+from models.softvc.vocoder_training import VocoderTraining
 from models.training import Schedule, TrainingModule
 
 if TYPE_CHECKING:
@@ -168,6 +170,7 @@ def encoder_speed(kind: str, layer: int, options: Mapping[str, Any], seconds: fl
 def vocoder_speed(spec: TrainResynthesis, f0_vq: TrainF0VQ, k: int, seconds: float = 4.0) -> float:
     """Seconds of audio that the trained vocoder makes per second, one utterance of ``seconds`` after another."""
     model = _generator(spec, f0_vq, k).eval().to(device())
+    model.vocoder.prepare()
     batch = _segments(replace(spec.loop, segment_samples=1280 * int(seconds * RATE / 1280)), 1)
     with torch.inference_mode():
         return seconds / _timed(lambda: model(batch["units"], batch["f0"], batch["speaker"]))

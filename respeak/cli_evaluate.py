@@ -60,6 +60,13 @@ def evaluate(
     ] = "pocketsphinx",
     quality: Annotated[str, typer.Option(help="judges of quality, separated by commas")] = "stoi,pesq,mcd",
     speaker: Annotated[Speaker, typer.Option(help="the judge of speakers")] = Speaker.resemblyzer,
+    digits: Annotated[
+        Path | None,
+        typer.Option(
+            help="folder of a trained digit classifier (train_digit_classifier/own): digits right, FID, inception and "
+            "AM scores; recordings without text are taken for digits"
+        ),
+    ] = None,
     sentences: Annotated[int, typer.Option(help="how many can be heard on the page")] = 3,
     bootstrap: Annotated[int, typer.Option(help="resamples behind each interval")] = 2000,
     workers: Annotated[int, typer.Option(min=1, help="processes")] = 1,
@@ -71,6 +78,7 @@ def evaluate(
     from speech.judges.cache import Answers
 
     judges = _judges(asr, asr_model, asr_mode, phonemes, quality, speaker, bootstrap)
+    judges = replace(judges, digits=str(digits or ""))
     folders = {_name(path, systems): find_recordings(path) for path in systems}
     known = find_recordings(reference) if reference else {}
     texts = read_texts(text) if text else {}
@@ -146,19 +154,24 @@ def _write(
     sentences: int,
     matched: tuple[int, int],
 ) -> None:
+    from respeak.judges.digits import read_real
     from respeak.judges.panel import describe
     from respeak.results import evaluated, table
     from respeak.results.measured import Measured
     from respeak.results.paired import Paired, read_sums
     from speech.files import write_json, write_text
-    from speech.metrics.summary import UTTERANCES, utterance_metrics
+    from speech.metrics.summary import UTTERANCES, digit_set_metrics, utterance_metrics
     from speech.shards import write_shard
 
     for name, found in rows.items():
         whole = [{column: row.get(column) for column in UTTERANCES.names} for row in found]
         write_shard(out / name / "utterances.parquet", whole, UTTERANCES, {"system": name})
         rows[name] = whole
-    metrics = {name: utterance_metrics(found, judges.bootstrap, 0) for name, found in rows.items()}
+    real, draws = read_real(judges.digits), judges.bootstrap
+    metrics = {
+        name: utterance_metrics(found, draws, 0) | digit_set_metrics(found, real, draws, 0)
+        for name, found in rows.items()
+    }
     sums = {name: read_sums(out / name / "utterances.parquet") for name in rows}
     measured = Measured(metrics, Paired(sums, judges.bootstrap, 0))
     labels = {name: "references" if name == "ground_truth" else name for name in rows}

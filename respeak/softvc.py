@@ -221,6 +221,4 @@ class SoftVC:
 
     @functools.cached_property
     def _vocoder(self) -> Generator:
-        vocoder = self.bundle.vocoder(self._seed)
-        vocoder.remove_weight_norm()
-        return vocoder.to(self.device)
+        return self.bundle.vocoder(self._seed).to(self.device).prepare()

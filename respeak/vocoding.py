@@ -36,7 +36,7 @@ class Request:
 
 
 class Vocoding:
-    """A generator with its weight norms folded, on a device.
+    """A generator arranged for synthesis, on a device.
 
     Args:
         model: in eval mode.
@@ -45,8 +45,8 @@ class Vocoding:
     """
 
     def __init__(self, model: UnitGenerator, device: torch.device, f0_hop: int) -> None:
-        model.vocoder.remove_weight_norm()
         self.model = model.to(device)
+        model.vocoder.prepare()
         self.device, self.f0_hop = device, f0_hop
         self.unit_hop: int = model.vocoder.hop
         self.f0_per_unit = self.unit_hop // f0_hop

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from respeak.judges.digits import read_real
 from respeak.judges.panel import describe
 from speech.errors import UserError
 from speech.files import write_json
@@ -25,6 +26,7 @@ from speech.metrics.summary import (
     TRIALS,
     UTTERANCES,
     Metrics,
+    digit_set_metrics,
     genuine_metrics,
     speaker_metrics,
     utterance_metrics,
@@ -79,6 +81,7 @@ def measure(params: Params, rows: list[Row], trials: Trials) -> Metrics:
     settings, seed = params.evaluate, params.seed
     return {
         **utterance_metrics(rows, settings.bootstrap, seed),
+        **digit_set_metrics(rows, read_real(settings.digits), settings.bootstrap, seed),
         "speaker_groups": float(len(trials.intended)),
         "speaker_groups_too_short": float(np.sum(trials.seconds < settings.speaker_seconds)),
         **speaker_metrics(trials.scores, trials.intended, settings.bootstrap, seed),

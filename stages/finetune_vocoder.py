@@ -19,11 +19,10 @@ import torch
 from models.resynthesis.training import LossWeights
 from models.softvc import AcousticModel
 from models.softvc.mel import MEL
-from models.softvc.training import VocoderTraining
+from models.softvc.vocoder_training import VocoderTraining
 from respeak.softvc_bundle import load_acoustic, load_vocoder, save_part
 from speech.shards import features_schema, shard_paths, write_shard, zip_shards
 from stages.runtime import training
-from stages.runtime.dataset import loader
 from stages.runtime.examples import log_examples
 from stages.runtime.extraction import batches, pick_device
 from stages.runtime.jobs import Job
@@ -55,20 +54,11 @@ def run(stage: Stage) -> None:
         params.seed,
     )
     train, valid = (Utterances.of(corpus, split, mels=mels) for split in ("train", "valid"))
-    resumed, loop = training.resume_point(job.scratch), spec.loop
+    loop = spec.loop
     window = (loop.segment_samples, loop.batch_size, params.seed)
-    train_batches = Windows(train, *window, loop.steps, resumed.step)
+    batches = functools.partial(Windows, train, *window, loop.steps)
     checks = Windows(valid, *window, training.validation_batches(valid, loop))
-    history = training.fit(
-        module,
-        loader(train_batches, loop.workers),
-        loader(checks, 0),
-        loop,
-        params.runtime,
-        stage.tracker,
-        job.scratch,
-        resumed,
-    )
+    history = training.train(stage, job, module, loop, batches, checks)
     whole = {**config, "acoustic": variant.acoustic, "finetuned_steps": loop.steps}
     log_examples(stage.tracker, module, checks.batch(0))
     states = {"generator": module.generator.state_dict(), "discriminators": module.discriminators.state_dict()}

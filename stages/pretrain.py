@@ -27,7 +27,7 @@ from speech.errors import UserError
 from speech.shards import shard_paths
 from stages.kmeans import Frames, check_size, fit, save, survey
 from stages.runtime import training
-from stages.runtime.dataset import Corpus, Segment, Segments, build_index, loader
+from stages.runtime.dataset import Corpus, Segment, Segments, build_index
 from stages.runtime.extraction import Extraction
 from stages.runtime.jobs import Job
 from stages.runtime.params import KMeans, Params
@@ -116,15 +116,10 @@ def train(
     module = build_module(params, iteration, teacher)
     corpora, segment = [Corpus(view, ("audio", "units"))], Segment(loop.segment_samples, "hz")
     index, valid = build_index(corpora, "train"), build_index(corpora, "valid")
-    resumed = training.resume_point(job.scratch)
-    batches = Segments(index, segment, index.speakers, loop.batch_size, params.seed, loop.steps, resumed.step)
-    count = training.validation_batches(valid, loop)
-    checks = Segments(valid, segment, valid.speakers, loop.batch_size, params.seed, count)
-    train_batches, valid_batches = loader(batches, loop.workers), loader(checks, 0)
-    history = training.fit(
-        module, train_batches, valid_batches, loop, params.runtime, stage.tracker, job.scratch, resumed
-    )
-    return module, history
+    size, count = loop.batch_size, training.validation_batches(valid, loop)
+    batches = functools.partial(Segments, index, segment, index.speakers, size, params.seed, loop.steps)
+    checks = Segments(valid, segment, valid.speakers, size, params.seed, count)
+    return module, training.train(stage, job, module, loop, batches, checks)
 
 
 def build_module(params: Params, iteration: PretrainIteration, teacher: Path) -> HubertTraining:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from respeak.page.charts import bar_chart, line_chart
+from respeak.page.clips import CHOSEN
 from respeak.page.document import document
 from respeak.page.pictures import data_url
 from respeak.page.sections import listen_section, phoneme_section, table_section
@@ -109,7 +110,8 @@ def _listen(params: Params, project: Path, tables: Mapping[str, Any]) -> str:
     shown = "".join(listen_section(sentence, params.kmeans.k) for sentence in sentences)
     size = sum(sentence.size for sentence in sentences) / 1e6
     return (
-        '<p class="hint">Keys <kbd>1</kbd> to <kbd>9</kbd> play and stop the systems of the sentence last used. '
+        f'<p class="hint">{CHOSEN} '
+        "Keys <kbd>1</kbd> to <kbd>9</kbd> play and stop the systems of the sentence last used. "
         'Spectrograms reach from 0 to 8 kHz; below them F0 from 60 to 400 Hz:<i class="key source"></i>the source'
         '<i class="key system"></i>this clip.</p>'
         f'{shown}<p class="caption">{size:.1f} MB of audio, of at most {params.report.max_audio_mb:g}; what it was '

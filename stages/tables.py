@@ -127,7 +127,9 @@ def _paper_row(entry: Entry, row: PaperRow, extra: Sequence[Column], results: Re
     if shown in ran:
         cells |= {c.name: cell for c in extra if (cell := results.cell(shown, c.name))}
     notes = [row.note, *(_stand_in(e, results.experiments[e], params) for e in ran), *map(results.verdict, ran)]
-    return Row(f"paper:{row.label}", row.label, "paper", cells, "; ".join(dict.fromkeys(filter(None, notes))))
+    note = "; ".join(dict.fromkeys(filter(None, notes)))
+    ours = f"{shown.replace('_', ' ')} (row '{row.label}')" if shown else ""
+    return Row(f"paper:{row.label}", row.label, "paper", cells, note, ours)
 
 
 def _ours(column: PaperColumn, experiment: str, results: Results) -> dict[str, Cell]:

@@ -9,18 +9,18 @@ torchaudio, lightning, pyarrow and safetensors.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from models.softvc import AcousticModel
-from models.softvc.training import AcousticTraining
+from models.softvc.acoustic_training import AcousticTraining
 from respeak.softvc_bundle import save_part
 from speech.errors import UserError
 from speech.shards import shard_meta, shard_paths
 from stages.runtime import training
-from stages.runtime.dataset import loader
 from stages.runtime.params import Params
 from stages.runtime.recordings import Reader, Sentences, Utterances
 from stages.runtime.softvc_params import AcousticVariant
@@ -43,21 +43,11 @@ def run(stage: Stage) -> None:
     torch.manual_seed(params.seed)
     module = AcousticTraining(AcousticModel(**arguments), training.schedule(spec.optimiser), params.seed)
     job = stage.job([corpus / "audio", corpus / variant.content], OUTPUT / name)
-    resumed, loop, size = training.resume_point(job.scratch), spec.loop, spec.loop.batch_size
-    settings: dict[str, Any] = {"longest": loop.segment_samples, "padding": arguments["num_units"]}
-    batches = Sentences(train, speakers, size, seed=params.seed, stop=loop.steps, start=resumed.step, **settings)
-    count = training.validation_batches(valid, loop)
-    checks = Sentences(valid, speakers, size, seed=params.seed, stop=count, **settings)
-    history = training.fit(
-        module,
-        loader(batches, loop.workers),
-        loader(checks, 0),
-        loop,
-        params.runtime,
-        stage.tracker,
-        job.scratch,
-        resumed,
-    )
+    loop = spec.loop
+    shape = (loop.batch_size, loop.segment_samples, arguments["num_units"], params.seed)
+    batches = functools.partial(Sentences, train, speakers, *shape, loop.steps)
+    checks = Sentences(valid, speakers, *shape, training.validation_batches(valid, loop))
+    history = training.train(stage, job, module, loop, batches, checks)
     picture(stage, module, checks)
     config = {
         "model": arguments,

@@ -1,13 +1,15 @@
 """The digit classifier: real training recordings of digits to a ResNeXt that judges digits (Xie et al. 2017).
 
 In: ``audio`` of the variant's corpus, whose texts must be zero to nine. Out: ``train_digit_classifier/<name>``:
-``model.safetensors``, ``config.yaml`` (its sizes), ``history.csv`` and ``metrics.json`` (accuracy on the test split).
+``model.safetensors``, ``config.yaml`` (its sizes), ``real.safetensors`` (what it makes of its training recordings),
+``history.csv`` and ``metrics.json`` (accuracy on the test split).
 Training places each recording at random within its second, so that where a word begins says nothing.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +17,12 @@ import torch
 
 from models.judges.resnext import DigitClassifier
 from models.judges.training import DigitTraining
-from respeak.judges.digits import DigitJudge, save_classifier
+from respeak.judges.digits import DigitJudge, save_classifier, save_real
 from speech.files import write_json
 from speech.metrics.bootstrap import ratio_interval
 from stages.runtime import training
-from stages.runtime.dataset import loader
 from stages.runtime.digits import Clips, read_clips
+from stages.runtime.engine import pick_device
 from stages.runtime.stage import Stage, stage_main
 
 OUTPUT = Path("train_digit_classifier")
@@ -36,23 +38,15 @@ def run(stage: Stage) -> None:
     sizes, loop = dataclasses.asdict(spec.model), spec.loop
     module = DigitTraining(DigitClassifier(**sizes), training.schedule(spec.optimiser), params.seed)
     job = stage.job([audio], OUTPUT / name)
-    resumed = training.resume_point(job.scratch)
-    batches = Clips(train, loop.batch_size, params.seed, loop.steps, resumed.step)
+    batches = functools.partial(Clips, train, loop.batch_size, params.seed, loop.steps)
     # Each once, in the middle of its second.
     checks = Clips(valid, loop.batch_size, params.seed, -(-len(valid) // loop.batch_size), placed=False)
-    history = training.fit(
-        module,
-        loader(batches, loop.workers),
-        loader(checks, 0),
-        loop,
-        params.runtime,
-        stage.tracker,
-        job.scratch,
-        resumed,
-    )
+    history = training.train(stage, job, module, loop, batches, checks)
     save_classifier(job.parts, sizes, module.model)
-    judge = DigitJudge(job.parts)
-    hits = np.array([judge(clip.wave) == clip.digit for clip in test], np.float64)
+    judge = DigitJudge(job.parts, pick_device(params.runtime.device))
+    save_real(job.parts, judge([clip.wave for clip in train]))
+    heard = judge([clip.wave for clip in test]).digits
+    hits = (heard == [clip.digit for clip in test]).astype(np.float64)
     found = ratio_interval(hits, np.ones(len(hits)), params.evaluate.bootstrap, params.seed)
     bounds = {"test_accuracy": found.value, "test_accuracy_low": found.low, "test_accuracy_high": found.high}
     metrics = {name: 100 * value for name, value in bounds.items()}

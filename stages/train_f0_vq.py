@@ -8,6 +8,7 @@ Source: Polyak et al. 2021, sections 2.1 and 3.1. Runs with only torch, lightnin
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import torch
@@ -18,9 +19,9 @@ from models.resynthesis import F0VQVAE
 from models.resynthesis.training import F0VQTraining
 from speech.errors import UserError
 from speech.files import atomic_path, write_text
-from stages.runtime.dataset import Corpus, Segment, Segments, build_index, loader
+from stages.runtime import training
+from stages.runtime.dataset import Corpus, Segment, Segments, build_index
 from stages.runtime.stage import Stage, stage_main
-from stages.runtime.training import fit, resume_point, schedule, validation_batches, write_history
 
 OUTPUT = Path("train_f0_vq")
 
@@ -41,26 +42,17 @@ def run(stage: Stage) -> None:
 
     inputs = [Path("data") / name / part for name in names for part in ("audio", "f0", "f0_stats.json")]
     job = stage.job(inputs, OUTPUT)
-    resumed = resume_point(job.scratch)
-    batches = Segments(train, segment, speakers, spec.loop.batch_size, params.seed, spec.loop.steps, resumed.step)
-    checks = Segments(valid, segment, speakers, spec.loop.batch_size, params.seed, validation_batches(valid, spec.loop))
-    module = F0VQTraining(model, spec.commit_weight, schedule(spec.optimiser), params.seed)
-    history = fit(
-        module,
-        loader(batches, spec.loop.workers),
-        loader(checks, 0),
-        spec.loop,
-        params.runtime,
-        stage.tracker,
-        job.scratch,
-        resumed,
-    )
+    size, loop = spec.loop.batch_size, spec.loop
+    batches = functools.partial(Segments, train, segment, speakers, size, params.seed, loop.steps)
+    checks = Segments(valid, segment, speakers, size, params.seed, training.validation_batches(valid, loop))
+    module = F0VQTraining(model, spec.commit_weight, training.schedule(spec.optimiser), params.seed)
+    history = training.train(stage, job, module, loop, batches, checks)
     _picture(stage, model, checks)
     with atomic_path(job.parts / "model.safetensors") as temporary:
         save_file({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, temporary)
     config = {"model": dataclasses.asdict(spec.model), "normalise": spec.normalise}
     write_text(job.parts / "config.yaml", yaml.safe_dump(config, sort_keys=True))
-    write_history(job.parts / "history.csv", history)
+    training.write_history(job.parts / "history.csv", history)
     job.publish()
 
 

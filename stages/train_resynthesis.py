@@ -9,6 +9,7 @@ Source: Polyak et al. 2021, sections 2.2 and 3.1. Runs with only torch, lightnin
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,11 @@ from models.resynthesis.training import LossWeights, ResynthesisTraining
 from respeak.bundle import save_bundle
 from speech.errors import UserError
 from speech.pitch import Normalisation, location_scale
-from stages.runtime.dataset import F0_HOP, UNIT_HOP, Corpus, Segment, Segments, Stream, build_index, loader
+from stages.runtime import training
+from stages.runtime.dataset import F0_HOP, UNIT_HOP, Corpus, Segment, Segments, Stream, build_index
 from stages.runtime.examples import log_examples
 from stages.runtime.params import Params
 from stages.runtime.stage import Stage, stage_main
-from stages.runtime.training import fit, resume_point, schedule, validation_batches, write_history
 from stages.runtime.voices import read_voices, unit_voicing
 
 OUTPUT = Path("systems/resynthesis")
@@ -63,33 +64,24 @@ def run(stage: Stage) -> None:
         Discriminators(**dataclasses.asdict(spec.discriminator)),
         LossWeights(**dataclasses.asdict(spec.loss)),
         spec.adversarial_from_step,
-        schedule(spec.optimiser),
+        training.schedule(spec.optimiser),
         params.seed,
     )
 
     parts = ("audio", "units", "f0", "speakers", "f0_stats.json")
     inputs = [Path("data") / name / part for name in names for part in parts]
     job = stage.job([*inputs, ENCODER, KMEANS, F0_VQ], OUTPUT)
-    resumed = resume_point(job.scratch)
     segment = Segment(spec.loop.segment_samples, params.train_f0_vq.normalise)
-    batches = Segments(train, segment, speakers, spec.loop.batch_size, params.seed, spec.loop.steps, resumed.step)
-    checks = Segments(valid, segment, speakers, spec.loop.batch_size, params.seed, validation_batches(valid, spec.loop))
-    history = fit(
-        module,
-        loader(batches, spec.loop.workers),
-        loader(checks, 0),
-        spec.loop,
-        params.runtime,
-        stage.tracker,
-        job.scratch,
-        resumed,
-    )
+    size, loop = spec.loop.batch_size, spec.loop
+    batches = functools.partial(Segments, train, segment, speakers, size, params.seed, loop.steps)
+    checks = Segments(valid, segment, speakers, size, params.seed, training.validation_batches(valid, loop))
+    history = training.train(stage, job, module, loop, batches, checks)
     log_examples(stage.tracker, module, checks.batch(0))
     config = _bundle_config(params, arguments, job.fingerprint, len(centroids))
     voicing = unit_voicing([Path("data") / name for name in names], len(centroids)) if spec.use_f0 else None
     known = (voices.f0, voices.vectors, voices.frames, voicing)
     save_bundle(job.parts, config, generator.state_dict(), centroids, ENCODER, *known)
-    write_history(job.parts / "history.csv", history)
+    training.write_history(job.parts / "history.csv", history)
     job.publish()
     stage.tracker.log_model(OUTPUT)
 

@@ -9,6 +9,7 @@ torchaudio, lightning, pyarrow and safetensors.
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ from models.encoders import build_encoder
 from models.encoders.build import TRANSFORMERS
 from models.encoders.soft import SoftHubert
 from models.encoders.training import Masking
-from models.softvc.training import SoftUnitTraining
+from models.softvc.soft_unit_training import SoftUnitTraining
 from respeak.encoder_files import read_config
 from respeak.encoders import load_encoder, save_encoder
 from stages.runtime import training
-from stages.runtime.dataset import Corpus, Segment, Segments, build_index, loader
+from stages.runtime.dataset import Corpus, Segment, Segments, build_index
 from stages.runtime.params import Params
 from stages.runtime.softvc_params import SoftUnitsVariant
 from stages.runtime.stage import Stage, stage_main
@@ -44,20 +45,10 @@ def run(stage: Stage) -> None:
     job = stage.job([corpus / "audio", corpus / "units", ENCODER, KMEANS], OUTPUT / name)
     corpora, segment = [Corpus(corpus, ("audio", "units"))], Segment(spec.loop.segment_samples, "hz")
     index, valid = build_index(corpora, "train"), build_index(corpora, "valid")
-    resumed = training.resume_point(job.scratch)
     size, loop = spec.loop.batch_size, spec.loop
-    batches = Segments(index, segment, index.speakers, size, params.seed, loop.steps, resumed.step)
+    batches = functools.partial(Segments, index, segment, index.speakers, size, params.seed, loop.steps)
     checks = Segments(valid, segment, valid.speakers, size, params.seed, training.validation_batches(valid, loop))
-    history = training.fit(
-        module,
-        loader(batches, loop.workers),
-        loader(checks, 0),
-        loop,
-        params.runtime,
-        stage.tracker,
-        job.scratch,
-        resumed,
-    )
+    history = training.train(stage, job, module, loop, batches, checks)
     config = {"kind": "soft_hubert", "weights": "trained", "options": options, "seed": params.seed}
     save_encoder(job.parts, {**config, "units_of": kmeans["encoder"]}, module.model)
     training.write_history(job.parts / "history.csv", history)

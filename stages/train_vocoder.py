@@ -9,6 +9,7 @@ and safetensors.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import torch
@@ -16,10 +17,9 @@ import torch
 from models.hifigan import Discriminators
 from models.resynthesis.training import LossWeights
 from models.softvc import Vocoder
-from models.softvc.training import VocoderTraining
+from models.softvc.vocoder_training import VocoderTraining
 from respeak.softvc_bundle import save_part
 from stages.runtime import training
-from stages.runtime.dataset import loader
 from stages.runtime.examples import log_examples
 from stages.runtime.recordings import Utterances, Windows
 from stages.runtime.stage import Stage, stage_main
@@ -44,20 +44,11 @@ def run(stage: Stage) -> None:
         params.seed,
     )
     job = stage.job([corpus / "audio"], OUTPUT / name)
-    resumed, loop = training.resume_point(job.scratch), spec.loop
+    loop = spec.loop
     window = (loop.segment_samples, loop.batch_size, params.seed)
-    batches = Windows(train, *window, loop.steps, resumed.step)
+    batches = functools.partial(Windows, train, *window, loop.steps)
     checks = Windows(valid, *window, training.validation_batches(valid, loop))
-    history = training.fit(
-        module,
-        loader(batches, loop.workers),
-        loader(checks, 0),
-        loop,
-        params.runtime,
-        stage.tracker,
-        job.scratch,
-        resumed,
-    )
+    history = training.train(stage, job, module, loop, batches, checks)
     config = {"generator": sizes, "discriminator": widths, "corpus": spec.variants[name].corpus, "steps": loop.steps}
     log_examples(stage.tracker, module, checks.batch(0))
     states = {"generator": module.generator.state_dict(), "discriminators": module.discriminators.state_dict()}

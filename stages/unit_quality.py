@@ -177,7 +177,14 @@ def summary(stage: Stage, measured: Measured) -> dict[str, float]:
 def make_table(stage: Stage, rows: list[Measured]) -> Table:
     """One row for each codebook."""
     lines = [
-        Row(row.name, row.label, "measured", {name: Cell(v) for name, v in summary(stage, row).items()}, row.note)
+        Row(
+            row.name,
+            row.label,
+            "measured",
+            {name: Cell(v) for name, v in summary(stage, row).items()},
+            row.note,
+            f"{row.note}: {row.label}" if row.note else "",
+        )
         for row in rows
     ]
     tally = rows[0].tally

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch.nn.functional import leaky_relu
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import weight_norm
 
+from models.hifigan.fourier import FourierConvolution, pays
 from models.hifigan.source import SourceFilter
 
 SLOPE = 0.1
@@ -26,12 +28,30 @@ class ResBlock(nn.Module):
         super().__init__()
         self.convs1 = nn.ModuleList(_same_conv(channels, kernel, dilation) for dilation in dilations)
         self.convs2 = nn.ModuleList(_same_conv(channels, kernel, 1, RESIDUAL_GAIN) for _ in dilations)
+        self._fast: list[list[Callable[[Tensor], Tensor]]] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, channels, T)`` to the same shape."""
-        for dilated, plain in zip(self.convs1, self.convs2, strict=True):
+        learns = torch.is_grad_enabled() and x.requires_grad
+        convs = (self.convs1, self.convs2) if self._fast is None or learns else self._fast
+        for dilated, plain in zip(*convs, strict=True):
             x = x + plain(leaky_relu(dilated(leaky_relu(x, SLOPE)), SLOPE))
         return x
+
+    def prepare(self) -> None:
+        """Arrange for synthesis, see ``Generator.prepare``."""
+        convs: Any = (self.convs1, self.convs2)
+        if all(pays(conv) for half in convs for conv in half):
+            self._fast = [[FourierConvolution(conv) for conv in half] for half in convs]
+
+    def train(self, mode: bool = True) -> Self:
+        """What was arranged would not follow weights that are trained."""
+        self._fast = None if mode else self._fast
+        return super().train(mode)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        self._fast = None  # what it holds stays where the weights were
+        return super()._apply(fn, recurse)
 
 
 class Generator(nn.Module):
@@ -95,8 +115,19 @@ class Generator(nn.Module):
         wave = self.conv_post(leaky_relu(x))
         return torch.tanh(wave if draft is None else wave + draft)
 
+    def prepare(self) -> Self:
+        """Arrange for synthesis alone, once the weights are final and on their device; the same numbers up to rounding.
+
+        Norms are folded and, on a processor, long kernels computed by Fourier transform.
+        """
+        self.remove_weight_norm()
+        for block in self.resblocks:
+            assert isinstance(block, ResBlock)
+            block.prepare()
+        return self
+
     def remove_weight_norm(self) -> None:
-        """Fold the norms into plain weights, for synthesis; the same numbers up to rounding."""
+        """Fold the norms into plain weights; the same numbers up to rounding."""
         for module in self.modules():
             if parametrize.is_parametrized(module, "weight"):
                 parametrize.remove_parametrizations(module, "weight")

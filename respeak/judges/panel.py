@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from respeak.judges.digits import digit_judge
+from respeak.judges.digits import digit_judge, names_classifier
 from respeak.judges.phonemes import phoneme_judge
 from respeak.judges.quality import PACKAGES, quality_judges
 from respeak.judges.recognisers import Device, recogniser
@@ -79,7 +79,7 @@ class Panel:
 
         Args:
             made: the utterance as a system spoke it.
-            text: what it should say; without it words are not judged.
+            text: what it should say; without it words are not judged, and the digit classifier takes it for a digit.
             reference: what it was made from; without it F0, and quality against a reference, are not judged.
 
         Returns:
@@ -91,9 +91,8 @@ class Panel:
             hypothesis = self.answers.ask(self.words, made)["hypothesis"]
             row |= {"reference": wanted, "hypothesis": hypothesis, **asdict(count_errors(wanted, hypothesis))}
             row |= self._phonemes(made, wanted)
-        if self.digits is not None and wanted in DIGITS:
-            heard = self.answers.ask(self.digits, made)["digit_heard"]
-            row |= {"digit_heard": heard, "digits_right": int(heard == wanted)}
+        if self.digits is not None and (not wanted or wanted in DIGITS):
+            row |= self._digits(self.digits, made, wanted)
         if reference is not None:
             row |= self.answers.ask(self.pitch, made, reference.recording, reference.f0)
         for judge in self.quality:
@@ -102,6 +101,12 @@ class Panel:
             elif reference is not None and reference.repeated:
                 row |= self.answers.ask(judge, made, reference.recording)
         return row
+
+    def _digits(self, judge: Judge, made: Recording, wanted: str) -> Row:
+        answer = self.answers.ask(judge, made)
+        vectors = ("digit_log_probabilities", "digit_features")
+        packed = {name: np.array(answer[name], "<f4").tobytes() for name in vectors}
+        return {**answer, **packed, "digits_right": int(answer["digit_heard"] == wanted) if wanted else None}
 
     def _phonemes(self, made: Recording, text: str) -> Row:
         if self.phonemes is None:
@@ -131,9 +136,11 @@ def describe(evaluate: Evaluate, f0: dict[str, Any]) -> dict[str, str]:
     packages = {"pocketsphinx": "pocketsphinx", "torchaudio": "torchaudio", "ctc": "transformers"}
     version = package_version(packages.get(asr.judge, "transformers"))
     pitch = f"{f0['method']}, {f0['floor_hz']:g} to {f0['ceil_hz']:g} Hz"
+    digits = {"digits": f"the classifier in {evaluate.digits}"} if names_classifier(evaluate.digits) else {}
     return {
         "asr": f"{asr.judge} {version}{model}, mode {asr.mode}",
         "phonemes": _describe_phonemes(evaluate),
+        **digits,
         "f0": f"{pitch}, aligned by {evaluate.f0_alignment}, gross above {100 * evaluate.f0_tolerance:g} %",
         "quality": ", ".join(f"{name} {package_version(PACKAGES[name])}" for name in evaluate.quality) or "none",
         "speaker": f"{describe_speaker_judge(evaluate.speaker_judge)}, joined to {evaluate.speaker_seconds:g} s",

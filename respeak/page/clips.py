@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,11 @@ import numpy as np
 
 from speech.audio import decode_audio
 
+# How sentences are chosen, for whoever looks at them.
+CHOSEN = (
+    "Sentences are chosen by their recordings alone: first those that the recogniser hears best in them, of these the "
+    "nearest to four seconds, of different speakers and texts as far as there are."
+)
 # Long enough to judge a voice by, short enough to hear ten systems in a row, seconds.
 WANTED_SECONDS = 4.0
 
@@ -51,12 +57,16 @@ class Clip:
 
 @dataclass
 class Sentence:
-    """One test utterance: who said what, its F0 in Hz every 5 ms, its units at 50 Hz, its clips."""
+    """One test utterance: who said what, its F0 in Hz every 5 ms, its units at 50 Hz, its clips.
+
+    ``wrong``: the share of words that the recogniser gets wrong in the recording itself; None where it was not judged.
+    """
 
     id: str
     speaker: str
     text: str
     seconds: float
+    wrong: float | None = None
     clips: list[Clip] = field(default_factory=list)
     f0: np.ndarray | None = None
     units: np.ndarray | None = None
@@ -90,11 +100,23 @@ def groups(spoken: Mapping[str, Collection[str]]) -> Iterator[tuple[list[str], l
 
 
 def choose(sentences: Sequence[Sentence], count: int) -> list[Sentence]:
-    """``count`` of those nearest to four seconds; a speaker or text that was taken comes after the others."""
-    waiting = sorted(sentences, key=lambda s: (abs(s.seconds - WANTED_SECONDS), s.id))[: 4 * count]
+    """``count`` of those that the recogniser hears best in the recordings, of these the nearest to four seconds.
+
+    A speaker or text that was taken comes after the others, as long as that brings in none that is heard worse than the
+    ``count`` best. What a system made of a sentence plays no part.
+    """
+    if not sentences or count < 1:
+        return []
+    ranked = sorted(sentences, key=lambda s: (_unheard(s), abs(s.seconds - WANTED_SECONDS), s.id))
+    worst = _unheard(ranked[:count][-1])
+    waiting = [s for s in ranked if _unheard(s) <= worst][: 4 * count]
     chosen: list[Sentence] = []
     while waiting and len(chosen) < count:
         speakers, texts = [s.speaker for s in chosen], [s.text for s in chosen]
         best = min(range(len(waiting)), key=lambda i: speakers.count(waiting[i].speaker) + texts.count(waiting[i].text))
         chosen.append(waiting.pop(best))
     return chosen
+
+
+def _unheard(sentence: Sentence) -> float:
+    return math.inf if sentence.wrong is None else sentence.wrong

@@ -10,7 +10,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from respeak.page.clips import Clip, Sentence, choose
+from respeak.page.clips import CHOSEN, Clip, Sentence, choose
 from respeak.page.document import document
 from respeak.page.sections import listen_section, phoneme_section, table_section
 from respeak.results.columns import MEASURED
@@ -77,15 +77,23 @@ def make_page(
     judged = {system: {row["id"]: row for row in found} for system, found in rows.items()}
     common = set.intersection(*(set(found) for found in judged.values()))
     first = next(iter(judged.values()))
+    truth = judged.get(TRUTH, {})
     offered = [
-        Sentence(name, labels[next(iter(judged))], first[name].get("reference") or "", first[name]["seconds"])
+        Sentence(
+            name,
+            labels[next(iter(judged))],
+            first[name].get("reference") or "",
+            first[name]["seconds"],
+            truth[name]["word_errors"] / truth[name]["words"] if name in truth and truth[name]["words"] else None,
+        )
         for name in sorted(common)
     ]
     heard = [_heard(sentence, recordings, judged, labels, f0) for sentence in choose(offered, sentences)]
+    how = f'<p class="hint">{CHOSEN}</p>' if truth else ""
     sections = {
         "tables": ("Tables", table_section("evaluated", to_json(table), is_open=True)),
         "phonemes": ("Phonemes", phoneme_section("all systems", list(csv.DictReader(io.StringIO(phonemes))))),
-        "listen": ("Listen", "".join(listen_section(sentence, 0) for sentence in heard)),
+        "listen": ("Listen", how + "".join(listen_section(sentence, 0) for sentence in heard)),
     }
     return document("Respeak", table.title, sections)
 

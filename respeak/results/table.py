@@ -39,13 +39,23 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; ``source``: a row of the ``paper``, or one that is only ``measured`` here."""
+    """One line of the table.
+
+    Attributes:
+        name: unique in its table.
+        label: what readers see.
+        source: a row of the ``paper``, or one that is only ``measured`` here.
+        cells: by the names of columns.
+        note: beside the label.
+        ours: what is measured in it, where the label is the paper's or another row's too.
+    """
 
     name: str
     label: str
     source: str
     cells: dict[str, Cell]
     note: str = ""
+    ours: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,7 +138,7 @@ def to_measured_csv(table: Table) -> str:
     for row in table.rows:
         values = [_number_of(row, column.name) for column in ours]
         if any(value is not None for value in values):
-            writer.writerow([row.label, *("" if value is None else value for value in values)])
+            writer.writerow([row.ours or row.label, *("" if value is None else value for value in values)])
     return out.getvalue()
 
 

@@ -85,10 +85,11 @@ class Evaluate:
     def hearing(self, language: str) -> Evaluate | None:
         """The judges with the recogniser of a language; None where words in it cannot be judged.
 
-        Pocketsphinx hears English alone; what a network hears its name must tell. Phonemes are judged in English alone.
+        Pocketsphinx hears English alone; what a network hears its name must tell. Phonemes and digits are judged in
+        English alone.
         """
         asr = self.asr_of.get(language, self.asr)
         if language.split("-")[0] in ("", "en"):
             return replace(self, asr=asr)
         # The phonemes that a text should have are espeak-ng's of English.
-        return None if asr.judge == "pocketsphinx" else replace(self, asr=asr, phonemes=Phonemes("none"))
+        return None if asr.judge == "pocketsphinx" else replace(self, asr=asr, phonemes=Phonemes("none"), digits="")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from speech.metrics.bootstrap import Interval, ratio_interval
+from speech.metrics.bootstrap import SET_RESAMPLES, Interval, ratio_interval, set_interval
+from speech.metrics.frechet import fit_gaussian, frechet_distance
 from speech.metrics.genuine import GenuineTrials, genuine_eer
+from speech.metrics.inception import RealDigits, am_score, inception_score, modified_inception_score
 from speech.metrics.speaker import eer_interval, nearest_speaker_hits
 
 _TEXT = ("word_errors", "words", "char_errors", "chars")
@@ -44,6 +46,9 @@ UTTERANCES = pa.schema(
         ("hypothesis", pa.string()),
         ("digit_heard", pa.string()),
         ("digits_right", pa.int64()),
+        # (10,) and (D,) little-endian float32: what the digit classifier made of it.
+        ("digit_log_probabilities", pa.binary()),
+        ("digit_features", pa.binary()),
         ("phones_said", pa.string()),
         ("phones_heard", pa.string()),
         *((name, pa.int64()) for name in (*_TEXT, *_PHONES, *_F0)),
@@ -107,6 +112,33 @@ def digit_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) 
     if not len(right):
         return {}
     return _named("digit_accuracy", ratio_interval(right, np.ones(len(right)), resamples, seed), 100.0)
+
+
+def digit_set_metrics(rows: Sequence[Mapping[str, Any]], real: RealDigits | None, resamples: int, seed: int) -> Metrics:
+    """``digit_fid``, ``inception_score``, ``modified_inception_score`` and ``am_score`` of all digits together.
+
+    Args:
+        rows: of :data:`UTTERANCES`; those that the digit classifier heard count. Nothing where they are fewer than two.
+        real: what it makes of its training recordings; None where there is no classifier.
+        resamples: how many sets are drawn for the intervals, `SET_RESAMPLES` at most.
+        seed: of the draws.
+    """
+    rows = [row for row in rows if row["digit_features"] is not None]
+    if real is None or len(rows) < 2:
+        return {}
+    features, logs = (
+        np.stack([np.frombuffer(row[name], "<f4") for row in rows])
+        for name in ("digit_features", "digit_log_probabilities")
+    )
+    measures: dict[str, Callable[[np.ndarray], float]] = {
+        "digit_fid": lambda drawn: frechet_distance(fit_gaussian(features[drawn]), real.features),
+        "inception_score": lambda drawn: inception_score(logs[drawn]),
+        "modified_inception_score": lambda drawn: modified_inception_score(logs[drawn]),
+        "am_score": lambda drawn: am_score(logs[drawn], real.probabilities),
+    }
+    draws = min(resamples, SET_RESAMPLES)
+    found = {name: set_interval(measure, len(rows), draws, seed) for name, measure in measures.items()}
+    return {key: value for name, interval in found.items() for key, value in _named(name, interval, 1.0).items()}
 
 
 def f0_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> Metrics:

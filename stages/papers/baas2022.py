@@ -5,6 +5,7 @@ The paper could not be read; values known from memory alone are not verified, an
 
 from __future__ import annotations
 
+from speech.metrics.bootstrap import SET_RESAMPLES
 from stages.papers.table import NOT_VERIFIED, PaperColumn, PaperTable, row
 
 CITATION = "Baas & Kamper 2022"
@@ -30,4 +31,7 @@ TABLE = PaperTable(
         row("ASGAN (mel)", *[NOT_VERIFIED] * 5, plays="asgan_mel"),
         row("ASGAN (HuBERT)", *[NOT_VERIFIED] * 5, plays="asgan_hubert"),
     ),
+    "FID: the Fréchet distance between what the classifier's last layer sees of a row's recordings and of its own "
+    "training recordings; AM too compares with these. IS is of two halves, mIS of all pairs. Intervals of the four "
+    f"are of at most {SET_RESAMPLES} resamples, less what resampling itself adds.",
 )

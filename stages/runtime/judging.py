@@ -94,7 +94,8 @@ def judge_part(part: Part, output: Path) -> dict[str, Any]:
     device = functools.partial(pick_device, part.device)
     evaluate = part.evaluate.hearing(part.language)
     texts = corpus_texts(part.corpus) if evaluate else ()
-    panel = Panel(evaluate or part.evaluate, dataclasses.asdict(part.f0), texts, answers, device)
+    unheard = dataclasses.replace(part.evaluate, digits="")  # without words to judge; F0 and quality need none
+    panel = Panel(evaluate or unheard, dataclasses.asdict(part.f0), texts, answers, device)
     write_shard(output, _judged_rows(part, panel), UTTERANCES)
     return {"found": answers.found, "judged": answers.judged}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ def read_sentences(
 ) -> list[Sentence]:
     """Up to ``report.sentences`` of each group of experiments that spoke the same ones, within ``report.max_audio_mb``.
 
-    Of different speakers and texts as far as there are, those nearest to four seconds first. What would go over the
-    limit is left out, and the next one tried.
+    Those that the recogniser hears best in the recordings first, as :func:`respeak.page.clips.choose` has it. What
+    would go over the limit is left out, and the next one tried.
 
     Args:
         params: which corpora and how much.
@@ -36,7 +36,9 @@ def read_sentences(
     left = int(params.report.max_audio_mb * 1e6)
     kept: list[Sentence] = []
     for names, ids in groups(spoken):
-        candidates = choose([spoken[names[0]][id_] for id_ in ids], 3 * params.report.sentences)
+        wrong = _wrong(project, [name for name in names if params.experiments[name].task == "copy"])
+        offered = [replace(spoken[names[0]][id_], wrong=wrong.get(id_)) for id_ in ids]
+        candidates = choose(offered, 3 * params.report.sentences)
         wanted = {sentence.id: sentence for sentence in candidates}
         for name in names:
             for id_, clip in _clips(project, name, wanted):
@@ -61,9 +63,20 @@ def _spoken(made: Path) -> dict[str, Sentence]:
     }
 
 
+def _wrong(project: Path, copies: Sequence[str]) -> dict[str, float]:
+    """The share of words that the recogniser gets wrong in recordings, by id, of those that have words."""
+    columns = ["source_id", "word_errors", "words"]
+    rows = [row for name in copies for row in read_shard(_judged(project, name), columns)]
+    return {row["source_id"]: row["word_errors"] / row["words"] for row in rows if row["words"]}
+
+
+def _judged(project: Path, experiment: str) -> Path:
+    return project / "evaluate" / experiment / "utterances.parquet"
+
+
 def _clips(project: Path, experiment: str, wanted: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Source id and the fields of a clip, for each wanted sentence; of a conversion's voices the first."""
-    judged = read_shard(project / "evaluate" / experiment / "utterances.parquet", ["id", "source_id", *HEARD])
+    judged = read_shard(_judged(project, experiment), ["id", "source_id", *HEARD])
     heard = {row["id"]: [row[name] for name in HEARD] for row in judged if row["source_id"] in wanted}
     seen = set()
     for row in _rows(project / "synthesize" / experiment, "source_id", wanted):

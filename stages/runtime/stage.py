@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from speech.errors import UserError
-from stages.runtime.engine import limit_threads
+from stages.runtime.engine import TRAINING, limit_threads
 from stages.runtime.faults import EXHAUSTED, exhausted
 from stages.runtime.fingerprint import declared_params, fingerprint
 from stages.runtime.jobs import Job
@@ -73,7 +73,7 @@ def stage_main(name: str, run: Callable[[Stage], None]) -> NoReturn:
 def _guarded(name: str, variant: str | None, run: Callable[[Stage], None]) -> int:
     try:
         params = load_params()
-        limit_threads(params.runtime.threads)
+        limit_threads(params.runtime.threads if name.startswith(TRAINING) else 1)
         tracker = Tracker.open(name, variant, section(params, name), params.scale)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -23,10 +23,15 @@ from models.resynthesis import ranks
 from models.training import Schedule, TrainingModule
 from speech.errors import UserError
 from speech.files import atomic_path, write_text
+from stages.runtime.dataset import loader
+from stages.runtime.training_params import Loop, Optimiser
 
 if TYPE_CHECKING:
+    from torch.utils.data import IterableDataset
+
+    from stages.runtime.jobs import Job
     from stages.runtime.params import Runtime
-from stages.runtime.training_params import Loop, Optimiser
+    from stages.runtime.stage import Stage
 
 CHECKPOINT = "last.ckpt"
 FORMAT = 1
@@ -39,6 +44,13 @@ class Metrics(Protocol):
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Record series at a true step."""
+
+
+class Batches(Protocol):
+    """Makes a run's training batches from a step on, for it may be that of a checkpoint."""
+
+    def __call__(self, *, start: int) -> IterableDataset:
+        """Batches ``start`` to the last."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,18 @@ def resume_point(scratch: Path) -> Resumed:
             f"{path}: damaged checkpoint ({str(error).splitlines()[0][:80]}); delete it to start over"
         ) from None
     return Resumed(int(state["step"]), state)
+
+
+def train(
+    stage: Stage, job: Job, module: TrainingModule, loop: Loop, batches: Batches, checks: IterableDataset
+) -> History:
+    """What every training stage does with its module: go on from the job's last checkpoint, if any, to the end.
+
+    ``checks`` are the batches of one validation. Returns and raises as `resume_point` and `fit`.
+    """
+    resumed = resume_point(job.scratch)
+    loaders = loader(batches(start=resumed.step), loop.workers), loader(checks, 0)
+    return fit(module, *loaders, loop, stage.params.runtime, stage.tracker, job.scratch, resumed)
 
 
 def fit(

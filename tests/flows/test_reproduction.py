@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -331,12 +333,62 @@ def test_cores_are_never_more_than_there_are():
     assert order[-1] == "late"
 
 
+def test_stages_that_want_a_gpu_take_turns_and_others_do_not_wait(project):
+    """As on a machine with one GPU; what a run held that was killed is free again."""
+    clock = "date +%s.%N"
+    stages = {
+        name: {"cmd": f"{clock} > {name}; sleep 2; {clock} >> {name}", "outs": [name]}
+        for name in ("train_one", "train_two", "corpus")
+    }
+    (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    environment = os.environ | {"PYTHONPATH": os.fspath(ROOT), "CUDA_VISIBLE_DEVICES": "0"}
+    command = [sys.executable, "-m", "flows.reproduce"]
+    for _ in range(2):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert "3 ran" in done.stdout, done.stdout + done.stderr
+        begun = {name: [float(line) for line in (project / name).read_text().split()] for name in stages}
+        (_, ended), (second, _) = sorted(begun[name] for name in ("train_one", "train_two"))
+        assert second >= ended, begun
+        assert begun["corpus"][0] < second
+        database = sqlite3.connect(project / ".prefect" / "prefect.db")
+        names = database.execute('select name, "limit", active_slots from concurrency_limit_v2').fetchall()
+        assert names == [(f"gpu@{socket.gethostname()}", 1, 0)]
+        database.execute("update concurrency_limit_v2 set active_slots = 1")
+        database.commit()
+        database.close()
+        for name in stages:
+            (project / name).unlink()
+        (project / "dvc.lock").unlink()
+        shutil.rmtree(project / ".dvc" / "cache")
+
+
+def test_what_reads_most_and_what_most_wait_for_comes_first(tmp_path):
+    sizes = {"long": 9_000_000, "short": 1_000_000}
+    for name, count in sizes.items():
+        (tmp_path / name / "part").mkdir(parents=True)
+        (tmp_path / name / "part" / "shard").write_bytes(bytes(count))
+    graph = {
+        "short": Node("short", (), True, ("short", "is/not/made/yet")),
+        "long": Node("long", (), True, ("long/part/shard",)),
+        **{f"first_{number}": Node(f"first_{number}", (), True) for number in range(2)},
+        **{f"after_{number}": Node(f"after_{number}", ("first_1",), True) for number in range(3)},
+    }
+    work = Reproduction(tmp_path, graph)
+    work.cores = Cores(1)
+    order = []
+    for name in work.ready():
+        order.append(name)
+        work.results[name] = Result("ran", "ran")
+        work.leave(name)
+    assert order[:4] == ["long", "first_1", "short", "after_0"]
+
+
 def test_share_leaves_room_for_stages_beside(project):
     work = Reproduction(project, read_graph(project))
     work.workers, work.threads, work.cores = 8, 4, Cores(8)
     assert work.share("a") == 8
     assert work.share("b@x") == 2
-    assert work.share("train_x") == 4
+    assert [work.share(name) for name in ("train_x", "finetune_x")] == [4, 4]
 
 
 def test_signal_numbers_have_meanings():

@@ -8,6 +8,7 @@ from torch import nn
 
 from models.hifigan import Discriminators, Generator, losses
 from models.hifigan.discriminators import SpectralNorm
+from models.hifigan.fourier import FourierConvolution
 
 
 def test_generator_length_is_frames_times_hop() -> None:
@@ -25,6 +26,43 @@ def test_folding_weight_norm_keeps_the_output() -> None:
         generator.remove_weight_norm()
         torch.testing.assert_close(generator(features), before)
     assert not any("parametrizations" in key for key in generator.state_dict())
+
+
+@pytest.mark.parametrize(("taps", "dilation", "frames"), [(7, 1, 1), (11, 1, 22), (11, 5, 333), (16, 3, 40)])
+def test_a_convolution_by_fourier_transform_is_torchs(taps: int, dilation: int, frames: int) -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv1d(6, 9, taps, dilation=dilation, padding=(taps - 1) * dilation // 2)
+    x = torch.randn(2, 6, frames)
+    with torch.inference_mode():
+        expected = conv(nn.functional.pad(x, (0, (taps - 1) * dilation % 2)))
+        for laid in (x, x.transpose(1, 2).contiguous().transpose(1, 2)):
+            torch.testing.assert_close(FourierConvolution(conv)(laid), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_long_pieces_of_a_convolution_join(monkeypatch: pytest.MonkeyPatch) -> None:
+    conv, x = nn.Conv1d(4, 4, 11, padding=5), torch.randn(1, 4, 500)
+    with torch.inference_mode():
+        whole = FourierConvolution(conv)(x)
+        monkeypatch.setattr("models.hifigan.fourier.PIECE", 1000)
+        torch.testing.assert_close(FourierConvolution(conv)(x), whole)
+
+
+def test_a_prepared_generator_says_the_same_and_may_still_be_trained_and_moved() -> None:
+    torch.manual_seed(0)
+    generator = Generator(8, 128, [5, 4], [11, 8], [3, 11], [[1, 3], [1, 3]]).eval()
+    features = torch.randn(2, 8, 10)
+    expected = generator(features).detach()
+    fast = [block for block in generator.prepare().resblocks if block._fast]
+    assert len(fast) == 2, "the long kernels, and they alone"
+    with torch.no_grad():
+        quick = generator(features)
+    assert not torch.equal(quick, expected)
+    torch.testing.assert_close(quick, expected, atol=1e-5, rtol=1e-4)
+    assert generator(features).requires_grad, "where gradients are asked for there are some"
+    double = generator.double()(features.double())
+    torch.testing.assert_close(double.float(), expected, atol=1e-5, rtol=1e-4)
+    generator.float().prepare().train()(features).sum().backward()
+    assert all(p.grad is not None for p in generator.parameters())
 
 
 def test_published_sizes() -> None:

@@ -13,9 +13,11 @@ from models.hifigan import Discriminators
 from models.resynthesis.training import LossWeights
 from models.softvc import MEL, AcousticModel, Vocoder
 from models.softvc.acoustic import InstanceNorm
+from models.softvc.acoustic_training import AcousticTraining, mel_distance
 from models.softvc.mel import SHORTEST, SILENCE, wave_to_mel
+from models.softvc.soft_unit_training import unit_loss
 from models.softvc.stepping import State, Stepper
-from models.softvc.training import AcousticTraining, VocoderTraining, at_random_loudness, mel_distance, unit_loss
+from models.softvc.vocoder_training import VocoderTraining, at_random_loudness
 from models.training import Schedule
 
 HUBERT = {

@@ -9,8 +9,9 @@ import pytest
 import soundfile
 
 from respeak.judges.folders import read_texts
+from respeak.page.clips import CHOSEN
 from speech.errors import UserError
-from tests.respeak.tiny import Respeak
+from tests.respeak.tiny import Respeak, random_classifier
 
 DIGITS = {"3": "three", "6": "six", "8": "eight"}
 
@@ -51,7 +52,7 @@ def test_other_peoples_systems_get_the_same_table_and_page(respeak: Respeak, fol
     assert "same beats noisy in WER" in {finding["words"] for finding in table["findings"]}
     assert pq.read_table(folders / "out/noisy/utterances.parquet").to_pylist()[0]["reference"] == "three"
     page = (folders / "out/index.html").read_text()
-    assert page.count("<audio ") == 3
+    assert page.count("<audio ") == 3 and CHOSEN in page
     assert all(f'<section id="{section}">' in page for section in ("tables", "phonemes", "listen"))
 
 
@@ -63,6 +64,17 @@ def test_without_text_or_reference_there_is_still_something_to_say(respeak: Resp
     assert set(row["cells"]) == {"speaker_similarity"}
 
 
+def test_sets_of_digits_need_no_text(respeak: Respeak, folders: Path) -> None:
+    waves = [soundfile.read(folders / f"ref/{digit}.wav", dtype="float32")[0] for digit in DIGITS]
+    classifier = random_classifier(folders / "classifier", waves)
+    options = ("--phonemes", "none", "--quality", "", "--bootstrap", "20", "--digits", classifier)
+    status, out, _ = respeak("evaluate", folders / "same", "--out", folders / "out", *options)
+    assert status == 0
+    cells = json.loads((folders / "out/table.json").read_text())["rows"][0]["cells"]
+    assert set(cells) == {"digit_fid", "inception_score", "modified_inception_score", "am_score"}
+    assert "FID of digits" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -70,6 +82,7 @@ def test_without_text_or_reference_there_is_still_something_to_say(respeak: Resp
         (("ref", "--out", "o", "--quality", "mos"), "--quality: mos is no judge of quality"),
         (("ref", "--out", "o", "--quality", "utmos"), "utmos22_strong_step7459_v1.pt: not found; get https://"),
         (("ref", "--out", "o", "--speaker", "ecapa", "--voice", "ref"), "spkrec-ecapa-voxceleb.ckpt: not found; get "),
+        (("ref", "--out", "o", "--digits", "empty"), "evaluate.digits: empty/config.yaml: not found"),
         (("ref", "--out", "o", "--asr", "whisper"), "judge whisper needs the name of a model"),
         (("ref", "--out", "o", "--text", "other"), "no recording has a text"),
         (("ref", "--out", "o", "--reference", "empty"), "empty: no recordings"),

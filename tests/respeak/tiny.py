@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,11 @@ import numpy as np
 import torch
 
 from models.encoders import build_encoder
+from models.judges.resnext import DigitClassifier
 from models.resynthesis import UnitGenerator
 from respeak.bundle import save_bundle
 from respeak.encoders import save_encoder
+from respeak.judges.digits import DigitJudge, save_classifier, save_real
 
 # The command line, run in this process: arguments to exit status, stdout, stderr.
 Respeak = Callable[..., tuple[int, str, str]]
@@ -77,3 +79,13 @@ def make_bundle(directory: Path, normalise: str = "speaker", model: dict[str, An
     stats = {name: f0_stats(mean) for name, mean in SPEAKERS.items()}
     save_bundle(directory, bundle, state, centroids, encoder_dir, stats, **extras)
     return directory
+
+
+def random_classifier(folder: Path, real: Sequence[np.ndarray]) -> Path:
+    """A digit classifier of random weights, and what it makes of ``real`` recordings."""
+    sizes = {"depth": 11, "groups": 2, "base_width": 4, "widen": 1, "channels": 8}
+    torch.manual_seed(0)
+    folder.mkdir(parents=True)
+    save_classifier(folder, sizes, DigitClassifier(**sizes))
+    save_real(folder, DigitJudge(folder)(real))
+    return folder

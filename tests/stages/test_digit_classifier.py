@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,13 +16,14 @@ import torch
 import torchaudio
 
 from models.judges.resnext import DigitClassifier
-from respeak.judges.digits import DigitJudge, digit_judge
+from respeak.judges.digits import DigitJudge, digit_judge, read_real
 from respeak.judges.panel import Panel
 from speech.audio import encode_audio, resample
 from speech.errors import UserError
 from speech.judges.cache import Answers, Recording
 from speech.judges.digits import WORDS, digit_mel, one_second
 from speech.judges.settings import ASR, Phonemes
+from speech.metrics.frechet import fit_gaussian, frechet_distance
 from speech.metrics.summary import digit_metrics
 from speech.shards import AUDIO, write_shard
 from stages import train_digit_classifier
@@ -71,8 +73,8 @@ def test_a_second_holds_what_fits_into_it(length: int) -> None:
         assert np.all(np.diff(kept) == 1)
 
 
-@pytest.fixture()
-def digits(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def corpus(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Real zeros and sixes of two men: takes 5 to 24 are training, 0 to 2 test, 3 and 4 validation."""
     rows = []
     for speaker in ("jackson", "theo"):
@@ -86,9 +88,24 @@ def digits(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
                 sizes = {"num_samples": len(wave), "num_speech": len(wave)}
                 rows.append({**name, **sizes, "language": "en", "audio": encode_audio(wave, "flac"), "phones": None})
     rows.append({**rows[-1], "id": "word", "text": "hello", "split": "train"})
-    write_shard(tmp_path / "data/digits/audio/part-00000.parquet", rows, AUDIO)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    root = tmp_path_factory.mktemp("digits")
+    write_shard(root / "data/digits/audio/part-00000.parquet", rows, AUDIO)
+    return root
+
+
+@pytest.fixture()
+def digits(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(corpus)
+    return corpus
+
+
+@pytest.fixture(scope="module")
+def trained(corpus: Path) -> Path:
+    """What the stage makes of the corpus."""
+    with pytest.MonkeyPatch.context() as context:
+        context.chdir(corpus)
+        train()
+    return corpus / "train_digit_classifier/own"
 
 
 def train(steps: int = 80) -> None:
@@ -105,9 +122,8 @@ def train(steps: int = 80) -> None:
     train_digit_classifier.run(Stage("train_digit_classifier", "own", params, cast(Any, Silent())))
 
 
-def test_a_few_real_digits_are_learnt(digits: Path) -> None:
-    train()
-    folder = digits / "train_digit_classifier/own"
+def test_a_few_real_digits_are_learnt(digits: Path, trained: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(trained, tmp_path / "own"))
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["test_recordings"] == 12
     assert metrics["test_accuracy"] >= 90
@@ -116,22 +132,52 @@ def test_a_few_real_digits_are_learnt(digits: Path) -> None:
     judge = digit_judge(str(folder))
     assert judge is not None
     clips = read_clips(digits / "data/digits/audio", "test")
-    right = [
-        judge(Recording(encode_audio(clip.wave, "wav"), "x"))["digit_heard"] == WORDS[clip.digit] for clip in clips
-    ]
+    answers = [judge(Recording(encode_audio(clip.wave, "wav"), "x")) for clip in clips]
+    right = [answer["digit_heard"] == WORDS[clip.digit] for answer, clip in zip(answers, clips, strict=True)]
     assert 100 * np.mean(right) == pytest.approx(metrics["test_accuracy"])
+    # One by one or many at once, and by the network itself.
+    together = DigitJudge(folder)([clip.wave for clip in clips])
+    for answer, logs, features in zip(answers, together.logs, together.features, strict=True):
+        assert answer["digit_log_probabilities"] == pytest.approx(logs.tolist(), abs=1e-4)
+        assert answer["digit_features"] == pytest.approx(features.tolist(), abs=1e-4)
+        assert len(features) == 4 * 8 and np.exp(logs).sum() == pytest.approx(1, abs=1e-5)
     evaluate = load_params(PROJECT / "params.yaml").evaluate
     asked = dataclasses.replace(
         evaluate, asr=ASR("pocketsphinx", "words"), phonemes=Phonemes("none"), digits=str(folder)
     )
     panel = Panel(asked, {"method": "dio"}, ("zero", "six"), Answers(None))
     recording = Recording(encode_audio(clips[0].wave, "wav"), "x")
-    rows = [{"digits_right": None} | panel.judge(recording, text) for text in (WORDS[clips[0].digit], "nine", "hello")]
-    assert [row["digits_right"] for row in rows] == [int(right[0]), 0, None]
+    texts = (WORDS[clips[0].digit], "nine", "hello", None)
+    rows = [{"digits_right": None} | panel.judge(recording, text) for text in texts]
+    assert [row["digits_right"] for row in rows] == [int(right[0]), 0, None, None]
+    # What has no text may be any digit; what says another word is none.
+    assert [len(row.get("digit_features", b"")) // 4 for row in rows] == [32, 32, 0, 32]
+    assert np.frombuffer(rows[3]["digit_features"], "<f4") == pytest.approx(together.features[0], abs=1e-4)
     assert digit_metrics(rows, 50, 0)["digit_accuracy"] == 50.0 * right[0]
     (folder / "model.safetensors").write_bytes(b"broken")
     with pytest.raises(UserError, match=r"model.safetensors: not a readable safetensors file"):
         DigitJudge(folder)
+
+
+def test_what_is_no_digit_lies_far_from_the_training_recordings(digits: Path, trained: Path, tmp_path: Path) -> None:
+    """Real test digits, then the same with their sound put in disorder, then noise."""
+    folder = Path(shutil.copytree(trained, tmp_path / "own"))
+    judge, real = DigitJudge(folder), read_real(str(folder))
+    assert real is not None and real.probabilities.sum() == pytest.approx(1)
+    clips = read_clips(digits / "data/digits/audio", "train")
+    same = judge([clip.wave for clip in clips])
+    assert frechet_distance(fit_gaussian(same.features), real.features) == pytest.approx(0, abs=1e-3)
+    rng = np.random.default_rng(0)
+    waves = [clip.wave for clip in read_clips(digits / "data/digits/audio", "test")]
+    shuffled = [np.concatenate(rng.permutation(wave[: len(wave) // 320 * 320].reshape(-1, 320))) for wave in waves]
+    noise = [rng.normal(size=len(wave)).astype(np.float32) for wave in waves]
+    near, far, further = (
+        frechet_distance(fit_gaussian(judge(some).features), real.features) for some in (waves, shuffled, noise)
+    )
+    assert 0 < 2 * near < far < further
+    (folder / "real.safetensors").unlink()
+    with pytest.raises(UserError, match=r"evaluate.digits: .*real.safetensors: not found"):
+        digit_judge(str(folder))
 
 
 def test_an_epoch_loses_nothing_and_a_batch_depends_on_its_step_alone(digits: Path) -> None:
@@ -151,4 +197,5 @@ def test_a_corpus_without_digits_and_an_absent_classifier_are_named(digits: Path
         read_clips(Path("data/words/audio"), "train")
     with pytest.raises(UserError, match=r"evaluate.digits: nowhere/config.yaml: not found"):
         digit_judge("nowhere")
+    assert read_real("") is read_real("models/judges/__init__.py") is None
     assert digit_judge("") is digit_judge(str(PROJECT / "models/judges/__init__.py")) is None

@@ -16,6 +16,7 @@ import soundfile
 import torch
 
 from models.judges.speakers import XVector
+from respeak.judges.digits import DigitJudge
 from respeak.judges.speakers import SpeakerNetwork
 from speech.audio import Conditioning, condition, decode_audio, encode_audio
 from speech.errors import UserError
@@ -29,6 +30,7 @@ from stages.runtime import jobs, judging
 from stages.runtime.params import ASR, Corpus, Experiment, Roles, load_params
 from stages.runtime.stage import Stage
 from stages.runtime.trials import embed_groups, plan_trials
+from tests.respeak.tiny import random_classifier
 
 SPEAKERS = ("jackson", "lucas", "theo")
 DIGITS = ("zero", "three", "six", "eight")
@@ -101,6 +103,7 @@ def judge(corpus: Path, project: Path, tmp_path: Path, monkeypatch: pytest.Monke
         change: Change = lambda row: row,
         prepare: Callable[[], None] = lambda: None,
         source: str = "",
+        digits: str = "",
     ) -> Any:
         made = [row for row in map(change, sources()) if row is not None]
         write_shard(Path("synthesize/tried/part-00000.parquet"), made, SYNTHESIS)
@@ -113,7 +116,7 @@ def judge(corpus: Path, project: Path, tmp_path: Path, monkeypatch: pytest.Monke
             roles=Roles("digits", "digits", "digits", "digits"),
             corpora=dict.fromkeys(("digits", "chiffres"), Corpus("folder", "recordings")),
             f0=dataclasses.replace(base.f0, method="dio"),
-            evaluate=judges,
+            evaluate=dataclasses.replace(judges, digits=digits),
             experiments={"tried": experiment},
             tables={},
         )
@@ -135,9 +138,12 @@ def sources() -> list[Row]:
             "num_samples": row["num_speech"],
             "audio": encode_audio(decode_audio(row["audio"])[: row["num_speech"]], "flac"),
         }
-        for row in read_rows("data/digits/audio")
-        if row["split"] == "test"
+        for row in real("test")
     ]
+
+
+def real(split: str) -> list[Row]:
+    return [row for row in read_rows("data/digits/audio") if row["split"] == split]
 
 
 def test_recordings_are_recognised_and_have_no_f0_errors_to_report(judge: Any) -> None:
@@ -311,6 +317,25 @@ def test_an_experiment_speaks_its_own_source_whose_language_the_recogniser_may_n
     assert len(rows) == 24 and metrics["speaker_groups"] > 0
     assert "wer" not in metrics and all(row["hypothesis"] is None for row in rows.values())
     assert "no test utterance has text in a language that the recogniser hears" in capfd.readouterr().err
+
+
+def test_sets_of_digits_are_compared_with_the_classifiers_training_recordings(judge: Any) -> None:
+    train = [decode_audio(row["audio"])[: row["num_speech"]] for row in real("train")]
+    metrics, rows = judge(digits=str(random_classifier(Path("classifier"), train)))
+    features = np.stack([np.frombuffer(row["digit_features"], "<f4") for row in rows.values()]).astype(np.float64)
+    assert features.shape == (24, 32)
+    theirs = DigitJudge(Path("classifier"))(train).features
+    product = np.cov(features, rowvar=False) @ np.cov(theirs, rowvar=False)
+    shared = np.sqrt(np.linalg.eigvals(product).real.clip(min=0)).sum()
+    apart = np.sum((features.mean(0) - theirs.mean(0)) ** 2) - 2 * shared
+    distance = apart + features.var(0, ddof=1).sum() + theirs.var(0, ddof=1).sum()
+    assert metrics["digit_fid"] == pytest.approx(distance, abs=1e-3)
+    assert metrics["digit_fid_low"] <= metrics["digit_fid"] <= metrics["digit_fid_high"]
+    assert {"inception_score", "modified_inception_score", "am_score", "am_score_low", "digit_accuracy"} <= set(metrics)
+    assert metrics["judges"]["digits"] == "the classifier in classifier"
+    quiet = np.random.default_rng(0).normal(0, 0.1, 16_000)
+    noise, _ = judge(change=lambda row: row | {"audio": encode_audio(quiet, "flac")}, digits="classifier")
+    assert noise["digit_fid"] > 10 * metrics["digit_fid"]
 
 
 def test_pocketsphinx_hears_english_and_others_what_they_are_named_for(project: Path) -> None:

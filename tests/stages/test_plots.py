@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,6 +46,7 @@ def shown(project: Path, tmp_path: Path) -> dict[str, list[dict]]:
         (tmp_path / picture).write_bytes(encode_png(np.zeros((4, 4), np.uint8)))
     dvc = find_dvc_program()
     subprocess.run([dvc, "init", "-q", "--no-scm"], cwd=tmp_path, check=True)
+    shutil.copytree(project / ".dvc/plots", tmp_path / ".dvc/plots")
     command = [dvc, "plots", "show", "--json", "--split"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     answer = json.loads(done.stdout)
@@ -62,3 +64,24 @@ def test_every_plot_is_drawn(project: Path, shown: dict[str, list[dict]]) -> Non
             continue
         points = drawn["anchor_definitions"]["<DVC_METRIC_DATA>"]
         assert len({json.dumps(point, sort_keys=True) for point in points}) >= 2, name
+
+
+def test_steps_without_a_value_are_not_drawn_as_zeros(project: Path, shown: dict[str, list[dict]]) -> None:
+    """A validation loss is known every few hundred steps; Vega takes the blanks between for zeros."""
+    drawn = [plot for (plot,) in shown.values() if plot["type"] == "vega"]
+    blank = 0
+    for plot in drawn:
+        content, points = plot["content"], plot["anchor_definitions"]["<DVC_METRIC_DATA>"]
+        field = content["encoding"]["x" if content["mark"]["type"] == "bar" else "y"]["field"]
+        assert content["transform"] == [{"filter": f"isValid(datum['{field}']) && datum['{field}'] !== ''"}]
+        blank += sum(point[field] == "" for point in points)
+    assert blank, "no plot of this test has a blank"
+
+
+def test_every_plot_of_the_graph_has_such_a_template(project: Path) -> None:
+    graph = yaml.safe_load((project / "dvc.yaml").read_text())
+    of_stages = [plot for stage in graph["stages"].values() for plot in stage.get("do", stage).get("plots", [])]
+    templates = {path.stem for path in (project / ".dvc/plots").glob("*.json")}
+    for plot in (plot for plot in [*graph["plots"], *of_stages] if isinstance(plot, dict)):
+        for name, settings in plot.items():
+            assert settings["template"] in templates, name

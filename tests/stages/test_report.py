@@ -15,14 +15,14 @@ import pytest
 
 from respeak.page import pictures
 from respeak.page.charts import line_chart
-from respeak.page.clips import Sentence, choose, groups
+from respeak.page.clips import CHOSEN, Sentence, choose, groups
 from respeak.results.table import Cell, Column, Row, to_json
 from respeak.results.table import Table as RenderedTable
 from speech.audio import encode_audio
 from speech.errors import UserError
 from speech.files import write_json
 from speech.metrics.summary import TRIALS, UTTERANCES
-from speech.shards import SYNTHESIS, read_rows, shard_name, write_shard
+from speech.shards import SYNTHESIS, read_rows, read_shard, shard_name, write_shard
 from stages import report, tables
 from stages.runtime.params import Params, Table, load_params
 from stages.runtime.runs import duration, read_runs
@@ -164,6 +164,41 @@ def test_sentences_are_about_four_seconds_and_of_different_speakers() -> None:
         Sentence("d", "y", "t1", 4.0),
     ]
     assert [s.id for s in choose(spoken, 3)] == ["d", "b", "c"]
+    # What the recogniser hears best comes first, and variety brings in nothing that it hears worse than it must.
+    heard = {"a": 0.5, "b": 0.0, "c": 0.0, "d": 1.0}
+    spoken = [dataclasses.replace(s, wrong=heard[s.id]) for s in spoken]
+    assert [[s.id for s in choose(spoken, count)] for count in range(5)] == [
+        [],
+        ["b"],
+        ["b", "c"],
+        ["b", "c", "a"],
+        ["b", "c", "a", "d"],
+    ]
+    assert [s.id for s in choose([dataclasses.replace(spoken[1], id="z", wrong=None), *spoken], 4)] == [
+        "b",
+        "c",
+        "a",
+        "d",
+    ]
+    assert choose([], 3) == []
+
+
+def test_what_the_recogniser_mistakes_in_the_recordings_is_not_offered_first(
+    params: Params, made: Path, tmp_path: Path, page: str
+) -> None:
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    first = sentences(params, made, 1000.0)
+    judged = tmp_path / "evaluate/ground_truth/utterances.parquet"
+    worse = [row | {"word_errors": int(row["source_id"] == first[0].id)} for row in read_shard(judged)]
+    write_shard(judged, worse, UTTERANCES)
+    now = sentences(params, tmp_path, 1000.0)
+    assert len(now) == len(first) and first[0].id not in [sentence.id for sentence in now]
+    # What a system made of a sentence plays no part.
+    for row in worse:
+        row["word_errors"] = 3
+    write_shard(tmp_path / "evaluate/resynthesis/utterances.parquet", worse, UTTERANCES)
+    assert [sentence.id for sentence in sentences(params, tmp_path, 1000.0)] == [sentence.id for sentence in now]
+    assert CHOSEN in page
 
 
 def test_a_spectrogram_is_brightest_at_the_tone_and_readable_by_others() -> None:

@@ -84,6 +84,10 @@ def test_every_codebook_has_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for measure in ("pnmi", "speaker_accuracy"):
         difference = float(rows["in_use"][measure]) - float(rows["mfcc/none/K=6"][measure])
         assert metrics[f"{measure}_over_mfcc"] == pytest.approx(difference)
+    with Path("unit_quality/measured.csv").open() as file:
+        drawn = [row["row"] for row in csv.DictReader(file)]
+    # Bars of one name would be drawn upon each other.
+    assert len(set(drawn)) == len(drawn) == len(rows) and drawn[0] == "in use: logmel, none, K=6"
     assert Path("unit_quality/phones.png").read_bytes().startswith(b"\x89PNG")
     assert "4 held-out utterances of tiny, 3 phones over 120 frames" in Path("unit_quality/table.md").read_text()
 

@@ -11,11 +11,23 @@ from tests.golden.fill import Case
 SYSTEMS = {
     "speech-resynthesis": "tests.golden.adapters.speech_resynthesis",
     "soft-vc": "tests.golden.adapters.soft_vc",
+    "asgan": "tests.golden.adapters.asgan",
 }
 # Systems that there are vectors of, but no code yet.
-AWAITED = ("streamvc", "asgan", "pitdyn")
+AWAITED = ("streamvc", "pitdyn")
 # Cases of a system at work whose adapters are still to be written; each is to leave this list.
-PENDING = frozenset({})
+PENDING = frozenset(
+    f"asgan/{case}"
+    for case in (
+        "collate",
+        "discriminator",
+        "generate_from_latent",
+        "generator",
+        "hubert_vocoder_inferred",
+        "r1_penalty",
+        "train_step",
+    )
+)
 
 
 def adapters_of(system: str) -> dict[str, Callable[[Case], None]]:

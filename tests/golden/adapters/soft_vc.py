@@ -13,8 +13,9 @@ from models import public
 from models.hifigan import losses
 from models.hifigan.discriminators import Output
 from models.kmeans import nearest
+from models.softvc.acoustic_training import mel_distance
 from models.softvc.mel import MEL, wave_to_mel
-from models.softvc.training import mel_distance, unit_loss
+from models.softvc.soft_unit_training import unit_loss
 from speech.mel import mel_filterbank
 from tests.golden.fill import Case
 
@@ -131,6 +132,7 @@ def hifigan_generator(case: Case) -> None:
     with torch.no_grad():
         case.check("wav", model(case.inputs["mel"]))
         case.check("wav", public.load("soft-vc/hifigan", folded).eval()(case.inputs["mel"]))
+        case.check("wav", model.prepare()(case.inputs["mel"]))
 
 
 def end_to_end_soft(case: Case) -> None:
@@ -143,6 +145,7 @@ def end_to_end_soft(case: Case) -> None:
     case.check("mel", mel)
     with torch.no_grad():
         case.check("wav", vocoder(mel))
+        case.check("wav", vocoder.prepare()(mel))
 
 
 def hifigan_discriminator(case: Case) -> None:

@@ -1,0 +1,182 @@
+"""DVC imported once, and a copy of that process for every stage.
+
+A new ``dvc`` imports for half a processor-second before it looks at anything; a flow of forty stages would pay it forty
+times, and the stages below would wait for it. The process here has imported, runs nothing itself and has no threads, so
+that a copy of it by ``fork`` begins as a new ``dvc`` would, at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+# What DVC imports by the time a stage has run: it loads most of it late.
+PRELOADED = (
+    "dulwich.ignore",
+    "dulwich.worktree",
+    "dvc.cachemgr",
+    "dvc.cli.parser",
+    "dvc.commands.repro",
+    "dvc.data_cloud",
+    "dvc.lock",
+    "dvc.repo.reproduce",
+    "dvc.rwlock",
+    "dvc.scm",
+    "dvc.stage.cache",
+    "dvc.stage.run",
+    "dvc_data.hashfile.checkout",
+    "dvc_data.hashfile.transfer",
+    "dvc_objects.fs.local",
+    "dvc_render",
+    "networkx",
+    "psutil",
+    "pyparsing",
+    "ruamel.yaml",
+    "scmrepo.git",
+)
+
+
+class Forked:
+    """A ``dvc`` at work, to be asked like a ``subprocess.Popen``."""
+
+    def __init__(self, pid: int, reply: socket.socket) -> None:
+        self.pid = pid
+        self._reply = reply
+        self._status: int | None = None
+
+    def poll(self) -> int | None:
+        """Its exit status, a signal as a negative number; None while it works."""
+        if self._status is None and select.select([self._reply], [], [], 0)[0]:
+            return self.wait()
+        return self._status
+
+    def wait(self) -> int:
+        """Its exit status, once it has ended. SIGKILL's where the process that it is a copy of is no more."""
+        if self._status is None:
+            told = self._reply.recv(64)
+            self._status = int(told) if told else -signal.SIGKILL
+            self._reply.close()
+        return self._status
+
+
+class Forks:
+    """The process that has imported DVC; started when the first ``dvc`` is, ended with this object."""
+
+    def __init__(self) -> None:
+        self._control: socket.socket | None = None
+        self._lock = threading.Lock()
+
+    def start(self, arguments: Sequence[str], environment: Mapping[str, str], output: int) -> Forked:
+        """``dvc`` with ``arguments`` in this working directory, in a session of its own, writing to ``output``."""
+        request = {"arguments": list(arguments), "environment": dict(environment), "folder": os.fspath(Path.cwd())}
+        ours, theirs = socket.socketpair()
+        with self._lock, theirs, tempfile.TemporaryFile() as written:
+            written.write(json.dumps(request).encode())
+            written.seek(0)
+            if self._control is None:
+                self._control = self._begin()
+            socket.send_fds(self._control, [b"1"], [written.fileno(), output, theirs.fileno()])
+        return Forked(int(ours.recv(64)), ours)
+
+    def _begin(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "flows.forks", str(theirs.fileno())],
+                cwd=PROJECT,
+                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        weakref.finalize(self, _end, ours, process)
+        return ours
+
+
+def _end(control: socket.socket, process: subprocess.Popen[bytes]) -> None:
+    control.close()
+    process.wait()
+
+
+def serve(control: socket.socket) -> None:
+    """Fork for every request until the other end is closed; tell of each copy its number, then how it ended."""
+    for name in PRELOADED:
+        with contextlib.suppress(ImportError):  # another release of DVC; it will import what it needs
+            importlib.import_module(name)
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)  # the byte in the pipe is what counts
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    replies: dict[int, socket.socket] = {}
+    while True:
+        ready = select.select([control.fileno(), woken], [], [])[0]
+        if woken in ready:
+            os.read(woken, 4096)
+            _reap(replies)
+        if control.fileno() in ready:
+            asked, handles, _, _ = socket.recv_fds(control, 1, 3)
+            if not asked:
+                return
+            request, output, number = handles
+            reply = socket.socket(fileno=number)
+            if not (pid := os.fork()):
+                for inherited in (control, reply, *replies.values()):
+                    inherited.close()
+                become_dvc(request, output)
+            os.close(request)
+            os.close(output)
+            replies[pid] = reply
+            reply.sendall(str(pid).encode())
+
+
+def _reap(replies: dict[int, socket.socket]) -> None:
+    while replies:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            return
+        with replies.pop(pid) as reply, contextlib.suppress(BrokenPipeError):  # whoever asked is gone
+            reply.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def become_dvc(request: int, output: int) -> NoReturn:
+    """Be the ``dvc`` of a request, to the end."""
+    from dvc.cli import main
+
+    os.setsid()
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    with os.fdopen(request, "rb") as written:
+        asked = json.load(written)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
+    os.environ.clear()
+    os.environ.update(asked["environment"])
+    os.chdir(asked["folder"])
+    sys.argv = ["dvc", *asked["arguments"]]  # what DVC tells others who wait for its locks
+    status = 1
+    try:
+        status = main(asked["arguments"])
+    finally:  # whatever happens, this copy does not go on as the process that it was copied from
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    serve(socket.socket(fileno=int(sys.argv[1])))
