@@ -214,13 +214,12 @@ def by_parts(pool: Executor, root: Path, system: Path) -> list[Path]:
     from stages.runtime.speaking import Part, synthesize_part
 
     experiment = Experiment("resynthesis", str(system), "resynthesis", "own", "trained")
-    rows = list(read_shard(root / "data/audio" / shard_name(0), ["id", "speaker"]))
+    rows = list(read_shard(root / "data/audio" / shard_name(0), ["id", "speaker", "num_speech"]))
+    rows.sort(key=lambda row: row["num_speech"])  # dealt out in turn: every core has about as many seconds
     cores = len(os.sched_getaffinity(0))
     parts = []
     for core in range(cores):
-        voices = {
-            row["id"]: (row["speaker"],) for row in rows[core * len(rows) // cores : (core + 1) * len(rows) // cores]
-        }
+        voices = {row["id"]: (row["speaker"],) for row in rows[core::cores]}
         parts.append(Part(experiment, root / "data", shard_name(0), voices, {}, {}, 0, "cpu", "flac"))
     outputs = [root / "made" / shard_name(core) for core in range(cores)]
     list(pool.map(synthesize_part, parts, outputs))
