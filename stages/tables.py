@@ -215,9 +215,9 @@ _CAPTION = (
     "{target}, {units}. Words by {asr}{floor}. Speakers by {speaker_judge} on utterances joined to "
     "{speaker_seconds:g} s. {f0}Gross F0 errors are above {tolerance_f0:g} %. In brackets: 95 % bootstrap intervals "
     "over utterances (speakers: over joined groups), {bootstrap} resamples. '{verdict}': WER not below that of "
-    "shuffled units by a paired interval that excludes zero. An en dash: not measured, or none in the paper. The "
-    "paper's values ({paper}) are by other judges ({judges}): compare orders and distances from ground truth, not "
-    "values.{remarks}{within}"
+    "shuffled units by a paired interval that excludes zero, or not below 100 %. An en dash: not measured, or none in "
+    "the paper. The paper's values ({paper}) are by other judges ({judges}): compare orders and distances from ground "
+    "truth, not values.{remarks}{within}"
 )
 
 

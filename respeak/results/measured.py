@@ -41,8 +41,12 @@ class Measured:
     def verdict(self, system: str) -> str:
         """``not intelligible``, or nothing."""
         versus = self.paired(system, SHUFFLED)
-        # What is shuffled differs from itself by exactly zero: it is not intelligible by definition.
-        return NOT_INTELLIGIBLE if versus is not None and versus.high >= 0 else ""
+        if versus is None:
+            return ""
+        # What is shuffled differs from itself by exactly zero: it is not intelligible by definition. It may be heard
+        # as more words than were said, so that saying nothing would have fewer errors: 100 %.
+        silent = self.metrics.get(system, {}).get("wer_high", 0.0) >= 100.0
+        return NOT_INTELLIGIBLE if versus.high >= 0 or silent else ""
 
     def settle(self, claim: Claim) -> Finding:
         """What becomes of a claim."""

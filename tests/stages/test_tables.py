@@ -161,6 +161,17 @@ def test_what_is_no_better_than_shuffled_units_is_called_so(params: Params, eval
     assert called == {"resynthesis, shuffled units", "resynthesis, untrained"}
 
 
+def test_what_says_nothing_is_not_intelligible_beside_units_that_say_too_much(params: Params, evaluated: Path) -> None:
+    errors = {"shuffled": 12, "untrained": 10, "resynthesis": 3}
+    for name, wrong in errors.items():
+        rows = [{"id": f"u{n}", "source_id": f"u{n}", "words": 10, "word_errors": wrong} for n in range(8)]
+        write_shard(evaluated / name / "utterances.parquet", rows, UTTERANCES)
+        metrics = {"utterances": 8.0, "wer": 10.0 * wrong, "wer_low": 10.0 * wrong, "wer_high": 10.0 * wrong}
+        (evaluated / name / "metrics.json").write_text(json.dumps(metrics))
+    called = {label for label, row in made(params, evaluated).items() if "not intelligible" in row["note"]}
+    assert called == {"resynthesis, shuffled units", "resynthesis, untrained"}
+
+
 def test_claims_are_settled_by_the_paired_difference(params: Params, evaluated: Path) -> None:
     found = {f.words: f for f in tables.make_table(params, "polyak1", evaluated).findings}
     versus = found["resynthesis beats shuffled units in WER"]
