@@ -114,4 +114,4 @@ def _draw(axis: Any, values: Mapping[tuple[str, str], float], phones: Sequence[s
     axis.set_xticks(range(len(phones)), [PHONES[phone] for phone in phones])
     axis.margins(x=0.01)
     if labels:
-        axis.legend(frameon=False, ncols=len(labels), fontsize=9)
+        axis.legend(frameon=False, ncols=len(labels), fontsize=9, loc="lower right", bbox_to_anchor=(1.0, 1.0))  # above
