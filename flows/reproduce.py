@@ -23,7 +23,7 @@ from flows.gpus import make_limit
 from flows.graph import Graph, compose_params, read_graph
 from flows.locks import alone, naming_lock_holders
 from flows.room import check
-from flows.server import begin_server, crash_dead_runs, prepare_prefect
+from flows.server import await_records, begin_server, crash_dead_runs, prepare_prefect
 from speech.errors import UserError
 from speech.files import write_text
 
@@ -69,7 +69,7 @@ def _main(options: argparse.Namespace) -> int:
             print(closing(root))
             return 0
         check(root, graph)
-        if prepare_prefect(root, server):
+        if own := prepare_prefect(root, server):
             crash_dead_runs("reproduce")
             make_limit(all_free=True)
         from flows.flow import known, reproduce
@@ -77,6 +77,8 @@ def _main(options: argparse.Namespace) -> int:
         # Composed and read above; the flow does so by itself where a deployment calls it.
         with known(graph):
             state = reproduce(targets=options.targets, retries=options.retries, root=os.fspath(root), return_state=True)
+        if own and (flow_run := state.state_details.flow_run_id):
+            await_records(flow_run, len(graph))
     print(closing(root) if state.is_completed() else "")
     print(f"{state.name}: {state.message}")
     return 0 if state.is_completed() else 130 if state.is_cancelled() else 1

@@ -24,6 +24,8 @@ from flows.database import begin
 from speech.errors import UserError
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from prefect.client.schemas.filters import FlowFilter
 
 # Prefect's server costs seconds to start; nothing of these is of use to one that lives for a single flow.
@@ -39,6 +41,8 @@ IDLE_SERVICES = (
 AT_WORK = ["RUNNING", "PENDING"]
 DEAD = "its process ended without a word: it was killed, or the machine went down"
 START_SECONDS = 300.0  # without flows.database, the first start makes the database
+RECORD_SECONDS = 30.0
+PAGE = 200  # the most that it tells at once
 HEARTBEAT_SECONDS = 30  # a run says so often that it is alive; Prefect allows no less
 
 
@@ -159,6 +163,21 @@ def crash_left_tasks(flow: str) -> None:
         working = TaskRunFilter.model_validate({"state": {"type": {"any_": AT_WORK}}})
         for task in client.read_task_runs(flow_filter=_named(flow), flow_run_filter=crashed, task_run_filter=working):
             client.set_task_run_state(task.id, Crashed(message=DEAD), force=True)
+
+
+def await_records(flow_run: UUID, tasks: int) -> None:
+    """Wait until the server has written how each of a run's ``tasks`` ended: it does so a while after it was told."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter
+
+    ours, deadline = FlowRunFilter.model_validate({"id": {"any_": [flow_run]}}), time.monotonic() + RECORD_SECONDS
+    with get_client(sync_client=True) as client:
+        while time.monotonic() < deadline:
+            states = [run.state for run in client.read_task_runs(flow_run_filter=ours, limit=PAGE) if run.state]
+            # A task whose upstream ended badly stays as it is.
+            if sum(state.is_final() or state.name == "NotReady" for state in states) >= min(tasks, PAGE):
+                return
+            time.sleep(0.1)
 
 
 def _named(flow: str) -> FlowFilter:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from flows.reproduction import find_dvc_program
+
+
+@pytest.fixture(autouse=True)
+def own_environment() -> Iterator[None]:
+    """A command sets variables for Prefect that end with its process; here the process goes on to the next test."""
+    with mock.patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture

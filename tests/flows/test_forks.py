@@ -42,7 +42,7 @@ def test_a_stage_sees_the_environment_and_the_folder_of_its_request(empty_projec
     status, said = run(Forks(), ["repro", "a"], os.environ | {"COLOUR": "green"})
     assert status == 0, said
     assert (empty_project / "where").read_text().strip() == os.fspath(empty_project)
-    assert (empty_project / "hue").read_text().strip() == "green"
+    assert (empty_project / "colour").read_text().strip() == "green"
 
 
 def test_what_is_killed_is_told_by_its_signal_and_others_go_on(empty_project: Path) -> None:

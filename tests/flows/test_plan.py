@@ -117,8 +117,8 @@ def test_nothing_starts_where_something_is_missing(tmp_path, monkeypatch, capsys
     assert reproduce.main(["-S", "corpus=vctk"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: nothing was started: corpora.vctk.root: VCTK-Corpus-0.92 not found")
-    assert not (tmp_path / ".prefect").exists()
     assert not (tmp_path / "data").exists()
+    assert not (tmp_path / ".scratch" / "runs").exists()
     with pytest.raises(UserError, match="nothing was started"):
         room.check(tmp_path, {"corpus@vctk": Node("corpus@vctk", (), True)})
     room.check(tmp_path, {"corpus@vctk": Node("corpus@vctk", (), False)})
