@@ -103,11 +103,11 @@ class Ending:
 class Children:
     """The child processes of one reproduction, each in a session of its own: Ctrl-C reaches this process alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, forks: Forks | None = None) -> None:
         self.stopped = threading.Event()
         self._running: set[Child] = set()
         self._lock = threading.Lock()
-        self._forks = Forks()
+        self._forks = forks or Forks()
 
     def run(self, command: Sequence[str], environment: Mapping[str, str], say: Callable[[str], None]) -> Ending:
         """Run a command to its end; each line it prints is given to ``say`` as it comes."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 
@@ -30,11 +32,30 @@ def make_template() -> None:
         subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
 
 
-def begin(path: Path) -> None:
-    """See that a project that has no database yet begins with a copy; without a template Prefect makes its own."""
-    if not path.exists() and template().is_file():
+def begin(path: Path) -> bool:
+    """See that a project that has no database yet begins with a copy; without a template Prefect makes its own.
+
+    Returns:
+        Whether the database has the newest layout: a server need not look into its migrations, a second of work.
+    """
+    if not template().is_file():
+        return False
+    if not path.exists():
         with atomic_path(path) as copy:
             shutil.copyfile(template(), copy)
+    return layout(path) == layout(template())
+
+
+def layout(path: Path) -> str:
+    """The migration that a database has last seen; empty where it has seen none.
+
+    Read as a file that nobody writes, which leaves none of SQLite's own files beside it.
+    """
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)) as database:
+        try:
+            return str(database.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+        except (sqlite3.Error, TypeError):
+            return ""
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -23,6 +24,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import artifacts
 from flows.children import Children
+from flows.forks import Forks
 from flows.gpus import gpu, make_limit
 from flows.graph import Graph, compose_params, necessary, read_graph
 from flows.locks import StoppedError, alone, naming_lock_holders
@@ -34,7 +36,15 @@ from speech.errors import UserError
 # A task waits in a thread of its own for its children, and between two tries; cores are counted in flows.cores.
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=1000)
 RETRY_SECONDS = 5.0
-_KNOWN: ContextVar[Graph | None] = ContextVar("graph", default=None)
+_KNOWN: ContextVar[Known | None] = ContextVar("known", default=None)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the command line has ready for the flow, which a deployment's run makes by itself."""
+
+    graph: Graph
+    forks: Forks
 
 
 class TryAgainError(Exception):
@@ -67,7 +77,8 @@ def reproduce(
         Completed, Failed (a stage did), Crashed (the machine failed a stage) or Cancelled, with a sentence that counts
         the stages.
     """
-    folder, children = Path(root).resolve(), Children()
+    ready = _KNOWN.get()
+    folder, children = Path(root).resolve(), Children(ready.forks if ready else None)
     logging.getLogger("prefect.task_runs").addFilter(is_ours)
     with ExitStack() as stack:
         stack.enter_context(stopped_by_signals(children))
@@ -101,8 +112,9 @@ def prepared(root: Path, overrides: Sequence[str], targets: Sequence[str], child
     with alone(root, say, children.stopped), naming_lock_holders(root, say):
         if overrides:
             compose_params(root, overrides)
-        graph = _KNOWN.get()
-        if graph is None:
+        if ready := _KNOWN.get():
+            graph = ready.graph
+        else:
             graph = read_graph(root, targets)
             check(root, graph)
         crash_left_tasks("reproduce")
@@ -111,9 +123,9 @@ def prepared(root: Path, overrides: Sequence[str], targets: Sequence[str], child
 
 
 @contextmanager
-def known(graph: Graph) -> Iterator[None]:
+def known(graph: Graph, forks: Forks) -> Iterator[None]:
     """While inside: the flow takes ``graph``, which was read and checked a moment ago; DVC needs a second for it."""
-    token = _KNOWN.set(graph)
+    token = _KNOWN.set(Known(graph, forks))
     try:
         yield
     finally:
@@ -137,7 +149,7 @@ def submit_all(work: Reproduction) -> dict[str, PrefectFuture[Any]]:
             logger.info(line)
             progress.hear(line)
 
-        with gpu(name, work.device):
+        with gpu(name, work.params):
             result = work.run(name, say)
         first = result.message.splitlines()[0]
         logger.log(logging.INFO if result.outcome in DONE else logging.ERROR, "== %s", first)

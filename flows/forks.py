@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -89,11 +89,34 @@ class Forks:
             written.write(json.dumps(request).encode())
             written.seek(0)
             if self._control is None:
-                self._control = self._begin()
+                self._begin()
+            assert self._control
             socket.send_fds(self._control, [b"1"], [written.fileno(), output, theirs.fileno()])
         return Forked(int(ours.recv(64)), ours)
 
-    def _begin(self) -> socket.socket:
+    def copy_this(self) -> None:
+        """Let a copy of this very process be the one that has imported DVC: for a program that needs DVC itself.
+
+        To be called while it has no threads, which a copy would lack.
+        """
+        preload()
+        ours, theirs = socket.socketpair()
+        if pid := os.fork():
+            theirs.close()
+            self._keep(ours, lambda: os.waitpid(pid, 0))
+            return
+        try:
+            os.setsid()
+            # What this process has open, a lock above all, is not the copy's to keep.
+            os.closerange(3, theirs.fileno())
+            os.closerange(theirs.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
+            with Path(os.devnull).open() as nothing:
+                os.dup2(nothing.fileno(), 0)
+            serve(theirs)
+        finally:
+            os._exit(0)
+
+    def _begin(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             process = subprocess.Popen(
@@ -104,20 +127,27 @@ class Forks:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-        weakref.finalize(self, _end, ours, process)
-        return ours
+        self._keep(ours, process.wait)
+
+    def _keep(self, control: socket.socket, wait: Callable[[], object]) -> None:
+        self._control = control
+        weakref.finalize(self, _end, control, wait)
 
 
-def _end(control: socket.socket, process: subprocess.Popen[bytes]) -> None:
+def _end(control: socket.socket, wait: Callable[[], object]) -> None:
     control.close()
-    process.wait()
+    wait()
+
+
+def preload() -> None:
+    """Import what a ``dvc`` will have imported."""
+    for name in PRELOADED:
+        with contextlib.suppress(ImportError):  # another release of DVC; it will import what it needs
+            importlib.import_module(name)
 
 
 def serve(control: socket.socket) -> None:
     """Fork for every request until the other end is closed; tell of each copy its number, then how it ended."""
-    for name in PRELOADED:
-        with contextlib.suppress(ImportError):  # another release of DVC; it will import what it needs
-            importlib.import_module(name)
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, lambda number, frame: None)  # the byte in the pipe is what counts
@@ -179,4 +209,5 @@ def become_dvc(request: int, output: int) -> NoReturn:
 
 
 if __name__ == "__main__":
+    preload()
     serve(socket.socket(fileno=int(sys.argv[1])))

@@ -1,7 +1,8 @@
-"""The machine's GPUs as a named concurrency limit of Prefect's: no more stages at work on them than there are.
+"""Which stages want a GPU, and the machine's GPUs as a named concurrency limit of Prefect's.
 
-Cores alone would let two trainings side by side where there are cores for both, and one GPU's memory for neither. The
-limit is the server's, so that reproductions in several folders of one machine share it.
+Processor cores alone would let two trainings side by side where there are cores for both, and one GPU's memory for
+neither. Within a reproduction :mod:`flows.cores` counts GPUs; the limit is the server's, so that reproductions in
+several folders of one machine share them.
 """
 
 from __future__ import annotations
@@ -12,11 +13,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from speech.judges.settings import Evaluate
 from stages.runtime.engine import TRAINING
+from stages.runtime.params import Params
 
 NVIDIA = Path("/proc/driver/nvidia/gpus")
-# Stages that ask for runtime.device.
-ON_GPU = (*TRAINING, "evaluate", "features", "kmeans", "soft_units", "unit_quality", "units")
+# Stages that put all they do on runtime.device; some syntheses and evaluations do too.
+ON_GPU = (*TRAINING, "features", "kmeans", "soft_units", "unit_quality", "units")
+NO_NETWORKS = {"", "none", "pocketsphinx", "resemblyzer", "stoi", "pesq", "mcd"}  # judges at home on the processor
+
+
+def wants_gpu(stage: str, params: Params | None) -> bool:
+    """Whether a stage, ``evaluate@flat``, works on ``runtime.device``; all do for all one knows without ``params``."""
+    name, _, variant = stage.partition("@")
+    if params and params.runtime.device == "cpu":
+        return False
+    if params and name == "evaluate":
+        return has_networks(params.evaluate)
+    if params and name == "synthesize":
+        return params.experiments[variant].task != "copy"
+    return name.startswith((*ON_GPU, "evaluate", "synthesize"))
+
+
+def has_networks(judges: Evaluate) -> bool:
+    """Whether any of the judges is one that a GPU is for."""
+    chosen = {judges.asr.judge, judges.phonemes.judge, judges.speaker_judge, *judges.quality}
+    trained = judges.digits and not judges.digits.endswith(".py")  # a .py file stands for none
+    return bool(trained or chosen - NO_NETWORKS or {asr.judge for asr in judges.asr_of.values()} - NO_NETWORKS)
 
 
 def count_gpus() -> int:
@@ -49,9 +72,9 @@ def make_limit(all_free: bool = False) -> None:
 
 
 @contextmanager
-def gpu(stage: str, device: str) -> Iterator[None]:
+def gpu(stage: str, params: Params | None) -> Iterator[None]:
     """A GPU for ``stage``, where there are any and it asks for one; waits for it."""
-    if device == "cpu" or not stage.startswith(ON_GPU) or not count_gpus():
+    if not wants_gpu(stage, params) or not count_gpus():
         yield
         return
     from prefect.concurrency.sync import concurrency

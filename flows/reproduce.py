@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from flows.forks import Forks
 from flows.gpus import make_limit
 from flows.graph import Graph, compose_params, read_graph
 from flows.locks import alone, naming_lock_holders
@@ -58,11 +59,12 @@ def _main(options: argparse.Namespace) -> int:
         print(plan(root, options.overrides, options.targets))
         return 0
     with alone(root, _say):
+        if options.overrides:
+            compose_params(root, options.overrides)
+            print(f"params.yaml: composed from conf/ with {' '.join(options.overrides)}")
+        server, forks = begin_server(root), Forks()
+        forks.copy_this()
         with naming_lock_holders(root, _say):
-            if options.overrides:
-                compose_params(root, options.overrides)
-                print(f"params.yaml: composed from conf/ with {' '.join(options.overrides)}")
-            server = begin_server(root)
             graph = read_graph(root, options.targets)
         if not any(node.changed for node in graph.values()):
             print(f"Nothing to do: all {len(graph)} stages are up to date.")
@@ -75,7 +77,7 @@ def _main(options: argparse.Namespace) -> int:
         from flows.flow import known, reproduce
 
         # Composed and read above; the flow does so by itself where a deployment calls it.
-        with known(graph):
+        with known(graph, forks):
             state = reproduce(targets=options.targets, retries=options.retries, root=os.fspath(root), return_state=True)
         if own and (flow_run := state.state_details.flow_run_id):
             await_records(flow_run, len(graph))

@@ -17,8 +17,10 @@ from typing import Literal
 
 from flows.children import Children, Ending
 from flows.cores import Cores, available_cores
+from flows.gpus import count_gpus, wants_gpu
 from flows.graph import Graph, below
 from flows.locks import Blocked
+from flows.urgency import Urgency
 from speech.errors import UserError
 from stages.runtime.engine import TRAINING, WAITING
 from stages.runtime.params import load_params
@@ -52,17 +54,17 @@ class Reproduction:
     results: dict[str, Result] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        params = self.root / "params.yaml"
-        loaded = load_params(params) if params.is_file() else None
-        self.scale = loaded.scale if loaded else ""
-        self.threads = loaded.runtime.threads if loaded else 1
-        self.workers = loaded.runtime.workers if loaded else 1
-        self.device = loaded.runtime.device if loaded else "auto"
-        self.cores = Cores(available_cores())
+        path = self.root / "params.yaml"
+        self.params = load_params(path) if path.is_file() else None
+        self.scale = self.params.scale if self.params else ""
+        self.threads = self.params.runtime.threads if self.params else 1
+        self.workers = self.params.runtime.workers if self.params else 1
+        self.cores = Cores(available_cores(), count_gpus())
         self.session = f"{process_key(os.getpid()) or os.getpid()}-{time.time_ns()}"
         self._tries: dict[str, int] = {}
         self._granted: dict[str, int] = {}
         self._left = {name: threading.Event() for name in self.graph}
+        self._urgency = Urgency(self.root, self.graph)
         self._below = below(self.graph)
         self._above = {name: {n for n in self.graph if name in self._below[n]} for name in self.graph}
 
@@ -79,7 +81,8 @@ class Reproduction:
 
     def leave(self, name: str) -> None:
         """Say that whoever was to run a stage is done with it, so that others may begin."""
-        self.cores.release(self._granted.pop(name, 0))
+        if cores := self._granted.pop(name, 0):
+            self.cores.release(cores, self._on_gpu(name))
         self._left[name].set()
 
     def _await_turn(self, name: str, queue: SimpleQueue[str]) -> None:
@@ -92,15 +95,11 @@ class Reproduction:
         queue.put(name)
 
     def _acquire(self, name: str) -> int:
-        return self.cores.acquire(name, lambda: self.share(name), self._urgency(name), self.children.stopped)
+        urgency, stopped = self._urgency.of(name), self.children.stopped
+        return self.cores.acquire(name, lambda: self.share(name), urgency, stopped, self._on_gpu(name))
 
-    def _urgency(self, name: str) -> float:
-        """Long stages first, so that none is left over at the end with a single core busy: longer ones read more.
-
-        A stage that others wait for counts a megabyte more for each of them.
-        """
-        read = sum(size(self.root / path) for path in self.graph[name].reads)
-        return read / 1e6 + len(self._below[name])
+    def _on_gpu(self, name: str) -> bool:
+        return bool(count_gpus()) and wants_gpu(name, self.params)
 
     def _is_unchanged(self, name: str) -> bool:
         node = self.graph[name]
@@ -111,6 +110,7 @@ class Reproduction:
         result = self._run(name, say)
         if not result.again:
             self.results[name] = result
+            self._left[name].set()  # now, not when Prefect has told its server: others' cores are free by now
         return result
 
     def _run(self, name: str, say: Callable[[str], None]) -> Result:
@@ -138,7 +138,7 @@ class Reproduction:
             environment = stage_environment(cores, self.session) | {"RESPEAK_WORKERS": str(workers)}
             return self.children.run_dvc(["--wait-for-lock", "repro", "--single-item", name], environment, say)
         finally:
-            self.cores.release(cores)
+            self.cores.release(cores, self._on_gpu(name))
 
     def _judge(self, name: str, ending: Ending) -> Result:
         result = judge(ending, self.children.stopped)
@@ -156,13 +156,6 @@ class Reproduction:
         related = self._below[name] | self._above[name] | {name}
         beside = [n for n in self.graph if n not in related and n not in self.results]
         return min(self.workers, max(1, self.cores.total // (1 + len(beside))))
-
-
-def size(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder; 0 of what is not there."""
-    if path.is_dir():
-        return sum(entry.stat().st_size for entry in path.rglob("*") if entry.is_file())
-    return path.stat().st_size if path.exists() else 0
 
 
 def stage_environment(cores: int, session: str) -> dict[str, str]:

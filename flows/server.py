@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import gc
 import os
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,8 +74,11 @@ def begin_server(root: Path) -> OwnServer | None:
     _make_settings(root)
     if os.environ.get("PREFECT_API_URL"):
         return None
-    begin(root / ".prefect" / "prefect.db")
-    server = _start(root / ".prefect" / "server.log")
+    settings = {f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in IDLE_SERVICES}
+    database = root / ".prefect" / "prefect.db"
+    if os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] == _address(database) and begin(database):
+        settings["PREFECT_SERVER_DATABASE_MIGRATE_ON_START"] = "false"
+    server = _start(root / ".prefect" / "server.log", settings)
     atexit.register(server.stop)
     return server
 
@@ -107,7 +112,7 @@ def _make_settings(root: Path) -> None:
     state = root / ".prefect"
     state.mkdir(exist_ok=True)
     settings = {
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{state / 'prefect.db'}",
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": _address(state / "prefect.db"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
@@ -116,6 +121,10 @@ def _make_settings(root: Path) -> None:
     }
     for name, value in settings.items():
         os.environ.setdefault(name, value)
+
+
+def _address(database: Path) -> str:
+    return f"sqlite+aiosqlite:///{database}"
 
 
 def users_server() -> str:
@@ -186,13 +195,13 @@ def _named(flow: str) -> FlowFilter:
     return FlowFilter.model_validate({"name": {"any_": [flow]}})
 
 
-def _start(log: Path) -> OwnServer:
+def _start(log: Path, settings: Mapping[str, str]) -> OwnServer:
     """The server on a port that is free, out of the terminal's reach."""
     with socket.create_server(("127.0.0.1", 0)) as listening, log.open("wb") as output:
         command = [sys.executable, "-m", "flows.server", str(listening.fileno()), str(os.getpid())]
         process = subprocess.Popen(
             command,
-            env=os.environ | {f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in IDLE_SERVICES},
+            env=os.environ | dict(settings),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -221,8 +230,11 @@ def main() -> None:
     parser.add_argument("socket", type=int, help="number of a listening socket")
     parser.add_argument("parent", type=int, help="the process to live as long as")
     arguments = parser.parse_args()
+    gc.disable()  # looking for garbage among what is imported is a tenth of the time that importing takes
     import uvicorn
     from prefect.server.api.server import create_app
+
+    gc.enable()
 
     os.environ["PREFECT__SERVER_FINAL"] = "1"  # as Prefect starts its own: no second application in this process
     application = create_app(ephemeral=True)

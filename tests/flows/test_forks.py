@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -83,6 +84,30 @@ def test_nothing_is_left_running(empty_project: Path) -> None:
     assert len(imported) == 1
     del children
     assert psutil.wait_procs(imported, timeout=10)[1] == []
+
+
+def test_a_copy_of_the_program_itself_serves_as_well_and_holds_nothing_of_its(empty_project: Path) -> None:
+    program = """
+import fcntl, os
+from flows.forks import Forks
+
+with open("lock", "w") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    forks = Forks()
+    forks.copy_this()
+reading, writing = os.pipe()
+child = forks.start(["root"], os.environ, writing)
+os.close(writing)
+print(child.wait(), open(reading).read().strip(), flush=True)
+fcntl.flock(open("lock"), fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails where the copy holds what was open here
+del forks, child
+try:
+    os.waitpid(-1, 0)
+except ChildProcessError:
+    print("nothing is left")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.splitlines() == ["0 .", "nothing is left"], done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -333,6 +333,23 @@ def test_cores_are_never_more_than_there_are():
     assert order[-1] == "late"
 
 
+def test_a_stage_that_waits_for_a_gpu_holds_no_core_and_lets_others_pass():
+    cores, never, began = Cores(2, gpus=1), threading.Event(), []
+
+    def work(name, urgency, on_gpu):
+        assert cores.acquire(name, lambda: 1, urgency, never, on_gpu)
+        began.append(name)
+
+    work("first", 9.0, True)
+    waiting = threading.Thread(target=work, args=("second", 8.0, True))
+    waiting.start()
+    work("without", 1.0, False)
+    assert began == ["first", "without"]
+    cores.release(1, on_gpu=True)
+    waiting.join(10)
+    assert began == ["first", "without", "second"]
+
+
 def test_stages_that_want_a_gpu_take_turns_and_others_do_not_wait(project):
     """As on a machine with one GPU; what a run held that was killed is free again."""
     clock = "date +%s.%N"
@@ -360,27 +377,6 @@ def test_stages_that_want_a_gpu_take_turns_and_others_do_not_wait(project):
             (project / name).unlink()
         (project / "dvc.lock").unlink()
         shutil.rmtree(project / ".dvc" / "cache")
-
-
-def test_what_reads_most_and_what_most_wait_for_comes_first(tmp_path):
-    sizes = {"long": 9_000_000, "short": 1_000_000}
-    for name, count in sizes.items():
-        (tmp_path / name / "part").mkdir(parents=True)
-        (tmp_path / name / "part" / "shard").write_bytes(bytes(count))
-    graph = {
-        "short": Node("short", (), True, ("short", "is/not/made/yet")),
-        "long": Node("long", (), True, ("long/part/shard",)),
-        **{f"first_{number}": Node(f"first_{number}", (), True) for number in range(2)},
-        **{f"after_{number}": Node(f"after_{number}", ("first_1",), True) for number in range(3)},
-    }
-    work = Reproduction(tmp_path, graph)
-    work.cores = Cores(1)
-    order = []
-    for name in work.ready():
-        order.append(name)
-        work.results[name] = Result("ran", "ran")
-        work.leave(name)
-    assert order[:4] == ["long", "first_1", "short", "after_0"]
 
 
 def test_share_leaves_room_for_stages_beside(project):

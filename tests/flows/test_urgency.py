@@ -1,0 +1,57 @@
+"""The order of stages where cores are few."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows.cores import Cores
+from flows.graph import Node, read_graph
+from flows.reproduction import Reproduction, Result
+from flows.urgency import Urgency
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def write(path: Path, megabytes: float) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(bytes(int(megabytes * 1e6)))
+
+
+def test_what_reads_most_and_what_most_wait_for_comes_first(tmp_path: Path) -> None:
+    write(tmp_path / "long" / "part" / "shard", 90)
+    write(tmp_path / "short" / "part" / "shard", 1)
+    graph = {
+        "short": Node("short", (), True, ("short", "is/not/made/yet")),
+        "long": Node("long", (), True, ("long/part/shard",)),
+        **{f"first_{number}": Node(f"first_{number}", (), True) for number in range(2)},
+        **{f"after_{number}": Node(f"after_{number}", ("first_1",), True) for number in range(3)},
+    }
+    work = Reproduction(tmp_path, graph)
+    work.cores = Cores(1)
+    order = []
+    for name in work.ready():
+        order.append(name)
+        work.results[name] = Result("ran", "ran")
+        work.leave(name)
+    assert order[:4] == ["long", "first_1", "short", "after_0"]
+
+
+def test_what_is_not_made_yet_is_as_large_as_what_it_is_made_from(tmp_path: Path) -> None:
+    graph = {
+        "corpus@small": Node("corpus@small", (), True, ("small",)),
+        "corpus@large": Node("corpus@large", (), True, ("large",)),
+        "f0@small": Node("f0@small", ("corpus@small",), True, ("data/small",)),
+        "f0@large": Node("f0@large", ("corpus@large",), True, ("data/large",)),
+    }
+    write(tmp_path / "small", 1)
+    write(tmp_path / "large", 5)
+    urgency = Urgency(tmp_path, graph)
+    assert urgency.of("f0@large") > urgency.of("f0@small")
+    write(tmp_path / "data" / "small", 9)  # made meanwhile, and larger than was thought
+    assert urgency.of("f0@large") < urgency.of("f0@small")
+
+
+def test_in_the_project_itself_what_leads_to_training_comes_before_what_does_not() -> None:
+    urgency = Urgency(ROOT, read_graph(ROOT))
+    assert urgency.of("corpus@demo") > urgency.of("train_resynthesis") > urgency.of("evaluate@resynthesis")
+    assert urgency.of("evaluate@resynthesis") > urgency.of("tables@polyak1") > urgency.of("report")
