@@ -84,15 +84,30 @@ class Forks:
     def start(self, arguments: Sequence[str], environment: Mapping[str, str], output: int) -> Forked:
         """``dvc`` with ``arguments`` in this working directory, in a session of its own, writing to ``output``."""
         request = {"arguments": list(arguments), "environment": dict(environment), "folder": os.fspath(Path.cwd())}
-        ours, theirs = socket.socketpair()
-        with self._lock, theirs, tempfile.TemporaryFile() as written:
+        with self._lock, tempfile.TemporaryFile() as written:
             written.write(json.dumps(request).encode())
             written.seek(0)
             if self._control is None:
                 self._begin()
-            assert self._control
-            socket.send_fds(self._control, [b"1"], [written.fileno(), output, theirs.fileno()])
-        return Forked(int(ours.recv(64)), ours)
+            try:
+                return self._ask(written.fileno(), output)
+            except ConnectionError:  # it was killed, as what takes memory may be; another one takes its place
+                self._begin()
+                written.seek(0)
+                return self._ask(written.fileno(), output)
+
+    def _ask(self, request: int, output: int) -> Forked:
+        assert self._control
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                socket.send_fds(self._control, [b"1"], [request, output, theirs.fileno()])
+            if not (told := ours.recv(64)):
+                raise ConnectionResetError("the process that has imported DVC is gone")
+        except ConnectionError:
+            ours.close()
+            raise
+        return Forked(int(told), ours)
 
     def copy_this(self) -> None:
         """Let a copy of this very process be the one that has imported DVC: for a program that needs DVC itself.
@@ -107,9 +122,7 @@ class Forks:
             return
         try:
             os.setsid()
-            # What this process has open, a lock above all, is not the copy's to keep.
-            os.closerange(3, theirs.fileno())
-            os.closerange(theirs.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
+            _close_all_but(theirs.fileno())
             with Path(os.devnull).open() as nothing:
                 os.dup2(nothing.fileno(), 0)
             serve(theirs)
@@ -132,6 +145,14 @@ class Forks:
     def _keep(self, control: socket.socket, wait: Callable[[], object]) -> None:
         self._control = control
         weakref.finalize(self, _end, control, wait)
+
+
+def _close_all_but(kept: int) -> None:
+    """What this process has open, a lock above all, is not its copy's to keep; its standard streams are."""
+    for handle in list(Path("/dev/fd").iterdir()):  # the highest number allowed may be a thousand million
+        if (number := int(handle.name)) > 2 and number != kept:
+            with contextlib.suppress(OSError):  # the listing's own
+                os.close(number)
 
 
 def _end(control: socket.socket, wait: Callable[[], object]) -> None:

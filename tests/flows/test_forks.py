@@ -74,6 +74,7 @@ def test_without_the_process_that_imported_a_stage_counts_as_killed(empty_projec
         parent.kill()
         assert slow.wait() == -signal.SIGKILL
         os.killpg(slow.pid, signal.SIGKILL)
+    assert run(forks, ["root"]) == (0, ".\n")  # another one has taken its place
 
 
 def test_nothing_is_left_running(empty_project: Path) -> None:
