@@ -90,9 +90,11 @@ class Reproduction:
         for other in upstream:
             self._left[other].wait()
         done = all(other in self.results and self.results[other].outcome in DONE for other in upstream)
-        if done and not self._is_unchanged(name):
-            self._granted[name] = self._acquire(name)
-        queue.put(name)
+        try:
+            if done and not self._is_unchanged(name):
+                self._granted[name] = self._acquire(name)
+        finally:  # an error comes again in the stage's task, where it is seen; here the flow would wait for ever
+            queue.put(name)
 
     def _acquire(self, name: str) -> int:
         urgency, stopped = self._urgency.of(name), self.children.stopped

@@ -7,6 +7,7 @@ the order of stages hangs on how long they take, so rough figures will do, and n
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -60,7 +61,17 @@ def seconds(name: str, megabytes: float) -> float:
 
 
 def size(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder; 0 of what is not there."""
+    """Bytes of a file, or of all files in a folder; 0 of what is not there, or vanishes meanwhile.
+
+    DVC removes what a stage made before it lets it run again, while others are being put in order.
+    """
     if path.is_dir():
-        return sum(entry.stat().st_size for entry in path.rglob("*") if entry.is_file())
-    return path.stat().st_size if path.exists() else 0
+        return sum(_bytes(Path(folder, name)) for folder, _, names in os.walk(path) for name in names)
+    return _bytes(path)
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 from pathlib import Path
+
+import pytest
 
 from flows.cores import Cores
 from flows.graph import Node, read_graph
 from flows.reproduction import Reproduction, Result
-from flows.urgency import Urgency
+from flows.urgency import Urgency, size
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,6 +53,36 @@ def test_what_is_not_made_yet_is_as_large_as_what_it_is_made_from(tmp_path: Path
     assert urgency.of("f0@large") > urgency.of("f0@small")
     write(tmp_path / "data" / "small", 9)  # made meanwhile, and larger than was thought
     assert urgency.of("f0@large") < urgency.of("f0@small")
+
+
+def test_what_dvc_removes_meanwhile_counts_as_nothing(tmp_path: Path) -> None:
+    done, folder = threading.Event(), tmp_path / "data"
+
+    def come_and_go() -> None:
+        while not done.is_set():
+            for number in range(30):
+                write(folder / str(number) / "shard", 1e-6)
+            shutil.rmtree(folder)
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        assert all(size(folder) <= 30 for _ in range(300))
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_a_stage_whose_turn_cannot_be_told_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(urgency: Urgency, name: str) -> float:
+        raise RuntimeError(name)
+
+    monkeypatch.setattr(Urgency, "of", refuse)
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
+    work = Reproduction(tmp_path, {"a": Node("a", (), True)})
+    assert next(work.ready()) == "a"
+    with pytest.raises(RuntimeError):  # in its task, where it is seen
+        work.run("a", print)
 
 
 def test_in_the_project_itself_what_leads_to_training_comes_before_what_does_not() -> None:
