@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from typing import Any, get_args
 import yaml
 from prefect import Task, flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
+from prefect.client.schemas.objects import State, StateType, TaskRun
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Crashed, Failed
@@ -36,6 +36,7 @@ from speech.errors import UserError
 # A task waits in a thread of its own for its children, and between two tries; cores are counted in flows.cores.
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=1000)
 RETRY_SECONDS = 5.0
+ENDED_BADLY = (StateType.FAILED, StateType.CRASHED)
 _KNOWN: ContextVar[Known | None] = ContextVar("known", default=None)
 
 
@@ -45,6 +46,7 @@ class Known:
 
     graph: Graph
     forks: Forks
+    interrupted: threading.Event
 
 
 class TryAgainError(Exception):
@@ -82,6 +84,8 @@ def reproduce(
     logging.getLogger("prefect.task_runs").addFilter(is_ours)
     with ExitStack() as stack:
         stack.enter_context(stopped_by_signals(children))
+        if ready and ready.interrupted.is_set():
+            return Cancelled(message="stopped before it began")
         try:
             graph = stack.enter_context(prepared(folder, overrides or (), targets or (), children))
         except StoppedError as error:
@@ -91,8 +95,7 @@ def reproduce(
         work = Reproduction(folder, graph, children, retries)
         # An MLflow run is for what was run: a night in which nothing changed leaves none.
         record = stack.enter_context(Record(work)) if any(node.changed for node in work.graph.values()) else None
-        for future in submit_all(work).values():
-            future.wait()
+        await_all(work, submit_all(work))
     for name, result in work.results.items():
         if result.outcome not in DONE:
             get_run_logger().error("%s: %s", name, result.message)
@@ -123,9 +126,9 @@ def prepared(root: Path, overrides: Sequence[str], targets: Sequence[str], child
 
 
 @contextmanager
-def known(graph: Graph, forks: Forks) -> Iterator[None]:
+def known(graph: Graph, forks: Forks, interrupted: threading.Event) -> Iterator[None]:
     """While inside: the flow takes ``graph``, which was read and checked a moment ago; DVC needs a second for it."""
-    token = _KNOWN.set(Known(graph, forks))
+    token = _KNOWN.set(Known(graph, forks, interrupted))
     try:
         yield
     finally:
@@ -164,6 +167,14 @@ def submit_all(work: Reproduction) -> dict[str, PrefectFuture[Any]]:
         futures[name] = named.submit(name, wait_for=[futures[other] for other in edges[name]], return_state=False)
         futures[name].add_done_callback(partial(leave, work, name))
     return futures
+
+
+def await_all(work: Reproduction, futures: Mapping[str, PrefectFuture[Any]]) -> None:
+    """Wait for every stage. One that an error of ours ended, or of Prefect's, has crashed: it is not forgotten."""
+    for name, future in futures.items():
+        future.wait()
+        if name not in work.results and future.state.type in ENDED_BADLY:
+            work.results[name] = Result("crashed", f"ended by an error in the flow: {future.state.message}")
 
 
 def leave(work: Reproduction, name: str, future: PrefectFuture[Any]) -> None:

@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -65,6 +65,21 @@ def _wait_for(handle: IO[str], note: Path, say: Callable[[str], None], stopped: 
                 say(f"another reproduction is at work here since {who['since']} (process {who['pid']}): waiting for it")
             if stopped.wait(POLL_SECONDS):
                 raise StoppedError("stopped while waiting for another reproduction") from None
+
+
+@contextmanager
+def beside_others(path: Path, if_first: Callable[[], None]) -> Iterator[None]:
+    """Be one of several that may work at once; ``if_first`` is called, before any other begins, where none does yet.
+
+    The place ends with its process, however that ends.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as handle:
+        with suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if_first()
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
 
 
 @dataclass(frozen=True)

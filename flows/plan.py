@@ -53,6 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     for problem in lacking:
         print(f"MISSING: {problem}")
     return 1 if lacking else 0

@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from pathlib import Path
 from flows.forks import Forks
 from flows.gpus import make_limit
 from flows.graph import Graph, compose_params, read_graph
+from flows.interrupts import remembered_interrupts
 from flows.locks import alone, naming_lock_holders
 from flows.room import check
 from flows.server import await_records, begin_server, crash_dead_runs, prepare_prefect
@@ -33,7 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Compose, plan, and run what is out of date; Prefect is not waited for when nothing is."""
     options = parse(arguments)
     try:
-        return _main(options)
+        with remembered_interrupts() as interrupted:
+            return _main(options, interrupted)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -53,7 +56,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _main(options: argparse.Namespace) -> int:
+def _main(options: argparse.Namespace, interrupted: threading.Event) -> int:
     root = Path.cwd()
     if options.dry_run:
         print(plan(root, options.overrides, options.targets))
@@ -71,13 +74,15 @@ def _main(options: argparse.Namespace) -> int:
             print(closing(root))
             return 0
         check(root, graph)
+        if interrupted.is_set():
+            raise KeyboardInterrupt
         if own := prepare_prefect(root, server):
             crash_dead_runs("reproduce")
             make_limit(all_free=True)
         from flows.flow import known, reproduce
 
         # Composed and read above; the flow does so by itself where a deployment calls it.
-        with known(graph, forks):
+        with known(graph, forks, interrupted):
             state = reproduce(targets=options.targets, retries=options.retries, root=os.fspath(root), return_state=True)
         if own and (flow_run := state.state_details.flow_run_id):
             await_records(flow_run, len(graph))

@@ -18,12 +18,17 @@ import io
 import logging
 import os
 import sys
+import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from flows.experiments import Experiment, finished, forget_dead, plan
-from flows.server import prepare_prefect
+from flows.interrupts import remembered_interrupts
+from flows.locks import beside_others
+from flows.server import crash_dead_runs, prepare_prefect
 from speech.errors import UserError
 
 
@@ -32,17 +37,28 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     root = Path.cwd()
     try:
-        experiments = plan(root, options.grid, options.targets)
-        if options.dry_run:
-            print(describe(experiments, finished(root)))
-            return 0
-        prepare_prefect(root)
+        with remembered_interrupts() as interrupted:
+            return _main(options, root, interrupted)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    from flows.sweep import sweep
+    except KeyboardInterrupt:  # before the flow began
+        return 130
 
-    state = sweep(options.grid, options.targets, options.jobs, os.fspath(root), return_state=True)
+
+def _main(options: argparse.Namespace, root: Path, interrupted: threading.Event) -> int:
+    experiments = plan(root, options.grid, options.targets)
+    if options.dry_run:
+        print(describe(experiments, finished(root)))
+        return 0
+    with ExitStack() as stack:
+        if prepare_prefect(root):
+            stack.enter_context(beside_others(root / ".scratch" / "sweeps" / "lock", partial(crash_dead_runs, "sweep")))
+        from flows.sweep import sweep
+
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        state = sweep(options.grid, options.targets, options.jobs, os.fspath(root), return_state=True)
     print(f"{state.name}: {state.message}")
     return 0 if state.is_completed() else 130 if state.is_cancelled() else 1
 

@@ -17,7 +17,7 @@ import yaml
 
 from flows import locks
 from flows.graph import read_graph
-from flows.locks import Blocked, StoppedError, alone, lock_holder, naming_lock_holders
+from flows.locks import Blocked, StoppedError, alone, beside_others, lock_holder, naming_lock_holders
 from flows.reproduction import Reproduction, find_dvc_program
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,6 +71,21 @@ def test_who_waits_can_be_stopped(tmp_path: Path) -> None:
     stopped.set()
     with other(HOLD, tmp_path), pytest.raises(StoppedError), alone(tmp_path, lambda line: None, stopped):
         raise AssertionError("two at once")
+
+
+BESIDE = """
+from flows.locks import beside_others
+with beside_others(Path("lock"), lambda: print("held", flush=True)):
+    time.sleep(60)
+"""
+
+
+def test_several_at_once_and_the_first_is_told(tmp_path: Path) -> None:
+    told: list[str] = []
+    with other(BESIDE, tmp_path) as first, beside_others(tmp_path / "lock", lambda: told.append("second")):
+        assert first.poll() is None
+    with beside_others(tmp_path / "lock", lambda: told.append("third")):
+        assert told == ["third"]
 
 
 def test_the_holder_of_dvcs_lock_is_named_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
