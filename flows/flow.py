@@ -98,7 +98,9 @@ def reproduce(
         await_all(work, submit_all(work))
     for name, result in work.results.items():
         if result.outcome not in DONE:
-            get_run_logger().error("%s: %s", name, result.message)
+            # Where a stage was when it was stopped is of no interest to who stopped it.
+            told = result.message.splitlines()[0] if result.outcome == "stopped" else result.message
+            get_run_logger().error("%s: %s", name, told)
     artifacts.publish(folder, record.url if record else "")
     return summary(work)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from flows.locks import mend_list
 from speech.errors import UserError
 from stages.runtime.tracking import flatten
 
@@ -46,6 +47,7 @@ def read_graph(root: Path, targets: Sequence[str] = ()) -> Graph:
 
     with chdir(root):
         try:
+            mend_list(root)
             with Repo(os.fspath(root), _wait_for_lock=True) as repo, lock_repo(repo):
                 edges = repo.index.graph
                 wanted = [stage for target in targets for stage in repo.stage.collect(target)] or list(edges)

@@ -157,6 +157,31 @@ def naming_lock_holders(root: Path, say: Callable[[str], None]) -> Iterator[None
         thread.join()
 
 
+def mend_list(root: Path) -> None:
+    """Remove DVC's list of paths in use where it is half-written, for then no ``dvc`` would run again.
+
+    DVC rewrites it in place, under a lock of its own. One that is killed meanwhile leaves it so.
+    """
+    path = root / ".dvc" / "tmp" / "rwlock"
+    if _is_whole(path):
+        return
+    from dvc.lock import make_lock
+
+    with make_lock(os.fspath(path.with_name("rwlock.lock"))):  # nobody is writing it now
+        if not _is_whole(path):
+            path.unlink()
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        json.loads(path.read_text())
+    except FileNotFoundError:
+        return True
+    except ValueError:
+        return False
+    return True
+
+
 def lock_holder(root: Path) -> str:
     """Number and command of the process that holds DVC's lock; empty when nobody does."""
     path = root / ".dvc" / "tmp" / "lock"

@@ -17,7 +17,7 @@ import yaml
 
 from flows import locks
 from flows.graph import read_graph
-from flows.locks import Blocked, StoppedError, alone, beside_others, lock_holder, naming_lock_holders
+from flows.locks import Blocked, StoppedError, alone, beside_others, lock_holder, mend_list, naming_lock_holders
 from flows.reproduction import Reproduction, find_dvc_program
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,6 +130,30 @@ def test_a_stage_in_use_by_somebodys_own_dvc_is_waited_for(empty_project: Path) 
     assert f"slow.txt, which is in use by process {own.pid} (" in waiting[0]
     lock = yaml.safe_load((empty_project / "dvc.lock").read_text())
     assert set(lock["stages"]) == {"slow"}
+
+
+@pytest.mark.parametrize("left", ["", '{"write": {}, "read": {"/p": [{"pid": 1'])
+def test_a_list_that_a_killed_dvc_left_half_written_stops_nobody(empty_project: Path, left: str) -> None:
+    (empty_project / "dvc.yaml").write_text("stages: {a: {cmd: echo 1 > a.txt, outs: [a.txt]}}")
+    (empty_project / ".dvc" / "tmp").mkdir(exist_ok=True)
+    (empty_project / ".dvc" / "tmp" / "rwlock").write_text(left)
+    graph = read_graph(empty_project)
+    assert Reproduction(empty_project, graph).run("a", print).outcome == "ran"
+
+
+def test_a_list_that_is_being_written_or_is_whole_is_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / ".dvc" / "tmp"
+    folder.mkdir(parents=True)
+    mend_list(tmp_path)
+    whole = json.dumps({"read": {"/p": [{"pid": os.getpid(), "cmd": "dvc gc"}]}, "write": {}})
+    hold = (
+        "import zc.lockfile\nlock = zc.lockfile.LockFile('.dvc/tmp/rwlock.lock')\nprint('held', flush=True)\n"
+        f"time.sleep(1)\nPath('.dvc/tmp/rwlock').write_text({whole!r})\nlock.close()\ntime.sleep(60)"
+    )
+    (folder / "rwlock").write_text("")
+    with other(hold, tmp_path):
+        mend_list(tmp_path)
+    assert (folder / "rwlock").read_text() == whole
 
 
 def test_what_a_dead_process_left_in_dvcs_list_is_no_reason_to_wait(tmp_path: Path) -> None:
