@@ -223,6 +223,48 @@ def _check_roots(root: Path, params: Mapping[str, Any]) -> None:
             )
 
 
+def check_plots(root: Path, targets: Sequence[str]) -> None:
+    """Refuse targets that leave out what is plotted and is not here, as after a fresh clone.
+
+    To save an experiment DVC looks into every folder that ``plots`` of ``dvc.yaml`` names a file in, be it among the
+    targets or not; it would fail when all work is done.
+
+    Raises:
+        UserError: a folder of another stage that ``dvc.lock`` knows and the cache lacks; an unknown target.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    if not targets:
+        return
+    try:
+        with Repo(os.fspath(root)) as repo:
+            made = {stage for target in targets for stage in repo.stage.collect(target, with_deps=True)}
+            plotted = [Path(path) for path in _plotted(root)]
+            for out in (out for stage in repo.index.stages if stage not in made for out in stage.outs):
+                known = out.hash_info if out.use_cache else None
+                lacks = known and known.isdir and not out.cache.exists(known.value)
+                if lacks and any(path.is_relative_to(out.def_path) for path in plotted):
+                    raise UserError(
+                        f"{' '.join(targets)}: DVC saves no experiment without {out.def_path}, which dvc.yaml plots "
+                        "and which is not here; run 'dvc pull' or 'make reproduce' first, or sweep without --target"
+                    )
+    except DvcException as error:
+        raise UserError(f"{root}: {one_line(error)}") from error
+
+
+def _plotted(root: Path) -> Iterator[str]:
+    """Files that the plots of ``dvc.yaml`` draw."""
+    import yaml
+
+    for entry in yaml.safe_load((root / "dvc.yaml").read_text()).get("plots") or []:
+        for name, settings in (entry if isinstance(entry, dict) else {entry: None}).items():
+            axes = [axis for key in ("x", "y") if isinstance(axis := (settings or {}).get(key), dict)]
+            yield from (path for axis in axes for path in axis)
+            if not axes:
+                yield name
+
+
 def _digest_of_code(root: Path) -> str:
     sources = [root / "dvc.yaml", *(path for room in ROOMS[1:] for path in sorted((root / room).rglob("*.py")))]
     digest = hashlib.sha256()

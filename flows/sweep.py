@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flows.experiments import Experiment, finished, forget_dead, plan
+from flows.experiments import Experiment, check_plots, finished, forget_dead, plan
 from flows.interrupts import remembered_interrupts
 from flows.locks import beside_others
 from flows.server import crash_dead_runs, prepare_prefect
@@ -119,6 +119,7 @@ def sweep(grid: list[str], targets: list[str] | None = None, jobs: int = 0, root
     try:
         work = Sweep(folder, plan(folder, grid, targets or ()), tuple(targets or ()), jobs)
         finished(folder)  # says so where there is no commit to save experiments on
+        check_plots(folder, targets or ())
     except UserError as error:
         return Failed(message=str(error))
     forget_dead(folder)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 import yaml
 
 from flows import comparison
-from flows.experiments import Experiment, finished, forget_dead, named_metrics, plan, running
+from flows.experiments import Experiment, check_plots, finished, forget_dead, named_metrics, plan, running
 from flows.reproduction import find_dvc_program
 from flows.sweep import describe, main
 from speech.errors import UserError
@@ -107,6 +108,23 @@ def test_dry_run_says_what_is_finished(repository, planned, monkeypatch, capsys)
     assert main(["units.k=50"]) == 2
     assert capsys.readouterr().err.startswith("error: ")
     subprocess.run(["git", "update-ref", "-d", ref], cwd=repository, check=True)
+
+
+def test_targets_without_which_dvc_saves_no_experiment_are_refused(empty_project):
+    """As in a fresh clone: a folder that is plotted is in dvc.lock, and nowhere else."""
+    folder = {"cmd": "mkdir table; echo 1 > table/a.csv", "outs": ["table"]}
+    stages = {"table": folder, "other": {"cmd": "echo 1 > other.txt", "outs": ["other.txt"]}}
+    for plots in (["table/a.csv"], [{"named": {"x": {"table/a.csv": "x"}, "y": {"table/a.csv": "y"}}}]):
+        (empty_project / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages, "plots": plots}))
+        check_plots(empty_project, ["other"])
+        subprocess.run([find_dvc_program(), "repro"], check=True, capture_output=True)
+        check_plots(empty_project, ["other"])
+        shutil.rmtree(".dvc/cache")
+        with pytest.raises(UserError, match="saves no experiment without table,"):
+            check_plots(empty_project, ["other"])
+        check_plots(empty_project, ["other", "table"])
+        check_plots(empty_project, [])
+        Path("dvc.lock").unlink()
 
 
 def test_copies_of_dead_processes_go_and_others_stay(tmp_path):
