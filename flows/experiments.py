@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.graph import compose, one_line
+from flows.measured import own_outputs
 from flows.reproduction import find_dvc_program
 from speech.errors import UserError
 from stages.runtime.imports import ROOMS
@@ -95,7 +96,8 @@ def finished(root: Path) -> set[str]:
 def read_metrics(root: Path) -> dict[str, Metrics]:
     """What was measured in each experiment on the present commit, by name, as ``dvc exp show`` has it.
 
-    A metric of ``evaluate/resynthesis/metrics.json`` is called ``resynthesis/<metric>``.
+    Without what DVC shows of stages that an experiment has left as they were committed. A metric of
+    ``evaluate/resynthesis/metrics.json`` is called ``resynthesis/<metric>``.
 
     Raises:
         UserError: DVC cannot say.
@@ -109,9 +111,19 @@ def read_metrics(root: Path) -> dict[str, Metrics]:
         for experiment in commit.get("experiments") or []:
             data = (experiment["revs"][0] if experiment.get("revs") else {}).get("data")
             if data and experiment.get("name"):
-                files = {path: entry.get("data") or {} for path, entry in data["metrics"].items()}
+                own = _own_outputs(root, data)
+                files = {path: entry.get("data") or {} for path, entry in data["metrics"].items() if path in own}
                 found[experiment["name"]] = named_metrics(files)
     return found
+
+
+def _own_outputs(root: Path, shown: Mapping[str, Any]) -> set[str]:
+    from dvc.utils.serialize import parse_yaml  # 2e-05 is a number in DVC's YAML, and a word in others
+
+    name = f"{shown['rev']}:dvc.lock"
+    lock = parse_yaml(_git(root, "show", name), name) or {}
+    params = shown["params"].get("params.yaml", {}).get("data") or {}
+    return own_outputs(lock, params, root)
 
 
 def named_metrics(files: Mapping[str, Mapping[str, Any]]) -> Metrics:
@@ -230,27 +242,27 @@ def check_plots(root: Path, targets: Sequence[str]) -> None:
     targets or not; it would fail when all work is done.
 
     Raises:
-        UserError: a folder of another stage that ``dvc.lock`` knows and the cache lacks; an unknown target.
+        UserError: a folder of another stage that ``dvc.lock`` knows and the cache lacks.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     if not targets:
         return
-    try:
-        with Repo(os.fspath(root)) as repo:
+    with Repo(os.fspath(root)) as repo:
+        try:
             made = {stage for target in targets for stage in repo.stage.collect(target, with_deps=True)}
-            plotted = [Path(path) for path in _plotted(root)]
-            for out in (out for stage in repo.index.stages if stage not in made for out in stage.outs):
-                known = out.hash_info if out.use_cache else None
-                lacks = known and known.isdir and not out.cache.exists(known.value)
-                if lacks and any(path.is_relative_to(out.def_path) for path in plotted):
-                    raise UserError(
-                        f"{' '.join(targets)}: DVC saves no experiment without {out.def_path}, which dvc.yaml plots "
-                        "and which is not here; run 'dvc pull' or 'make reproduce' first, or sweep without --target"
-                    )
-    except DvcException as error:
-        raise UserError(f"{root}: {one_line(error)}") from error
+        except DvcException:  # it is there with an experiment's parameters alone, or DVC will say that it is not
+            return
+        plotted = [Path(path) for path in _plotted(root)]
+        for out in (out for stage in repo.index.stages if stage not in made for out in stage.outs):
+            known = out.hash_info if out.use_cache else None
+            lacks = known and known.isdir and not out.cache.exists(known.value)
+            if lacks and any(path.is_relative_to(out.def_path) for path in plotted):
+                raise UserError(
+                    f"{' '.join(targets)}: DVC saves no experiment without {out.def_path}, which dvc.yaml plots "
+                    "and which is not here; run 'dvc pull' or 'make reproduce' first, or sweep without --target"
+                )
 
 
 def _plotted(root: Path) -> Iterator[str]:

@@ -124,6 +124,7 @@ def test_targets_without_which_dvc_saves_no_experiment_are_refused(empty_project
             check_plots(empty_project, ["other"])
         check_plots(empty_project, ["other", "table"])
         check_plots(empty_project, [])
+        check_plots(empty_project, ["with-other-parameters-alone"])
         Path("dvc.lock").unlink()
 
 

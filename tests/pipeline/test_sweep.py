@@ -14,7 +14,7 @@ import pytest
 
 from flows.experiments import named_metrics, running
 from flows.reproduction import find_dvc_program
-from tests.pipeline.repositories import clean_environment, git, make_repository
+from tests.pipeline.repositories import clean_environment, commit, git, make_repository
 
 # One corpus in all roles and one system: a dozen stages.
 GRID = ["kmeans.k=20,40", "scale=smoke", "roles.target=demo"]
@@ -23,8 +23,13 @@ COMMAND = [sys.executable, "-m", "flows.sweep", *GRID, "--target", "evaluate@res
 
 @pytest.fixture(scope="module")
 def repository(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project as it stands, in a git repository of its own."""
-    return make_repository(project, tmp_path_factory.mktemp("sweep") / "project")
+    """The project as it stands, in a git repository of its own, with what another run has measured."""
+    root = make_repository(project, tmp_path_factory.mktemp("sweep") / "project")
+    stale = root / "evaluate" / "conversion" / "metrics.json"
+    stale.parent.mkdir(parents=True)
+    stale.write_text('{"wer": 1.5}')
+    commit(root, "results of another run")
+    return root
 
 
 def start(root: Path) -> subprocess.Popen[str]:
@@ -47,12 +52,15 @@ def interrupt_at(root: Path, pattern: str) -> tuple[int, str]:
 
 
 def shown(root: Path) -> dict[str, dict[str, float]]:
+    """What DVC shows of the target; beside it, it shows the other run's conversion, which nobody here has measured."""
     command = [find_dvc_program(), "exp", "show", "--json"]
     output = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
     found = {}
     for experiment in json.loads(output)[1]["experiments"]:
         metrics = experiment["revs"][0]["data"]["metrics"]
-        found[experiment["name"]] = named_metrics({path: entry.get("data") or {} for path, entry in metrics.items()})
+        values = named_metrics({path: entry.get("data") or {} for path, entry in metrics.items()})
+        assert values.pop("conversion/wer") == 1.5
+        found[experiment["name"]] = values
     return found
 
 
@@ -78,6 +86,7 @@ def test_an_interrupted_sweep_continues_and_everyone_has_the_same_numbers(reposi
     rows = {row["experiment"]: row for row in csv.DictReader(table.read_text().splitlines())}
     for name, found in metrics.items():
         assert {key: float(rows[name][key]) for key in found} == found
+        assert "conversion/wer" not in rows[name]
     assert (table.parent / "wer.png").read_bytes().startswith(b"\x89PNG")
     check_mlflow(repository, metrics)
     # The user's own tree is as it was, and nothing is left behind.
