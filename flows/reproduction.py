@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -218,7 +218,8 @@ class Record:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         outcomes = {result.outcome for result in self.work.results.values()}
         whole = kind is None and len(self.work.results) == len(self.work.graph) and outcomes <= set(DONE)
-        self.tracker.log_metrics(final_metrics(self.work.root))
+        done = {name for name, result in self.work.results.items() if result.outcome in DONE}
+        self.tracker.log_metrics(final_metrics(self.work.root, done))
         for path in [self.work.root / "dvc.lock", *sorted(self.work.root.glob("tables"))]:
             if path.exists():
                 self.tracker.log_artifact(path)
@@ -242,10 +243,14 @@ def await_collector(collector: subprocess.Popen[bytes] | None) -> None:
         time.sleep(0.1)
 
 
-def final_metrics(root: Path) -> Mapping[str, float]:
-    """What the evaluations measured, as ``<experiment>/<metric>``."""
+def final_metrics(root: Path, done: Collection[str]) -> Mapping[str, float]:
+    """What the evaluations among the stages that are ``done`` measured, as ``<experiment>/<metric>``.
+
+    Others' metrics, which are in git, may be of other parameters.
+    """
     found: dict[str, float] = {}
     for path in sorted(root.glob("evaluate/*/metrics.json")):
-        values = flatten(json.loads(path.read_text()))
-        found |= {f"{path.parent.name}/{name}": value for name, value in values.items() if is_number(value)}
+        if f"evaluate@{path.parent.name}" in done:
+            values = flatten(json.loads(path.read_text()))
+            found |= {f"{path.parent.name}/{name}": value for name, value in values.items() if is_number(value)}
     return found

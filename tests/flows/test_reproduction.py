@@ -20,7 +20,7 @@ from flows.children import Children, Ending
 from flows.cores import Cores
 from flows.graph import Node, below, compose_params, necessary, read_graph
 from flows.reproduce import describe, main
-from flows.reproduction import Reproduction, Result, find_dvc_program, judge
+from flows.reproduction import Reproduction, Result, final_metrics, find_dvc_program, judge
 from speech.errors import UserError
 from tests.small_disk import small_disk
 
@@ -377,6 +377,13 @@ def test_stages_that_want_a_gpu_take_turns_and_others_do_not_wait(project):
             (project / name).unlink()
         (project / "dvc.lock").unlink()
         shutil.rmtree(project / ".dvc" / "cache")
+
+
+def test_metrics_of_evaluations_that_were_not_asked_for_are_no_result(tmp_path):
+    for name, wer in (("resynthesis", 12.5), ("conversion", 99.0)):
+        (tmp_path / "evaluate" / name).mkdir(parents=True)
+        (tmp_path / "evaluate" / name / "metrics.json").write_text(f'{{"wer": {wer}, "judge": "a"}}')
+    assert final_metrics(tmp_path, {"evaluate@resynthesis", "units@demo"}) == {"resynthesis/wer": 12.5}
 
 
 def test_share_leaves_room_for_stages_beside(project):
