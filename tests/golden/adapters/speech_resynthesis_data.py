@@ -138,7 +138,8 @@ def _read(pcm: np.ndarray, codes: np.ndarray, samples: int) -> tuple[dict, np.nd
     """The first training batch of a corpus of this one recording, and its whole audio, peak-normalised."""
     wave = pcm.astype(np.float32) / 32768
     made = condition(wave, 16000, Conditioning(trim_db=None)).wave
-    f0 = extract_f0(made, "yaapt")
+    # As the original, of whole units alone: YAAPT may take another octave for a few samples more.
+    f0 = extract_f0(made[: min(len(pcm) // UNIT_HOP, len(codes)) * UNIT_HOP], "yaapt")
     row = {"id": "one", "speaker": "A", "split": "train", "num_samples": len(made), "num_speech": len(pcm)}
     with tempfile.TemporaryDirectory() as directory:
         corpus = Path(directory)
