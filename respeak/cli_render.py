@@ -156,7 +156,9 @@ def generate(
         Path,
         typer.Argument(metavar="OUT", help="folder for NAME.wav (16 kHz mono); of several voices a folder for each"),
     ],
-    units: Annotated[Path, typer.Option("--units", help="file or folder of units: name|5 5 12, fairseq's, .npy, ...")],
+    units: Annotated[
+        Path, typer.Option("--units", help="file or folder of units: 'respeak units' wrote it, name|5 5 12, fairseq's")
+    ],
     target: Annotated[list[str], typer.Option(metavar="VOICE", help="a name or a recording; may be given repeatedly")],
     system: SystemPath = DEFAULT_SYSTEM,
     pitch: Pitch = 0.0,

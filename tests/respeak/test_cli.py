@@ -179,6 +179,23 @@ def test_units_alone_are_spoken_by_several(respeak: Respeak, tmp_path: Path) -> 
     assert "each from 0 to 11" in respeak(*single, knows)[2]
 
 
+def test_units_that_were_written_are_spoken(respeak: Respeak, recordings: Path, tmp_path: Path) -> None:
+    knows = make_bundle(tmp_path / "knows", voicing=np.linspace(0, 1, UNITS).astype(np.float32))
+    said: dict[str, np.ndarray] = {}
+    for form in ("tsv", "json", "npy"):
+        written = tmp_path / form / f"three.{form}"
+        assert respeak("units", recordings / "three.wav", "--system", knows, "--out", written)[0] == 0
+        for units in (written, tmp_path / form):
+            command = ("generate", tmp_path / "out", "--units", units, "--target", "theo", "--system", knows)
+            assert respeak(*command, "--device", "cpu")[0] == 0
+            said[f"{form} {units.is_dir()}"] = heard(tmp_path / "out/three.wav")
+    for name, wave in said.items():
+        np.testing.assert_array_equal(wave, said["npy False"], name)
+    (tmp_path / "json/three.json").write_text("{}")
+    status, _, err = respeak(*command[:3], tmp_path / "json", *command[4:])
+    assert status == 2 and "three.json: not what respeak units writes" in err
+
+
 @pytest.mark.parametrize("command", ["resynthesize", "convert", "info"])
 def test_help_states_what_goes_in_and_out(respeak: Respeak, command: str) -> None:
     status, out, _ = respeak(command, "--help")
