@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -113,6 +114,8 @@ class Forks:
             with Path(os.devnull).open() as nothing:
                 os.dup2(nothing.fileno(), 0)
             serve(theirs)
+        except Exception:  # noqa: BLE001  nothing is above this to say it
+            traceback.print_exc()
         finally:
             os._exit(0)
 
