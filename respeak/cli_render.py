@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -154,7 +156,9 @@ def generate(
         Path,
         typer.Argument(metavar="OUT", help="folder for NAME.wav (16 kHz mono); of several voices a folder for each"),
     ],
-    units: Annotated[Path, typer.Option("--units", help="file or folder of units: name|5 5 12, fairseq's, .npy, ...")],
+    units: Annotated[
+        Path, typer.Option("--units", help="file or folder of units: 'respeak units' wrote it, name|5 5 12, fairseq's")
+    ],
     target: Annotated[list[str], typer.Option(metavar="VOICE", help="a name or a recording; may be given repeatedly")],
     system: SystemPath = DEFAULT_SYSTEM,
     pitch: Pitch = 0.0,
@@ -171,6 +175,8 @@ def generate(
     if output.is_file():
         raise UserError(f"{output}: is a file; give a folder to write to")
     intonation = _intonation(pitch, pitch_range)
+    if melody_from is None and pitch_range not in (0.0, 1.0):
+        raise UserError("--pitch-range: units alone are spoken level; give a melody too (--melody-from)")
     spoken = _Units(units)
     loaded = _load(system, device, [])
     voices = {name: find_voice(loaded, name) for name in target}
@@ -197,10 +203,9 @@ def find_voice(system: System, target: str) -> Voice:
     """
     if target in system.speakers or not Path(target).is_file():
         return system.voice(target)
-    from speech.decode import IsolatedDecoder
-
-    with IsolatedDecoder() as decoder:
-        return system.voice_of(*decoder.read(Path(target)), name=target)
+    wave, rate = _read(Path(target))
+    with _naming(Path(target)):
+        return system.voice_of(wave, rate)
 
 
 class _Units:
@@ -225,6 +230,9 @@ class _Units:
 def _intonation(pitch: float, pitch_range: float) -> Intonation:
     from speech.intonation import Intonation
 
+    for option, value in (("--pitch", pitch), ("--pitch-range", pitch_range)):
+        if not math.isfinite(value):
+            raise UserError(f"{option}: {value} is no number to change a melody by")
     return Intonation(pitch, pitch_range)
 
 
@@ -243,12 +251,26 @@ def _load(system: Path, device: str, speakers: list[str | None]) -> System:
 def _melody(system: System, recording: Path | None) -> np.ndarray | None:
     if recording is None:
         return None
+    wave, rate = _read(recording)
+    with _naming(recording):
+        melody = system.melody_of(wave, rate)
+        if not melody.any():
+            raise AudioError("has no voiced speech, so no melody to be spoken")
+    return melody
+
+
+def _read(recording: Path) -> tuple[np.ndarray, int]:
     from speech.decode import IsolatedDecoder
 
     with IsolatedDecoder() as decoder:
-        wave, rate = decoder.read(recording)
+        return decoder.read(recording)
+
+
+@contextmanager
+def _naming(recording: Path) -> Iterator[None]:
+    """Says which recording cannot be used."""
     try:
-        return system.melody_of(wave, rate)
+        yield
     except AudioError as error:
         raise AudioError(f"{recording}: {error}") from None
 
@@ -279,10 +301,8 @@ def _render_one(
     from speech.audio import write_wave
 
     wave, rate = decoder.read(recording)
-    try:
+    with _naming(recording):
         rendered = render(recording, wave, rate)
-    except AudioError as error:
-        raise AudioError(f"{recording}: {error}") from None
     write_wave(target, rendered, system.sample_rate)
     return len(rendered) / system.sample_rate
 

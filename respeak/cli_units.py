@@ -145,6 +145,7 @@ def _by_suffix(out: Path | None) -> Written:
 
 def _write(spoken: Spoken, form: Written, out: Path | None) -> None:
     from speech.files import atomic_path, write_text
+    from speech.unit_formats import TIMES_HEAD
     from speech.units import UNIT_HOP
 
     seconds = UNIT_HOP / 16000
@@ -160,7 +161,7 @@ def _write(spoken: Spoken, form: Written, out: Path | None) -> None:
         text = json.dumps({"units": spoken.units.tolist(), "start": times, "seconds_per_unit": seconds}) + "\n"
     else:
         rows = zip(times, spoken.units.tolist(), strict=True)
-        text = "start\tend\tunit\n" + "".join(f"{a:.4f}\t{a + seconds:.4f}\t{unit}\n" for a, unit in rows)
+        text = TIMES_HEAD + "".join(f"{a:.4f}\t{a + seconds:.4f}\t{unit}\n" for a, unit in rows)
     if out is None:
         sys.stdout.write(text)
     else:

@@ -5,6 +5,8 @@
     dict    the resynthesis paper's manifests: a Python literal a line, ``audio``, units by kind, ``duration``
     npy     a folder of ``<name>.npy``, or one alone, each ``(N,)`` integers, as soft-vc keeps them
 
+What ``respeak units`` wrote is read too (``times``): a ``<name>.tsv`` or ``.json``, or a folder of them.
+
 Literals are parsed, never run, and arrays are read without pickle. Text is indexed, not held: what is in memory is a
 name and a position per utterance.
 """
@@ -12,6 +14,7 @@ name and a position per utterance.
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,6 +29,8 @@ from speech.shards import UNITS, read_shard, shard_name, shard_paths, write_shar
 from speech.units import UNIT_HOP, fit_units
 
 FORMATS = ("codes", "km", "dict", "npy")
+TIMES = "times"
+TIMES_HEAD = "start\tend\tunit\n"
 DICT_KEYS = ("cpc_km100", "vqvae256", "hubert", "codes")  # looked up in this order by the paper's code
 SHARD_UTTERANCES = 2000
 LARGEST = 65535
@@ -43,12 +48,16 @@ def detect_format(source: Path) -> str:
     """The format of a file or folder, by its name and first line.
 
     Raises:
-        UserError: nothing is there, or it is none of the four.
+        UserError: nothing is there, or it is none that is known.
     """
     if source.is_dir():
-        return "km" if any(source.glob("*.km")) else "npy"
+        if any(source.glob("*.km")):
+            return "km"
+        return TIMES if not any(source.rglob("*.npy")) and _files_of_times(source) else "npy"
     if not source.is_file():
         raise UserError(f"{source}: no such file or folder of units")
+    if _files_of_times(source):
+        return TIMES
     if source.suffix in (".km", ".tsv"):
         return "km"
     if source.suffix == ".npy":
@@ -68,11 +77,12 @@ def open_units(source: Path, kind: str) -> Found:
     Raises:
         UserError: an unknown format, nothing in it, a damaged line, or two utterances of one name.
     """
-    if kind not in FORMATS:
-        raise UserError(f"format '{kind}' is unknown; known are {', '.join(FORMATS)}")
+    openers = {"codes": _open_codes, "km": _open_km, "dict": _open_dict, "npy": _open_npy, TIMES: _open_times}
+    if kind not in openers:
+        raise UserError(f"format '{kind}' is unknown; known are {', '.join(openers)}")
     if not source.exists():
         raise UserError(f"{source}: no such file or folder of units")
-    found = {"codes": _open_codes, "km": _open_km, "dict": _open_dict, "npy": _open_npy}[kind](source)
+    found = openers[kind](source)
     if not found.names:
         raise UserError(f"{source}: no utterances in it")
     seen: set[str] = set()
@@ -272,6 +282,37 @@ def _open_npy(source: Path) -> Found:
             return _checked(np.load(paths[position], allow_pickle=False), str(paths[position]))
         except (ValueError, OSError, EOFError) as error:
             raise UserError(f"{paths[position]}: not a NumPy array ({str(error).splitlines()[0]})") from None
+
+    return Found([path.stem for path in paths], read)
+
+
+def _files_of_times(source: Path) -> list[Path]:
+    """What ``respeak units`` wrote there as text, if anything: known by its suffix or its first line."""
+    paths = sorted(source.rglob("*")) if source.is_dir() else [source]
+
+    def ours(path: Path) -> bool:
+        if path.suffix != ".tsv":
+            return path.suffix == ".json"
+        with path.open("rb") as file:
+            return file.readline(len(TIMES_HEAD) + 1) == TIMES_HEAD.encode()
+
+    return [path for path in paths if path.is_file() and ours(path)]
+
+
+def _open_times(source: Path) -> Found:
+    paths = _files_of_times(source)
+
+    def read(position: int) -> np.ndarray:
+        path = paths[position]
+        try:
+            text = path.read_text(encoding="utf-8")
+            if path.suffix == ".json":
+                units = [str(unit) for unit in json.loads(text)["units"]]
+            else:
+                units = [line.split("\t")[2] for line in text.splitlines()[1:]]
+        except (ValueError, KeyError, TypeError, IndexError):
+            raise UserError(f"{path}: not what respeak units writes; write it again") from None
+        return parse_units(" ".join(units), str(path))
 
     return Found([path.stem for path in paths], read)
 

@@ -131,6 +131,27 @@ def test_the_voice_of_a_recording(respeak: Respeak, recordings: Path, tmp_path: 
     assert "any recording's, by d-vector" in respeak("info", by_vector)[1]
     status, _, err = respeak(*command, "--system", bundle_dir)
     assert status == 2 and "has a table of its own speakers (jackson, nicolas, theo): name one" in err
+    soundfile.write(tmp_path / "silent.wav", np.zeros(8000), 8000)
+    status, _, err = respeak(*command[:-1], tmp_path / "silent.wav", "--system", by_vector)
+    assert status == 2 and err.startswith(f"error: {tmp_path / 'silent.wav'}: is silent")
+
+
+def test_a_change_of_melody_that_is_none_is_refused(
+    respeak: Respeak, bundle_dir: Path, recordings: Path, tmp_path: Path
+) -> None:
+    options = ("--system", bundle_dir, "--target", "theo")
+    convert = ("convert", recordings / "three.wav", tmp_path / "out.wav", *options)
+    for option, value in (("--pitch", "nan"), ("--pitch", "inf"), ("--pitch-range", "inf"), ("--pitch-range", "nan")):
+        status, _, err = respeak(*convert, option, value)
+        assert status == 2 and err == f"error: {option}: {value} is no number to change a melody by\n"
+    soundfile.write(tmp_path / "hiss.wav", np.random.default_rng(0).normal(scale=0.1, size=16000), 16000)
+    status, _, err = respeak(*convert, "--melody-from", tmp_path / "hiss.wav")
+    assert status == 2 and err.startswith(f"error: {tmp_path / 'hiss.wav'}: has no voiced speech")
+    (tmp_path / "units.txt").write_text("a|1 2 3\n")
+    units = ("--units", tmp_path / "units.txt")
+    status, _, err = respeak("generate", tmp_path / "made", *units, *options, "--pitch-range", "2")
+    assert status == 2 and "--melody-from" in err
+    assert not (tmp_path / "out.wav").exists() and not (tmp_path / "made").exists()
 
 
 def test_units_alone_are_spoken_by_several(respeak: Respeak, tmp_path: Path) -> None:
@@ -156,6 +177,23 @@ def test_units_alone_are_spoken_by_several(respeak: Respeak, tmp_path: Path) -> 
     assert status == 2 and "does not say which units are voiced" in err
     units.write_text("a|1 2 12\n")
     assert "each from 0 to 11" in respeak(*single, knows)[2]
+
+
+def test_units_that_were_written_are_spoken(respeak: Respeak, recordings: Path, tmp_path: Path) -> None:
+    knows = make_bundle(tmp_path / "knows", voicing=np.linspace(0, 1, UNITS).astype(np.float32))
+    said: dict[str, np.ndarray] = {}
+    for form in ("tsv", "json", "npy"):
+        written = tmp_path / form / f"three.{form}"
+        assert respeak("units", recordings / "three.wav", "--system", knows, "--out", written)[0] == 0
+        for units in (written, tmp_path / form):
+            command = ("generate", tmp_path / "out", "--units", units, "--target", "theo", "--system", knows)
+            assert respeak(*command, "--device", "cpu")[0] == 0
+            said[f"{form} {units.is_dir()}"] = heard(tmp_path / "out/three.wav")
+    for name, wave in said.items():
+        np.testing.assert_array_equal(wave, said["npy False"], name)
+    (tmp_path / "json/three.json").write_text("{}")
+    status, _, err = respeak(*command[:3], tmp_path / "json", *command[4:])
+    assert status == 2 and "three.json: not what respeak units writes" in err
 
 
 @pytest.mark.parametrize("command", ["resynthesize", "convert", "info"])
