@@ -239,6 +239,7 @@ class System:
         """What `speak` will have generated; arguments and errors as there."""
         voiced = encoded.f0 > 0
         f0 = self.normalise_f0(encoded.f0, source) if melody is None else carry_melody(melody, voiced)
+        voice, intonation = self._placed(voice, intonation)
         return Request(encoded.units, self.intone(f0, voiced, voice, intonation), voice)
 
     def say(
@@ -271,7 +272,7 @@ class System:
         deduplicated: bool = False,
     ) -> Request:
         """What `say` will have generated; arguments and errors as there."""
-        voice = self.voice(voice)
+        voice, intonation = self._placed(self.voice(voice), intonation)
         self._check_units(units)
         if deduplicated:
             changes = np.flatnonzero(np.diff(np.asarray(units, dtype=np.int64), prepend=-1))
@@ -302,6 +303,17 @@ class System:
             raise UserError(f"{self.bundle.path}: this system was trained without F0, so its melody cannot be changed")
         band = self.vocoding.unvoiced_band if intonation.span < 1 else (0.0, 0.0)
         return intone(f0, voiced, voice.stats, self.bundle.config["f0"]["normalise"], intonation, band)
+
+    def _placed(self, voice: Voice, intonation: Intonation) -> tuple[Voice, Intonation]:
+        """A voice that speaks what it can of a change by its register, and the rest of the change.
+
+        F0 tokens reach no further than what they were trained on, some two deviations about the mean. A source is told
+        in Hz where they lie, so a melody that is to be higher or wider goes there whole.
+        """
+        if self.vocoding.model.vocoder.source is None:
+            return voice, intonation
+        wider = max(intonation.span, 1.0)
+        return voice.moved(intonation.semitones, wider), Intonation(0.0, intonation.span / wider)
 
     def melody_of(self, wave: np.ndarray, rate: int) -> np.ndarray:
         """Z-scored F0 (N,) of a recording, to be spoken by another; arguments as in `condition`.

@@ -138,7 +138,7 @@ class Vocoding:
         return -ends[1], ends[0]
 
     def _speaker(self, voice: Voice) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The model's input for a voice, and its register where that is not in the model."""
+        """The model's input for a voice, and the register in which a source speaks it."""
         import torch
 
         if not self.model.speaker_dim:
@@ -147,11 +147,14 @@ class Vocoding:
                     f"'{voice.name}' is not among the system's speakers, of whom it has a table; only a system trained "
                     "with train_resynthesis.speaker=vector speaks in other voices"
                 )
-            return torch.tensor([voice.row], device=self.device), None
-        if voice.vector is None:
+            speaker = torch.tensor([voice.row], device=self.device)
+        elif voice.vector is None:
             raise UserError(f"'{voice.name}' has no d-vector, by which this system knows voices")
-        register = torch.tensor([location_scale(voice.stats, self.model.f0_scale)], device=self.device)
-        return torch.from_numpy(voice.vector)[None].to(self.device), register
+        else:
+            speaker = torch.from_numpy(voice.vector)[None].to(self.device)
+        if self.model.vocoder.source is None:
+            return speaker, None
+        return speaker, torch.tensor([location_scale(voice.stats, self.model.f0_scale)], device=self.device)
 
     def _piece(
         self,

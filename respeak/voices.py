@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,6 +32,15 @@ class Voice:
     stats: Mapping[str, Any]
     row: int | None = None
     vector: np.ndarray | None = None
+
+    def moved(self, semitones: float, span: float) -> Voice:
+        """The same voice, by its statistics so much higher and with so many times the range."""
+        hz, log, factor = self.stats["hz"], self.stats["log"], 2 ** (semitones / 12)
+        moved = {
+            "hz": {"mean": hz["mean"] * factor, "std": hz["std"] * factor * span},
+            "log": {"mean": log["mean"] + math.log(factor), "std": log["std"] * span},
+        }
+        return dataclasses.replace(self, stats={**self.stats, **moved})
 
 
 def heard_voice(speech: np.ndarray, f0: np.ndarray, name: str) -> Voice:

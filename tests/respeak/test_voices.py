@@ -14,6 +14,7 @@ from respeak.voices import Voice
 from speech.errors import AudioError, UserError
 from speech.intonation import FLAT, Intonation
 from speech.judges.speaker import embed
+from speech.pitch import Normalisation, denormalise_f0, normalise_f0, voiced_statistics
 from tests.respeak.tiny import MODEL, SPEAKERS, WITH_SOURCE, f0_stats, make_bundle
 
 Recording = tuple[np.ndarray, int]
@@ -106,6 +107,43 @@ def test_pitch_and_melody_change_what_is_heard_but_not_its_length(
     for wave in changed:
         assert len(wave) == len(plain)
         assert np.abs(wave - plain).max() > 0.02
+
+
+@pytest.mark.parametrize("speaker_dim", [0, 256])
+def test_a_source_goes_where_tokens_do_not_reach(tmp_path: Path, theo: Recording, speaker_dim: int) -> None:
+    """An octave is an octave, whatever deviation the voice has."""
+    vectors = {name: np.eye(256, dtype=np.float32)[row] for row, name in enumerate(SPEAKERS)}
+    model = {**WITH_SOURCE, "speaker_dim": speaker_dim}
+    system = System.load(make_bundle(tmp_path / "source", model=model, vectors=vectors), "cpu")
+    contours: list[torch.Tensor] = []
+    network = system.vocoding.model
+    spoken = network.contour
+    network.contour = lambda *args: contours.append(spoken(*args)) or contours[-1]  # type: ignore[method-assign]
+    waves = [
+        system.convert(*theo, target="nicolas", intonation=change)
+        for change in (Intonation(), Intonation(12), Intonation(-3), Intonation(span=2.5))
+    ]
+    plain, octave, third, wide = contours
+    mean, inside = SPEAKERS["nicolas"], (wide > 50) & (wide < 600)  # the range of a source
+    torch.testing.assert_close(octave, 2 * plain)
+    torch.testing.assert_close(third, plain * 2**-0.25)
+    torch.testing.assert_close((wide - mean)[inside], (2.5 * (plain - mean))[inside], atol=1e-3, rtol=1e-4)
+    assert plain.std() > 1 and inside.float().mean() > 0.5
+    assert all(np.abs(wave - waves[0]).max() > 0.01 for wave in waves[1:])
+
+
+@pytest.mark.parametrize("mode", ["hz", "log"])
+def test_a_voice_that_is_moved_says_every_score_higher(mode: Normalisation) -> None:
+    hertz = np.array([80.0, 150.0, 0.0, 210.0], np.float32)
+    voice = Voice("x", voiced_statistics(hertz))
+    scores = normalise_f0(hertz, voice.stats, mode)
+    higher = denormalise_f0(scores, voice.moved(5, 1.0).stats, mode, hertz > 0)
+    np.testing.assert_allclose(higher, hertz * 2 ** (5 / 12), rtol=1e-5)
+    mean = voice.stats[mode]["mean"]
+    wider = denormalise_f0(scores, voice.moved(0, 1.5).stats, mode, hertz > 0)
+    scale = np.log if mode == "log" else np.asarray
+    voiced = hertz > 0
+    np.testing.assert_allclose(scale(wider[voiced]) - mean, 1.5 * (scale(hertz[voiced]) - mean), rtol=1e-4)
 
 
 def test_a_system_without_f0_has_no_melody_to_change(tmp_path: Path, theo: Recording) -> None:

@@ -46,7 +46,7 @@ class Silent:
 def params() -> Params:
     loaded = load_params(PROJECT / "params.yaml")
     run = {"polyak1": loaded.tables["polyak1"], "asgan": Table(["ground_truth"] * 8)}
-    return dataclasses.replace(loaded, tables=run)
+    return dataclasses.replace(loaded, tables=run, report=dataclasses.replace(loaded.report, sentences=3))
 
 
 @pytest.fixture(scope="module")
