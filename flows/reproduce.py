@@ -21,11 +21,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flows.forks import Forks
-from flows.gpus import make_limit
 from flows.graph import Graph, compose_params, read_graph
 from flows.interrupts import remembered_interrupts
 from flows.locks import alone, naming_lock_holders
-from flows.room import check
 from flows.server import await_records, begin_server, crash_dead_runs, prepare_prefect
 from speech.errors import UserError
 from speech.files import write_text
@@ -73,14 +71,18 @@ def _main(options: argparse.Namespace, interrupted: threading.Event) -> int:
             print(f"Nothing to do: all {len(graph)} stages are up to date.")
             print(closing(root))
             return 0
+        # Imported here and below while Prefect's server starts, which takes longest of all before the first stage.
+        from flows.room import check
+
         check(root, graph)
         if interrupted.is_set():
             raise KeyboardInterrupt
+        from flows.flow import known, reproduce
+        from flows.gpus import make_limit
+
         if own := prepare_prefect(root, server):
             crash_dead_runs("reproduce")
             make_limit(all_free=True)
-        from flows.flow import known, reproduce
-
         # Composed and read above; the flow does so by itself where a deployment calls it.
         with known(graph, forks, interrupted):
             state = reproduce(targets=options.targets, retries=options.retries, root=os.fspath(root), return_state=True)
