@@ -1,11 +1,12 @@
 """How much sooner the flow has the feature half of the graph than ``dvc repro``, which runs a stage at a time.
 
-    python benchmarks/orchestration.py [--scale demo] [--pairs 3]
+    python benchmarks/orchestration.py [--scale demo] [--pairs 3] [--api http://127.0.0.1:4200/api]
 
 The feature half is all that the vocoder's training needs, itself and the F0 quantiser left out: corpora, audio,
 features, units, F0, speakers. Each run begins with a fresh copy of the project and an empty cache. Runs come in pairs,
 one of each, the first of a pair alternating, so that what else the machine does falls on both; the load beside each
-pair says how much that was. A ratio below 1 would say that the flow is slower.
+pair says how much that was. A ratio below 1 would say that the flow is slower. With ``--api`` the flow uses a Prefect
+server that runs already, else it starts and ends its own.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def feature_half(root: Path) -> list[str]:
     return [name for name, users in below(graph).items() if name in half and not users.intersection(half)]
 
 
-def seconds(way: str, scale: str) -> float:
+def seconds(way: str, scale: str, api: str) -> float:
     """From an empty cache to the last stage's end."""
     with tempfile.TemporaryDirectory() as folder:
         root = prepare(Path(folder), scale)
@@ -52,6 +53,8 @@ def seconds(way: str, scale: str) -> float:
         if way == FLOW:
             command = [sys.executable, "-m", FLOW, *(word for name in targets for word in ("--target", name))]
         environment = clean_environment(root) | {"RESPEAK_TRACKING": "local"}
+        if api:
+            environment["PREFECT_API_URL"] = api
         start = time.perf_counter()
         done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -63,11 +66,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", default="demo")
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--api", default="", metavar="URL", help="a Prefect server that runs already")
     arguments = parser.parse_args()
     ratios = []
     for pair in range(arguments.pairs):
         order = (SERIAL, FLOW) if pair % 2 == 0 else (FLOW, SERIAL)
-        took = {way: seconds(way, arguments.scale) for way in order}
+        took = {way: seconds(way, arguments.scale, arguments.api) for way in order}
         ratios.append(took[SERIAL] / took[FLOW])
         times = ", ".join(f"{way} {took[way]:.1f} s" for way in (SERIAL, FLOW))
         print(f"pair {pair + 1}: {times}, ratio {ratios[-1]:.2f}, load {os.getloadavg()[0]:.1f}", flush=True)
