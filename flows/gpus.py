@@ -20,7 +20,7 @@ from stages.runtime.params import Params
 NVIDIA = Path("/proc/driver/nvidia/gpus")
 # Stages that put all they do on runtime.device; some syntheses and evaluations do too.
 ON_GPU = (*TRAINING, "features", "kmeans", "soft_units", "unit_quality", "units")
-NO_NETWORKS = {"", "none", "pocketsphinx", "resemblyzer", "stoi", "pesq", "mcd"}  # judges at home on the processor
+NO_NETWORKS = {"none", "pocketsphinx", "resemblyzer", "stoi", "pesq", "mcd"}  # judges at home on the processor
 
 
 def wants_gpu(stage: str, params: Params | None) -> bool:
@@ -37,9 +37,11 @@ def wants_gpu(stage: str, params: Params | None) -> bool:
 
 def has_networks(judges: Evaluate) -> bool:
     """Whether any of the judges is one that a GPU is for."""
-    chosen = {judges.asr.judge, judges.phonemes.judge, judges.speaker_judge, *judges.quality}
-    trained = judges.digits and not judges.digits.endswith(".py")  # a .py file stands for none
-    return bool(trained or chosen - NO_NETWORKS or {asr.judge for asr in judges.asr_of.values()} - NO_NETWORKS)
+    from respeak.judges.digits import names_classifier
+
+    recognisers = {asr.judge for asr in (judges.asr, *judges.asr_of.values())}
+    chosen = {*recognisers, judges.phonemes.judge, judges.speaker_judge, *judges.quality}
+    return names_classifier(judges.digits) or not chosen <= NO_NETWORKS
 
 
 def count_gpus() -> int:
@@ -74,7 +76,7 @@ def make_limit(all_free: bool = False) -> None:
 @contextmanager
 def gpu(stage: str, params: Params | None) -> Iterator[None]:
     """A GPU for ``stage``, where there are any and it asks for one; waits for it."""
-    if not wants_gpu(stage, params) or not count_gpus():
+    if not count_gpus() or not wants_gpu(stage, params):
         yield
         return
     from prefect.concurrency.sync import concurrency
