@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,22 +57,23 @@ def test_what_is_not_made_yet_is_as_large_as_what_it_is_made_from(tmp_path: Path
     assert urgency.of("f0@large") < urgency.of("f0@small")
 
 
-def test_what_dvc_removes_meanwhile_counts_as_nothing(tmp_path: Path) -> None:
-    done, folder = threading.Event(), tmp_path / "data"
+def test_what_dvc_removes_meanwhile_counts_as_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("kept", "shard removed", "folder removed"):
+        write(tmp_path / "data" / name / "shard", 1e-6)
+    walk = os.walk
 
-    def come_and_go() -> None:
-        while not done.is_set():
-            for number in range(30):
-                write(folder / str(number) / "shard", 1e-6)
-            shutil.rmtree(folder)
+    def walk_beside_dvc(top: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+        for folder, folders, names in walk(top):
+            folders.sort(key=["kept", "shard removed", "folder removed"].index)
+            if Path(folder).name == "shard removed":  # all three are listed by now, its file as well
+                (Path(folder) / "shard").unlink()
+                shutil.rmtree(tmp_path / "data" / "folder removed")
+            yield folder, folders, names
 
-    thread = threading.Thread(target=come_and_go)
-    thread.start()
-    try:
-        assert all(size(folder) <= 30 for _ in range(300))
-    finally:
-        done.set()
-        thread.join()
+    monkeypatch.setattr(os, "walk", walk_beside_dvc)
+    assert size(tmp_path / "data") == 1
+    shutil.rmtree(tmp_path / "data")
+    assert size(tmp_path / "data") == 0
 
 
 def test_a_stage_whose_turn_cannot_be_told_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
