@@ -20,7 +20,7 @@ import tempfile
 import threading
 import traceback
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -188,12 +188,13 @@ def serve(control: socket.socket) -> None:
                 return
             request, output, number = handles
             reply = socket.socket(fileno=number)
+            reading, begun = os.pipe()
             if not (pid := os.fork()):
-                for inherited in (control, reply, *replies.values()):
-                    inherited.close()
-                become_dvc(request, output)
-            os.close(request)
-            os.close(output)
+                become_dvc(request, output, (control, reply, *replies.values()), begun)
+            for handle in (request, output, begun):
+                os.close(handle)
+            os.read(reading, 1)  # nothing, once the copy is a session that a signal to it reaches
+            os.close(reading)
             replies[pid] = reply
             reply.sendall(str(pid).encode())
 
@@ -207,26 +208,31 @@ def _reap(replies: dict[int, socket.socket]) -> None:
             reply.sendall(str(os.waitstatus_to_exitcode(status)).encode())
 
 
-def become_dvc(request: int, output: int) -> NoReturn:
-    """Be the ``dvc`` of a request, to the end."""
-    from dvc.cli import main
-
-    os.setsid()
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    with os.fdopen(request, "rb") as written:
-        asked = json.load(written)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(output)
-    os.environ.clear()
-    os.environ.update(asked["environment"])
-    os.chdir(asked["folder"])
-    sys.argv = ["dvc", *asked["arguments"]]  # what DVC tells others who wait for its locks
+def become_dvc(request: int, output: int, inherited: Iterable[socket.socket], begun: int) -> NoReturn:
+    """Be the ``dvc`` of a request, to the end; ``begun`` is closed when signals to the new session are heard."""
     status = 1
     try:
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.close(begun)
+        for connection in inherited:
+            connection.close()
+        with os.fdopen(request, "rb") as written:
+            asked = json.load(written)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.close(output)
+        os.environ.clear()
+        os.environ.update(asked["environment"])
+        os.chdir(asked["folder"])
+        sys.argv = ["dvc", *asked["arguments"]]  # what DVC tells others who wait for its locks
+        from dvc.cli import main
+
         status = main(asked["arguments"])
-    finally:  # whatever happens, this copy does not go on as the process that it was copied from
+    except Exception:  # noqa: BLE001  nothing is above this to say it
+        traceback.print_exc()
+    finally:  # whatever happens, Ctrl-C too, this copy does not go on as the process that it was copied from
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

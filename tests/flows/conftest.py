@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,14 @@ def own_environment() -> Iterator[None]:
     """A command sets variables for Prefect that end with its process; here the process goes on to the next test."""
     with mock.patch.dict(os.environ):
         yield
+
+
+@pytest.fixture
+def heard_interrupts() -> Iterator[None]:
+    """Children hear SIGINT, though a shell in the background has it ignored; the flow's own handler does the same."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.cores import Cores
 from flows.graph import Node, read_graph
 from flows.reproduction import Reproduction, Result
 from flows.urgency import Urgency, size
+from tests.flows.gathered import Gathered
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,7 +33,7 @@ def test_what_reads_most_and_what_most_wait_for_comes_first(tmp_path: Path) -> N
         **{f"after_{number}": Node(f"after_{number}", ("first_1",), True) for number in range(3)},
     }
     work = Reproduction(tmp_path, graph)
-    work.cores = Cores(1)
+    work.cores = Gathered(1, work)
     order = []
     for name in work.ready():
         order.append(name)
