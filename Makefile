@@ -47,7 +47,7 @@ reproduce: setup ## run the graph, end with the measured table   (S="scale=smoke
 	$(BIN)/python -m flows.reproduce $(OVERRIDES)
 
 plan: setup ## what `make reproduce` would run, and what it takes   (scale=paper corpus=vctk, or S="...")
-	$(BIN)/python -m flows.plan $(OVERRIDES) $(foreach group,scale corpus encoder,$(if $($(group)),-S '$(group)=$($(group))'))
+	$(BIN)/python -m flows.planning.plan $(OVERRIDES) $(foreach group,scale corpus encoder,$(if $($(group)),-S '$(group)=$($(group))'))
 
 sweep: setup ## a grid of parameters as experiments, compared   (G="kmeans.k=50,100,200")
 	$(BIN)/python -m flows.sweep $(G)
@@ -82,7 +82,7 @@ mlflow: setup ## every run, in a browser at http://127.0.0.1:5000
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlflow.db
 
 register: setup ## name the best judged conversion model in MLflow: respeak-conversion@best
-	$(BIN)/python -m stages.runtime.registry
+	$(BIN)/python -m stages.tracking.model_registry
 
 serve: setup ## that model over HTTP at http://127.0.0.1:5001: a recording in, a recording out
 	MLFLOW_TRACKING_URI=$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db} $(BIN)/mlflow models serve \

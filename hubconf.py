@@ -31,7 +31,7 @@ dependencies = ["torch", "torchaudio", "numpy", "pyarrow", "pyworld", "safetenso
 _ROOT = Path(__file__).resolve().parent
 _PACKAGES = ("speech", "models", "respeak")
 # For training and the command line, which want more packages than using a system does.
-_LEFT_OUT = ("training", "cli", "cli_corpus", "cli_render", "cli_steps", "cli_units", "doctor")
+_LEFT_OUT = ("training", "acoustic_training", "soft_unit_training", "vocoder_training", "doctor")
 
 
 def resynthesis(path: str, device: str = "auto") -> System:
@@ -41,7 +41,7 @@ def resynthesis(path: str, device: str = "auto") -> System:
         path: folder of its bundle.
         device: auto, cpu or cuda.
     """
-    return _module("respeak.api").System.load(path, device)
+    return _module("respeak.systems.resynthesis.system").System.load(path, device)
 
 
 def code_generator(weights: str) -> UnitGenerator | WaveVQVAE:
@@ -81,7 +81,7 @@ def hubert_discrete(
         encoder = _module("models.encoders.hubert").Hubert(_module("models.softvc.public").DISCRETE_LAYER)
         return _module("models.encoders.soft").DiscreteHubert(encoder).eval()
     model = _published("hubert-discrete", path, progress, map_location)
-    files = _module("respeak.softvc_public")
+    files = _module("respeak.systems.softvc.published_files")
     centres = files.read_kmeans(files.find(files.KMEANS, kmeans_path, progress))
     model.centres = centres.to(map_location or "cpu")
     return model
@@ -89,7 +89,7 @@ def hubert_discrete(
 
 def kmeans100(progress: bool = True, path: str | None = None) -> Any:
     """The 100 centres of HuBERT Base's seventh layer: ``predict((N, 768))`` and ``cluster_centers_``."""
-    files = _module("respeak.softvc_public")
+    files = _module("respeak.systems.softvc.published_files")
     return files.Centres(files.read_kmeans(files.find(files.KMEANS, path, progress)).numpy())
 
 
@@ -150,7 +150,7 @@ def _acoustic(name: str, num_units: int, pretrained: bool, progress: bool, path:
 def _vocoder(
     name: str, pretrained: bool, progress: bool, path: str | None, map_location: Any, swapped: bool = False
 ) -> Any:
-    name = _module("respeak.softvc_public").SWAPPED[name] if swapped else name
+    name = _module("respeak.systems.softvc.published_files").SWAPPED[name] if swapped else name
     if pretrained:
         vocoder = _published(name, path, progress, map_location)
     else:
@@ -159,7 +159,7 @@ def _vocoder(
 
 
 def _published(name: str, path: str | None, progress: bool, map_location: Any) -> Any:
-    files = _module("respeak.softvc_public")
+    files = _module("respeak.systems.softvc.published_files")
     return files.read(files.find(name, path, progress), files.FILES[name].kind, map_location)
 
 
@@ -208,6 +208,6 @@ def _names() -> list[str]:
     for package in _PACKAGES:
         for path in sorted((_ROOT / package).rglob("*.py")):
             parts = path.relative_to(_ROOT).with_suffix("").parts
-            if parts[-1] not in _LEFT_OUT:
+            if parts[-1] not in _LEFT_OUT and "cli" not in parts:
                 found.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
     return found

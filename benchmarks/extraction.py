@@ -25,8 +25,8 @@ import numpy as np
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 
-from speech.audio import decode_audio, encode_audio  # noqa: E402
-from speech.shards import AUDIO, features_schema, read_shard, shard_name, shard_paths, write_shard  # noqa: E402
+from speech.audio.waveforms import decode_audio, encode_audio  # noqa: E402
+from speech.storage.shards import AUDIO, features_schema, read_shard, shard_name, shard_paths, write_shard  # noqa: E402
 
 RATE = 16_000
 
@@ -58,7 +58,7 @@ def write_audio(folder: Path, utterances: int, per_shard: int, longest: float = 
 def write_encoder(folder: Path, kind: str, layer: int) -> dict[str, Any]:
     """An encoder folder; HuBERT at Base size with random weights."""
     from models.encoders import build_encoder
-    from respeak.encoders import save_encoder
+    from respeak.encoders.loading import save_encoder
 
     config: dict[str, Any] = {"kind": kind, "layer": layer, "options": {}, "weights": "random"}
     return save_encoder(folder, config, build_encoder(config))
@@ -68,7 +68,7 @@ def loop(audio: Path, encoder: Path, output: Path, layer: int) -> None:
     """The baseline: torchaudio's modules, float32, one recording after the other, one ``.npy`` each."""
     import torch
 
-    from respeak.encoders import load_encoder
+    from respeak.encoders.loading import load_encoder
 
     model: Any = load_encoder(encoder)
     for path in shard_paths(audio):
@@ -82,9 +82,9 @@ def loop(audio: Path, encoder: Path, output: Path, layer: int) -> None:
 
 def by_shards(pool: Executor, audio: Path, encoder: Path, output: Path, how: dict[str, Any]) -> None:
     """Ours: the stage's work over every shard in worker processes."""
-    from respeak.encoder_files import read_config
+    from respeak.encoders.encoder_files import read_config
+    from stages.data.extraction import Extraction
     from stages.features import encode_shard
-    from stages.runtime.extraction import Extraction
 
     extraction = Extraction(encoder, how["device"], how["precision"], int(how["batch_seconds"] * RATE))
     work = functools.partial(encode_shard, extraction=extraction, config=read_config(encoder))
@@ -109,8 +109,8 @@ def compare_speed(root: Path, options: argparse.Namespace) -> None:
     """Extraction against the loop, and how many units bfloat16 changes; models are loaded within the time."""
     import torch
 
+    from stages.params.whole import load_params
     from stages.runtime.engine import open_executor
-    from stages.runtime.params import load_params
 
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(cores)
@@ -158,8 +158,8 @@ def _agreement(exact: np.ndarray, low: np.ndarray, k: int = 100) -> float:
 def compare_f0(root: Path, options: argparse.Namespace) -> None:
     """The F0 stage's work over shards by one process and by all cores; starting them is within the time."""
     from stages.f0 import track_shard
+    from stages.params.whole import load_params
     from stages.runtime.engine import open_executor
-    from stages.runtime.params import load_params
 
     params = load_params(PROJECT / "params.yaml")
     cores = options.workers or len(os.sched_getaffinity(0))
@@ -233,11 +233,11 @@ def compare_memory(root: Path, options: argparse.Namespace) -> None:
 
 def child(job: str, corpus: Path, encoder: Path) -> None:
     """One job over a corpus in this process; prints its peak memory in MB."""
-    from respeak.encoder_files import read_config
+    from respeak.encoders.encoder_files import read_config
     from stages import kmeans
+    from stages.data.extraction import Extraction
     from stages.features import encode_shard
-    from stages.runtime.extraction import Extraction
-    from stages.runtime.params import KMeans
+    from stages.params.whole import KMeans
 
     if job == "features":
         extraction = Extraction(encoder, "cpu", "float32", 60 * RATE)

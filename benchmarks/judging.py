@@ -19,10 +19,10 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 
-from speech.audio import encode_audio, resample  # noqa: E402
+from speech.audio.waveforms import encode_audio, resample  # noqa: E402
 from speech.corpora.espeak import RATE, Utterance, speak  # noqa: E402
-from speech.shards import AUDIO, SYNTHESIS, read_shard, shard_name, shard_paths, write_shard  # noqa: E402
-from stages.runtime.params import load_params  # noqa: E402
+from speech.storage.shards import AUDIO, SYNTHESIS, read_shard, shard_name, shard_paths, write_shard  # noqa: E402
+from stages.params.whole import load_params  # noqa: E402
 
 VOICES = ("en-us+f5", "en-us+m2", "en-us+Alicia", "en-us+david")
 PER_SHARD = 16
@@ -50,8 +50,8 @@ def write_corpus(root: Path, count: int) -> float:
 def judge(mode: str, workers: int) -> float:
     """Wall seconds to judge the experiment by ``workers`` processes."""
     from speech.judges.settings import ASR, Phonemes
+    from stages.judging.answers import UTTERANCES_PER_TASK, Part, judge_part
     from stages.runtime.engine import open_executor
-    from stages.runtime.judging import UTTERANCES_PER_TASK, Part, judge_part
 
     params = load_params(PROJECT / "params.yaml")
     words = ASR("pocketsphinx", mode)  # type: ignore[arg-type]

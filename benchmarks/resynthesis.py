@@ -43,9 +43,9 @@ from models.hifigan import Discriminators  # noqa: E402
 from models.resynthesis import UnitGenerator  # noqa: E402
 from models.resynthesis.training import LossWeights, ResynthesisTraining  # noqa: E402
 from models.training import Schedule  # noqa: E402
-from speech.audio import decode_audio, encode_audio  # noqa: E402
+from speech.audio.waveforms import decode_audio, encode_audio  # noqa: E402
 from speech.pitch import normalise_f0, voiced_statistics  # noqa: E402
-from speech.shards import AUDIO, F0, UNITS, read_shard, shard_name, write_shard  # noqa: E402
+from speech.storage.shards import AUDIO, F0, UNITS, read_shard, shard_name, write_shard  # noqa: E402
 
 BATCH, UNITS_K = 16, 100
 
@@ -159,7 +159,7 @@ def write_corpus(root: Path, utterances: int, split: str = "train", blocks: tupl
 
 def compare_input(options: argparse.Namespace) -> None:
     """Milliseconds per item."""
-    from stages.runtime.dataset import Corpus, Segment, Segments, build_index
+    from stages.data.segments import Corpus, Segment, Segments, build_index
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -183,7 +183,7 @@ def write_system(root: Path) -> Path:
     """A bundle of the published size, weights as they are drawn."""
     from models.encoders import build_encoder
     from respeak.bundle import save_bundle
-    from respeak.encoders import save_encoder
+    from respeak.encoders.loading import save_encoder
 
     config: dict[str, Any] = {"kind": "mfcc", "layer": 0, "options": {}}
     encoder = build_encoder(config)
@@ -210,8 +210,8 @@ def write_system(root: Path) -> Path:
 
 def by_parts(pool: Executor, root: Path, system: Path) -> list[Path]:
     """Ours: the stage's work, in as many parts as there are cores."""
-    from stages.runtime.params import Experiment
-    from stages.runtime.speaking import Part, synthesize_part
+    from stages.params.whole import Experiment
+    from stages.synthesis.worker import Part, synthesize_part
 
     experiment = Experiment("resynthesis", str(system), "resynthesis", "own", "trained")
     rows = list(read_shard(root / "data/audio" / shard_name(0), ["id", "speaker", "num_speech"]))
@@ -228,8 +228,8 @@ def by_parts(pool: Executor, root: Path, system: Path) -> list[Path]:
 
 def compare_synthesis(options: argparse.Namespace) -> None:
     """Seconds for a test split of words, and for one of sentences; loading is within both times."""
+    from stages.params.whole import load_params
     from stages.runtime.engine import open_executor
-    from stages.runtime.params import load_params
 
     os.environ["RESPEAK_WORKERS"] = str(len(os.sched_getaffinity(0)))
     for what, blocks in (("words", (10, 15)), ("sentences", (25, 75))):

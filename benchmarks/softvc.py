@@ -37,13 +37,13 @@ from models.encoders import build_encoder  # noqa: E402
 from models.softvc import AcousticModel, Vocoder  # noqa: E402
 from models.softvc.acoustic import Decoder  # noqa: E402
 from models.softvc.acoustic_training import mel_distance, shifted  # noqa: E402
-from respeak.encoders import load_encoder, save_encoder  # noqa: E402
-from speech.audio import decode_audio  # noqa: E402
-from speech.shards import read_shard, shard_paths  # noqa: E402
+from respeak.encoders.loading import load_encoder, save_encoder  # noqa: E402
+from speech.audio.waveforms import decode_audio  # noqa: E402
+from speech.storage.shards import read_shard, shard_paths  # noqa: E402
 
 RATE, UNIT_HOP, UNITS_PER_SECOND = 16_000, 320, 50
 SECONDS = 5.0
-# Batches that are sorted by length together (stages.runtime.recordings), and those that are run: of the sorted ones
+# Batches that are sorted by length together (stages.data.utterances), and those that are run: of the sorted ones
 # these are together as long as three on average.
 POOL_BATCHES, MEASURED_BATCHES = 16, (3, 8, 12)
 SOFT = {"kind": "soft_hubert", "weights": "random", "options": {"k": 100}}
@@ -137,8 +137,8 @@ def one_by_one(audio: Path, encoder: Path, output: Path) -> None:
 
 def compare_units(options: argparse.Namespace) -> None:
     """Soft units of a folder, models loaded within the time."""
+    from stages.params.whole import load_params
     from stages.runtime.engine import open_executor
-    from stages.runtime.params import load_params
 
     cores = len(os.sched_getaffinity(0))
     os.environ["RESPEAK_WORKERS"] = str(cores)

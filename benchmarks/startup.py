@@ -15,9 +15,9 @@ PROJECT = Path(__file__).resolve().parents[1]
 LIMIT = 1.5
 START = """
 import dataclasses, sys, stages.{name}
-from stages.runtime.params import load_params
+from stages.params.whole import load_params
 from stages.runtime.stage import section
-from stages.runtime.tracking import Tracker
+from stages.tracking.tracker import Tracker
 params = load_params()
 Tracker.open("{name}", None, section(params, "{name}"), params.scale).close("FINISHED")
 """

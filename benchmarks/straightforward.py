@@ -16,9 +16,9 @@ from models.hifigan import Discriminators
 from models.hifigan.losses import mel_loss
 from models.resynthesis import UnitGenerator
 from respeak.bundle import Bundle
-from speech.audio import decode_audio
+from speech.audio.waveforms import decode_audio
 from speech.pitch import extract_f0, normalise_f0
-from speech.shards import read_shard, shard_name
+from speech.storage.shards import read_shard, shard_name
 
 SEGMENT = 8960
 Output = tuple[Tensor, list[Tensor]]

@@ -1,6 +1,7 @@
 """Audio per processor-second of what the data stages do, one thread each: ``python benchmarks/throughput.py``.
 
-The constants of ``flows/costs.py`` come from here. Speech is the demo corpus's; the least processor time of three.
+The constants of ``flows/planning/costs.py`` come from here. Speech is the demo corpus's; the least processor time of
+three.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ sys.path.insert(0, str(PROJECT))
 
 import numpy as np  # noqa: E402
 
-from speech.audio import Conditioning, condition, encode_audio, read_wave  # noqa: E402
+from speech.audio.waveforms import Conditioning, condition, encode_audio, read_wave  # noqa: E402
 from speech.corpora import prepare  # noqa: E402
+from speech.dvectors import embed  # noqa: E402
 from speech.judges.asr import Pocketsphinx  # noqa: E402
-from speech.judges.speaker import embed  # noqa: E402
 from speech.pitch import extract_f0  # noqa: E402
 from speech.units import assign  # noqa: E402
 

@@ -16,7 +16,7 @@ from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 
-from speech.files import atomic_path
+from speech.storage.files import atomic_path
 
 
 def template() -> Path:

@@ -23,9 +23,9 @@ from flows.graph import compose, one_line
 from flows.measured import own_outputs
 from flows.reproduction import find_dvc_program
 from speech.errors import UserError
+from stages.params.whole import load_params
 from stages.runtime.imports import ROOMS
-from stages.runtime.params import load_params
-from stages.runtime.tracking import flatten, is_number
+from stages.tracking.tracker import flatten, is_number
 
 Metrics = dict[str, float]
 DIGEST = 8

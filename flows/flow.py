@@ -28,8 +28,8 @@ from flows.forks import Forks
 from flows.gpus import gpu, make_limit
 from flows.graph import Graph, compose_params, necessary, read_graph
 from flows.locks import StoppedError, alone, naming_lock_holders
+from flows.planning.preflight import check
 from flows.reproduction import DONE, Outcome, Record, Reproduction, Result
-from flows.room import check
 from flows.server import crash_left_tasks
 from speech.errors import UserError
 

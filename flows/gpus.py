@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from speech.judges.settings import Evaluate
+from stages.params.whole import Params
 from stages.runtime.engine import TRAINING
-from stages.runtime.params import Params
 
 NVIDIA = Path("/proc/driver/nvidia/gpus")
 # Stages that put all they do on runtime.device; some syntheses and evaluations do too.

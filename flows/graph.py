@@ -15,7 +15,7 @@ import yaml
 
 from flows.locks import mend_list
 from speech.errors import UserError
-from stages.runtime.tracking import flatten
+from stages.tracking.tracker import flatten
 
 Graph = Mapping[str, "Node"]
 
@@ -71,7 +71,7 @@ def compose_params(root: Path, overrides: Sequence[str]) -> None:
     Raises:
         UserError: an override that Hydra refuses.
     """
-    from speech.files import atomic_path
+    from speech.storage.files import atomic_path
 
     with atomic_path(root / "params.yaml") as path:
         compose(root, overrides, path)

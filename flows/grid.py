@@ -17,10 +17,10 @@ from flows.children import Children, Ending
 from flows.cores import Cores, available_cores
 from flows.experiments import Experiment, Metrics, finished, read_metrics, running
 from flows.reproduction import DONE, Result, await_collector, find_dvc_program, judge, stage_environment
-from speech.files import write_text
-from stages.runtime.collector import locked
+from speech.storage.files import write_text
 from stages.runtime.processes import process_key
-from stages.runtime.tracking import Tracker, announce
+from stages.tracking.collector import locked
+from stages.tracking.tracker import Tracker, announce
 
 POLL_SECONDS = 2.0
 BEGUN = "Reproducing experiment"  # DVC's line once an experiment has its copy

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from speech.files import write_json
+from speech.storage.files import write_json
 
 POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 10.0  # DVC holds its lock for moments; longer than this is worth a line

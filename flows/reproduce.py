@@ -26,7 +26,7 @@ from flows.interrupts import remembered_interrupts
 from flows.locks import alone, naming_lock_holders
 from flows.server import await_records, begin_server, crash_dead_runs, prepare_prefect
 from speech.errors import UserError
-from speech.files import write_text
+from speech.storage.files import write_text
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -72,7 +72,7 @@ def _main(options: argparse.Namespace, interrupted: threading.Event) -> int:
             print(closing(root))
             return 0
         # Imported here and below while Prefect's server starts, which takes longest of all before the first stage.
-        from flows.room import check
+        from flows.planning.preflight import check
 
         check(root, graph)
         if interrupted.is_set():

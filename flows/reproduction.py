@@ -22,10 +22,10 @@ from flows.graph import Graph, below
 from flows.locks import Blocked
 from flows.urgency import Urgency
 from speech.errors import UserError
+from stages.params.whole import load_params
 from stages.runtime.engine import TRAINING, WAITING
-from stages.runtime.params import load_params
 from stages.runtime.processes import process_key
-from stages.runtime.tracking import SESSION, Tracker, announce, flatten, is_number
+from stages.tracking.tracker import SESSION, Tracker, announce, flatten, is_number
 
 Outcome = Literal["unchanged", "restored", "ran", "failed", "crashed", "stopped"]
 DONE: tuple[Outcome, ...] = ("unchanged", "restored", "ran")

@@ -2,7 +2,7 @@
 
 A short way left to the end can fill a core beside a long one; a long stage begun last has the machine to itself. Only
 the order of stages hangs on how long they take, so rough figures will do, and none is an estimate that anyone is shown
-(:mod:`flows.costs` makes those, and tries networks to do so).
+(:mod:`flows.planning.costs` makes those, and tries networks to do so).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from models.resynthesis import ranks
+from models import distributed
 
 Batch = Mapping[str, Tensor]
 
@@ -70,7 +70,7 @@ class TrainingModule(L.LightningModule):
         """One step down the gradient of a loss, which is a mean over this process's share of the batch."""
         optimiser.zero_grad()
         self.manual_backward(loss)
-        ranks.average_gradients(p for group in optimiser.param_groups for p in group["params"])
+        distributed.average_gradients(p for group in optimiser.param_groups for p in group["params"])
         optimiser.step()
 
     def validation_step(self, batch: Batch, index: int) -> None:

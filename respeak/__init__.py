@@ -12,15 +12,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from respeak.api import Encoded, System
     from respeak.bundle import Bundle, save_bundle
+    from respeak.systems.resynthesis.system import Encoded, System
 
 __all__ = ["Bundle", "Encoded", "System", "save_bundle"]
 
 _HOMES = {
     "Bundle": "respeak.bundle",
-    "Encoded": "respeak.api",
-    "System": "respeak.api",
+    "Encoded": "respeak.systems.resynthesis.system",
+    "System": "respeak.systems.resynthesis.system",
     "save_bundle": "respeak.bundle",
 }
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from respeak.encoder_files import read_config as read_encoder_config
+from respeak.encoders.encoder_files import read_config as read_encoder_config
 from respeak.folders import CONFIG, building, check_shapes, read_tensors, read_yaml, save_state, shapes
 from speech.errors import UserError
 

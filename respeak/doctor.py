@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from respeak.weights import PUBLIC, cache_folder, cached
-from speech.downloads import describe_size
+from speech.fetching.downloads import describe_size
 
 # Distribution: what cannot be done without it. The first group is what any use needs.
 CORE = ("torch", "torchaudio", "numpy", "pyarrow", "safetensors", "soundfile", "soxr", "pyworld")

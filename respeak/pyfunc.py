@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from respeak.api import System
-from respeak.softvc import SoftVC
-from respeak.systems import load_system
-from speech.audio import encode_audio
-from speech.decode import IsolatedDecoder
+from respeak.systems.registry import load_system
+from respeak.systems.resynthesis.system import System
+from respeak.systems.softvc.system import SoftVC
+from speech.audio.decode import IsolatedDecoder
+from speech.audio.waveforms import encode_audio
 from speech.errors import UserError
 from speech.intonation import UNCHANGED, Intonation
 

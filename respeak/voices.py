@@ -53,7 +53,7 @@ def heard_voice(speech: np.ndarray, f0: np.ndarray, name: str) -> Voice:
     from speech.pitch import voiced_statistics
 
     _require_resemblyzer("hearing who speaks", "name one of the system's speakers")
-    from speech.judges.speaker import embed
+    from speech.dvectors import embed
 
     try:
         stats = voiced_statistics(f0)
@@ -75,7 +75,7 @@ def nearest_speaker(bundle: Bundle, speech: np.ndarray) -> str:
     if not bundle.vectors:
         raise UserError(f"the system has no d-vectors to find the speaker by: {advice}")
     _require_resemblyzer("finding the speaker", advice)
-    from speech.judges.speaker import embed, similarity
+    from speech.dvectors import embed, similarity
 
     heard = embed(speech)
     return max(bundle.vectors, key=lambda name: float(similarity(heard, bundle.vectors[name])))

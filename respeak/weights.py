@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from speech.downloads import describe_size, fetch
 from speech.errors import UserError
+from speech.fetching.downloads import describe_size, fetch
 
 _TORCHAUDIO = "https://download.pytorch.org/torchaudio/models/"
 _LARGE = {"layers": 24, "heads": 16, "dim": 1024, "feed_forward": 4096}

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 
-from speech.files import atomic_path  # noqa: E402
+from speech.storage.files import atomic_path  # noqa: E402
 from stages.runtime.imports import code_of  # noqa: E402
 
 

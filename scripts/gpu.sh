@@ -14,7 +14,7 @@ pack() {
   local parts
   parts=$(python - <<'PY'
 from pathlib import Path
-from stages.runtime.params import load_params
+from stages.params.whole import load_params
 roles = load_params().roles
 names = dict.fromkeys([roles.train, roles.target])
 parts = [f"data/{name}/{part}" for name in names for part in ("audio", "units", "f0", "speakers", "f0_stats.json")]
@@ -50,7 +50,7 @@ bring() {
   rm -rf train_f0_vq systems/resynthesis
   cp -R "$1/result/." .
   dvc commit --force train_f0_vq train_resynthesis
-  if [ -d .scratch/runs ]; then python -m stages.runtime.collector; fi
+  if [ -d .scratch/runs ]; then python -m stages.tracking.collector; fi
 }
 
 case "${1:-}" in

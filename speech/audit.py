@@ -14,9 +14,9 @@ from typing import Literal
 
 import numpy as np
 
-from speech.audio import SAMPLE_RATE, SILENCE_PEAK, Wave, quantise, trim_bounds
+from speech.audio.decode import IsolatedDecoder
+from speech.audio.waveforms import SAMPLE_RATE, SILENCE_PEAK, Wave, quantise, trim_bounds
 from speech.corpora import Entry, Listing
-from speech.decode import IsolatedDecoder
 from speech.errors import AudioError
 
 FULL_SCALE = 0.999

@@ -25,7 +25,7 @@ import numpy as np
 
 from speech.corpora.splits import utterance_name
 from speech.errors import UserError
-from speech.shards import UNITS, read_shard, shard_name, shard_paths, write_shard
+from speech.storage.shards import UNITS, read_shard, shard_name, shard_paths, write_shard
 from speech.units import UNIT_HOP, fit_units
 
 FORMATS = ("codes", "km", "dict", "npy")
@@ -159,14 +159,14 @@ def export_units(directory: Path, output: Path, kind: str, key: str = "hubert") 
 
 def corpus_root(corpus: Path) -> str:
     """The folder that a corpus's recordings are relative to."""
-    from speech.shards import shard_meta
+    from speech.storage.shards import shard_meta
 
     return shard_meta(corpus / "corpus" / "manifest.parquet")["root"]
 
 
 def corpus_units(corpus: Path) -> Iterator[tuple[str, int, np.ndarray]]:
     """Path of the recording, samples at 16 kHz after conditioning, and units of each utterance of a corpus."""
-    from speech.shards import zip_shards
+    from speech.storage.shards import zip_shards
 
     paths = {row["id"]: row["path"] for row in read_shard(corpus / "corpus" / "manifest.parquet", ["id", "path"])}
     for units, audio in zip(shard_paths(corpus / "units"), shard_paths(corpus / "audio"), strict=True):
@@ -350,7 +350,7 @@ def _joined(units: np.ndarray) -> str:
 
 
 def _write_lines(path: Path, lines: Iterator[str], head: str = "") -> int:
-    from speech.files import atomic_path
+    from speech.storage.files import atomic_path
 
     count = 0
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
@@ -362,7 +362,7 @@ def _write_lines(path: Path, lines: Iterator[str], head: str = "") -> int:
 
 
 def _export_npy(directory: Path, output: Path) -> int:
-    from speech.files import atomic_path
+    from speech.storage.files import atomic_path
 
     count = 0
     for path in shard_paths(directory / "units" if (directory / "units").is_dir() else directory):

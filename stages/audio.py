@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from speech.audio import SAMPLE_RATE, Conditioning, condition, encode_audio
-from speech.containers import file_of
-from speech.decode import IsolatedDecoder
+from speech.audio.containers import file_of
+from speech.audio.decode import IsolatedDecoder
+from speech.audio.waveforms import SAMPLE_RATE, Conditioning, condition, encode_audio
 from speech.errors import AudioError
-from speech.manifest import check_rejects, reject_row
-from speech.shards import AUDIO, REJECTS, read_shard, shard_meta, shard_name, write_shard
-from stages.runtime.params import Audio
+from speech.storage.manifest import check_rejects, reject_row
+from speech.storage.shards import AUDIO, REJECTS, read_shard, shard_meta, shard_name, write_shard
+from stages.params.whole import Audio
 from stages.runtime.stage import Stage, stage_main
 
 Row = dict[str, Any]

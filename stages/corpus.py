@@ -11,7 +11,7 @@ from pathlib import Path
 
 from speech.corpora import download, how_to_get, prepare
 from speech.errors import UserError
-from speech.manifest import check_rejects, manifest_rows, write_manifest
+from speech.storage.manifest import check_rejects, manifest_rows, write_manifest
 from stages.runtime.stage import Stage, stage_main
 
 

@@ -20,7 +20,7 @@ OUTPUT = Path("encoder")
 
 def run(stage: Stage) -> None:
     """Build the encoder, load its weights and save both."""
-    from respeak.encoders import save_encoder
+    from respeak.encoders.loading import save_encoder
 
     config: dict[str, Any] = {**dataclasses.asdict(stage.params.encoder), "seed": stage.params.seed}
     path, digest = config.pop("path"), config.pop("sha256")
@@ -40,8 +40,8 @@ def run(stage: Stage) -> None:
 def load(config: dict[str, Any], path: str, digest: str | None) -> Any:
     """The encoder with the weights that ``config`` names; adds their options and sha256 to ``config``."""
     from models.encoders import build_encoder
-    from respeak.encoder_weights import read_encoder_weights
-    from respeak.encoders import load_weights
+    from respeak.encoders.encoder_weights import read_encoder_weights
+    from respeak.encoders.loading import load_weights
     from respeak.weights import PUBLIC, locate
 
     kind, source = config["kind"], config["weights"]

@@ -3,7 +3,8 @@
 In: ``synthesize/<experiment>``; the source corpus's audio (texts, lengths), F0 and ``f0_stats.json``; the target
 corpus's audio (enrolment) and ``f0_stats.json``. Out, in ``evaluate/<experiment>``: ``metrics.json``,
 ``utterances.parquet`` (the counts behind every rate) and ``trials.parquet`` (every speaker trial).
-F0 as ``speech.metrics.f0`` states it, not measured on copies; enrolment and trials as in :mod:`stages.runtime.trials`.
+F0 as ``speech.metrics.f0`` states it, not measured on copies; enrolment and trials as in
+:mod:`stages.judging.speaker_trials`.
 Audio that was judged before, by the same judges, is not judged again (:mod:`speech.judges.cache`).
 """
 
@@ -19,7 +20,6 @@ import numpy as np
 from respeak.judges.digits import read_real
 from respeak.judges.panel import describe
 from speech.errors import UserError
-from speech.files import write_json
 from speech.judges.asr import missing_words
 from speech.judges.cache import Answers
 from speech.metrics.summary import (
@@ -31,11 +31,12 @@ from speech.metrics.summary import (
     speaker_metrics,
     utterance_metrics,
 )
-from speech.shards import read_rows, read_shard, write_shard
-from stages.runtime.judging import ANSWERS, Part, corpus_texts, judge_part, utterance_parts
-from stages.runtime.params import Params
+from speech.storage.files import write_json
+from speech.storage.shards import read_rows, read_shard, write_shard
+from stages.judging.answers import ANSWERS, Part, corpus_texts, judge_part, utterance_parts
+from stages.judging.speaker_trials import Embedding, Trials, embed_groups, plan_trials
+from stages.params.whole import Params
 from stages.runtime.stage import Stage, stage_main
-from stages.runtime.trials import Embedding, Trials, embed_groups, plan_trials
 
 Row = dict[str, Any]
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from speech.audio import decode_audio
+from speech.audio.waveforms import decode_audio
 from speech.pitch import F0_HOP, extract_f0, num_f0_frames
-from speech.shards import F0, read_shard, shard_paths, write_shard
-from stages.runtime import params
+from speech.storage.shards import F0, read_shard, shard_paths, write_shard
+from stages.params import whole
 from stages.runtime.stage import Stage, stage_main
 
 
@@ -28,7 +28,7 @@ def run(stage: Stage) -> None:
     job.publish()
 
 
-def track_shard(audio: Path, output: Path, settings: params.F0) -> dict[str, int]:
+def track_shard(audio: Path, output: Path, settings: whole.F0) -> dict[str, int]:
     """Write one shard of F0; reports frames, voiced frames and utterances without any."""
     report = {"frames": 0, "voiced": 0, "unvoiced_utterances": 0}
     rows = []

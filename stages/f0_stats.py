@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from speech.errors import UserError
-from speech.files import write_json
 from speech.pitch import VoicedSums
-from speech.shards import shard_paths, zip_shards
+from speech.storage.files import write_json
+from speech.storage.shards import shard_paths, zip_shards
 from stages.runtime.stage import Stage, stage_main
 
 

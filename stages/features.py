@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from speech.errors import UserError
-from speech.shards import features_schema, read_shard, shard_paths, write_shard
+from speech.storage.shards import features_schema, read_shard, shard_paths, write_shard
 from speech.units import num_frames
-from stages.runtime.extraction import COLUMNS, SAMPLE_RATE, Extraction, is_kept
+from stages.data.extraction import COLUMNS, SAMPLE_RATE, Extraction, is_kept
 from stages.runtime.stage import Stage, stage_main
 
 ENCODER = Path("encoder")
@@ -26,7 +26,7 @@ ENCODER = Path("encoder")
 
 def run(stage: Stage) -> None:
     """Encode every shard in worker processes."""
-    from respeak.encoder_files import read_config
+    from respeak.encoders.encoder_files import read_config
 
     corpus, settings = Path("data") / stage.require_variant(list(stage.params.corpora)), stage.params.features
     config = read_config(ENCODER)

@@ -20,16 +20,16 @@ from models.resynthesis.training import LossWeights
 from models.softvc import AcousticModel
 from models.softvc.mel import MEL
 from models.softvc.vocoder_training import VocoderTraining
-from respeak.softvc_bundle import load_acoustic, load_vocoder, save_part
-from speech.shards import features_schema, shard_paths, write_shard, zip_shards
-from stages.runtime import training
-from stages.runtime.examples import log_examples
-from stages.runtime.extraction import batches, pick_device
+from respeak.systems.softvc.bundle import load_acoustic, load_vocoder, save_part
+from speech.storage.shards import features_schema, shard_paths, write_shard, zip_shards
+from stages.data.extraction import batches, pick_device
+from stages.data.other_encoder import make_part
+from stages.data.utterances import Utterances, Windows
+from stages.params.softvc import FinetuneVariant
 from stages.runtime.jobs import Job
-from stages.runtime.recordings import Utterances, Windows
-from stages.runtime.softvc_params import FinetuneVariant
 from stages.runtime.stage import Stage, stage_main
-from stages.runtime.views import make_part
+from stages.training import trainer
+from stages.training.validation_audio import log_examples
 
 OUTPUT = Path("finetune_vocoder")
 BATCH_UNITS = 16_000  # units of a padded batch: 320 s, whose encoder frames take 65 MB
@@ -50,21 +50,21 @@ def run(stage: Stage) -> None:
         discriminators.train(),
         LossWeights(**dataclasses.asdict(spec.loss)),
         spec.adversarial_from_step,
-        training.schedule(spec.optimiser),
+        trainer.schedule(spec.optimiser),
         params.seed,
     )
     train, valid = (Utterances.of(corpus, split, mels=mels) for split in ("train", "valid"))
     loop = spec.loop
     window = (loop.segment_samples, loop.batch_size, params.seed)
     batches = functools.partial(Windows, train, *window, loop.steps)
-    checks = Windows(valid, *window, training.validation_batches(valid, loop))
-    history = training.train(stage, job, module, loop, batches, checks)
+    checks = Windows(valid, *window, trainer.validation_batches(valid, loop))
+    history = trainer.train(stage, job, module, loop, batches, checks)
     whole = {**config, "acoustic": variant.acoustic, "finetuned_steps": loop.steps}
     log_examples(stage.tracker, module, checks.batch(0))
     states = {"generator": module.generator.state_dict(), "discriminators": module.discriminators.state_dict()}
     save_part(job.parts, whole, **states)
-    training.write_history(job.parts / "history.csv", history)
-    training.write_history(OUTPUT / f"{name}.csv", history)  # where `dvc plots` finds it
+    trainer.write_history(job.parts / "history.csv", history)
+    trainer.write_history(OUTPUT / f"{name}.csv", history)  # where `dvc plots` finds it
     job.publish()
 
 

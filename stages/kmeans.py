@@ -18,11 +18,11 @@ import numpy as np
 import yaml
 
 from speech.errors import UserError
-from speech.files import atomic_path, write_text
-from speech.shards import shard_paths, zip_shards
+from speech.storage.files import atomic_path, write_text
+from speech.storage.shards import shard_paths, zip_shards
 from speech.units import FrameMoments, FrameNormalisation, FrameNormaliser, normaliser
+from stages.params.whole import KMeans
 from stages.runtime.engine import pick_device
-from stages.runtime.params import KMeans
 from stages.runtime.stage import Stage, stage_main
 
 OUTPUT = Path("kmeans")
@@ -52,7 +52,7 @@ class Frames:
 
 def run(stage: Stage) -> None:
     """Fit the centroids, or read them, and save them."""
-    from respeak.encoder_files import read_config
+    from respeak.encoders.encoder_files import read_config
 
     settings, seed = stage.params.kmeans, stage.params.seed
     encoder = read_config("encoder")
@@ -75,9 +75,9 @@ def bring(settings: KMeans, encoder: dict[str, Any]) -> tuple[np.ndarray, dict[s
     Raises:
         UserError: unreadable, of another K or dimension, or known to be another encoder's.
     """
-    from respeak.centres import read_centres
+    from respeak.encoders.centres import read_centres
     from respeak.weights import locate
-    from speech.downloads import file_sha256
+    from speech.fetching.downloads import file_sha256
 
     path = locate(settings.source, settings.path, settings.sha256, "kmeans")
     centroids, stated = read_centres(path)
@@ -191,7 +191,7 @@ def save(directory: Path, centroids: np.ndarray, config: dict[str, Any]) -> None
     """
     from safetensors.numpy import save_file
 
-    from respeak.centres import STATED
+    from respeak.encoders.centres import STATED
 
     directory.mkdir(parents=True, exist_ok=True)
     with atomic_path(directory / "centroids.safetensors") as temporary:

@@ -21,19 +21,19 @@ from models.encoders import build_encoder
 from models.encoders.hubert import Hubert
 from models.encoders.prediction import MaskedPrediction
 from models.encoders.training import HubertTraining, LinearSchedule, Masking
-from respeak.encoder_files import read_config
-from respeak.encoders import load_encoder, save_encoder
+from respeak.encoders.encoder_files import read_config
+from respeak.encoders.loading import load_encoder, save_encoder
 from speech.errors import UserError
-from speech.shards import shard_paths
+from speech.storage.shards import shard_paths
+from stages.data.extraction import Extraction
+from stages.data.other_encoder import make_features, make_part, open_view
+from stages.data.segments import Corpus, Segment, Segments, build_index
 from stages.kmeans import Frames, check_size, fit, save, survey
-from stages.runtime import training
-from stages.runtime.dataset import Corpus, Segment, Segments, build_index
-from stages.runtime.extraction import Extraction
+from stages.params.training import PretrainIteration
+from stages.params.whole import KMeans, Params
 from stages.runtime.jobs import Job
-from stages.runtime.params import KMeans, Params
 from stages.runtime.stage import Stage, stage_main
-from stages.runtime.training_params import PretrainIteration
-from stages.runtime.views import make_features, make_part, open_view
+from stages.training import trainer
 from stages.units import encode_shard, load_kmeans, quantise_shard, speaker_normalisers
 
 OUTPUT = Path("pretrain")
@@ -50,8 +50,8 @@ def run(stage: Stage) -> None:
     module, history = train(stage, job, view, teacher, iteration)
     config = {"kind": "hubert", "weights": "pretrained", "options": dict(spec.model), "seed": stage.params.seed}
     save_encoder(job.parts, config, module.model.encoder)
-    training.write_history(job.parts / "history.csv", history)
-    training.write_history(OUTPUT / f"{name}.csv", history)  # where `dvc plots` finds it
+    trainer.write_history(job.parts / "history.csv", history)
+    trainer.write_history(OUTPUT / f"{name}.csv", history)  # where `dvc plots` finds it
     job.publish()
 
 
@@ -109,17 +109,17 @@ def fit_clusters(stage: Stage, view: Path, teacher: Path, iteration: PretrainIte
 
 def train(
     stage: Stage, job: Job, view: Path, teacher: Path, iteration: PretrainIteration
-) -> tuple[HubertTraining, training.History]:
+) -> tuple[HubertTraining, trainer.History]:
     """Masked prediction of the view's ``units``."""
     params, spec = stage.params, stage.params.pretrain
     loop = dataclasses.replace(spec.loop, steps=iteration.steps)
     module = build_module(params, iteration, teacher)
     corpora, segment = [Corpus(view, ("audio", "units"))], Segment(loop.segment_samples, "hz")
     index, valid = build_index(corpora, "train"), build_index(corpora, "valid")
-    size, count = loop.batch_size, training.validation_batches(valid, loop)
+    size, count = loop.batch_size, trainer.validation_batches(valid, loop)
     batches = functools.partial(Segments, index, segment, index.speakers, size, params.seed, loop.steps)
     checks = Segments(valid, segment, valid.speakers, size, params.seed, count)
-    return module, training.train(stage, job, module, loop, batches, checks)
+    return module, trainer.train(stage, job, module, loop, batches, checks)
 
 
 def build_module(params: Params, iteration: PretrainIteration, teacher: Path) -> HubertTraining:
@@ -132,7 +132,7 @@ def build_module(params: Params, iteration: PretrainIteration, teacher: Path) ->
     if iteration.warm_start:
         _copy_weights(encoder, load_encoder(teacher), iteration.path)
     model = MaskedPrediction(encoder.train().requires_grad_(True), iteration.k, spec.label_dim, spec.temperature)
-    plain = training.schedule(spec.optimiser)
+    plain = trainer.schedule(spec.optimiser)
     schedule = LinearSchedule(
         plain.learning_rate, plain.betas, plain.weight_decay, steps=iteration.steps, warmup=spec.warmup
     )

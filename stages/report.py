@@ -26,15 +26,15 @@ from respeak.page.sections import listen_section, phoneme_section, table_section
 from respeak.results.measured import TRUTH
 from respeak.results.table import NOT_INTELLIGIBLE
 from speech.errors import UserError
-from speech.files import write_text
-from speech.shards import read_rows
+from speech.storage.files import write_text
+from speech.storage.shards import read_rows
 from stages.papers.registry import REGISTRY
-from stages.runtime.params import Params
-from stages.runtime.runs import read_runs, runs_section
-from stages.runtime.sentences import read_sentences
+from stages.params.whole import Params
+from stages.reporting.players import read_sentences
 from stages.runtime.stage import Stage, stage_main
-from stages.runtime.tracking import main_root
 from stages.tables import describe
+from stages.tracking.run_times import read_runs, runs_section
+from stages.tracking.tracker import main_root
 
 OUTPUT = Path("reports") / "index.html"
 

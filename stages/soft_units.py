@@ -9,15 +9,15 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from speech.shards import shard_paths
+from speech.storage.shards import shard_paths
+from stages.data.extraction import Extraction
 from stages.features import encode_shard
-from stages.runtime.extraction import Extraction
 from stages.runtime.stage import Stage, stage_main
 
 
 def run(stage: Stage) -> None:
     """Encode every shard in worker processes."""
-    from respeak.encoder_files import read_config
+    from respeak.encoders.encoder_files import read_config
 
     spec = stage.params.soft_units
     corpus, encoder = Path("data") / stage.require_variant(spec.corpora), Path(spec.encoder)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from stages.runtime.params import Params
+from stages.params.whole import Params
 from stages.runtime.stage import Stage, stage_main
 
 KMEANS = Path("kmeans")
@@ -19,7 +19,7 @@ SAMPLE_RATE, UNIT_HOP = 16_000, 320
 def run(stage: Stage) -> None:
     """Write one bundle."""
     from respeak.folders import CONFIG, read_yaml
-    from respeak.softvc_bundle import save_softvc
+    from respeak.systems.softvc.bundle import save_softvc
     from stages.units import load_kmeans
 
     params = stage.params

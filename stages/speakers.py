@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from speech.audio import decode_audio
-from speech.shards import read_shard, shard_paths, speakers_schema, write_shard
+from speech.audio.waveforms import decode_audio
+from speech.storage.shards import read_shard, shard_paths, speakers_schema, write_shard
 from stages.runtime.stage import Stage, stage_main
 
 
@@ -24,7 +24,7 @@ def run(stage: Stage) -> None:
 
 def embed_shard(audio: Path, output: Path) -> dict[str, int]:
     """Write one shard of d-vectors."""
-    from speech.judges.speaker import DIM, embed
+    from speech.dvectors import DIM, embed
 
     rows = []
     for row in read_shard(audio, ["id", "speaker", "num_speech", "audio"]):

@@ -23,11 +23,11 @@ import numpy as np
 
 from respeak.bundle import read_config
 from speech.errors import UserError
-from speech.shards import read_shard, shard_name, shard_paths
-from stages.runtime.params import Experiment
-from stages.runtime.speaking import Part, synthesize_part
+from speech.storage.shards import read_shard, shard_name, shard_paths
+from stages.data.speaker_facts import mean_vectors
+from stages.params.whole import Experiment
 from stages.runtime.stage import Stage, stage_main
-from stages.runtime.voices import mean_vectors
+from stages.synthesis.worker import Part, synthesize_part
 
 if TYPE_CHECKING:
     from respeak.voices import Voice
@@ -226,7 +226,7 @@ def _log_examples(stage: Stage, part: Path) -> None:
         return
     from matplotlib.figure import Figure
 
-    from speech.audio import SAMPLE_RATE, decode_audio
+    from speech.audio.waveforms import SAMPLE_RATE, decode_audio
 
     rows = list(itertools.islice(read_shard(part, ["id", "target_speaker", "text", "audio"]), FIGURE_ROWS))
     figure = Figure(figsize=(10, 2.5 * len(rows)), layout="constrained")

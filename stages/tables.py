@@ -34,10 +34,10 @@ from respeak.results.table import (
     to_measured_csv,
 )
 from speech.errors import UserError
-from speech.files import write_json, write_text
+from speech.storage.files import write_json, write_text
 from stages.papers.registry import ANCHORS, REGISTRY, Entry
 from stages.papers.table import PaperColumn, PaperRow
-from stages.runtime.params import Experiment, Params
+from stages.params.whole import Experiment, Params
 from stages.runtime.stage import Stage, stage_main
 
 NOT_RUN = Cell(None, text="not run")

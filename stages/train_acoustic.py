@@ -17,14 +17,14 @@ import torch
 
 from models.softvc import AcousticModel
 from models.softvc.acoustic_training import AcousticTraining
-from respeak.softvc_bundle import save_part
+from respeak.systems.softvc.bundle import save_part
 from speech.errors import UserError
-from speech.shards import shard_meta, shard_paths
-from stages.runtime import training
-from stages.runtime.params import Params
-from stages.runtime.recordings import Reader, Sentences, Utterances
-from stages.runtime.softvc_params import AcousticVariant
+from speech.storage.shards import shard_meta, shard_paths
+from stages.data.utterances import Reader, Sentences, Utterances
+from stages.params.softvc import AcousticVariant
+from stages.params.whole import Params
 from stages.runtime.stage import Stage, stage_main
+from stages.training import trainer
 from stages.units import load_kmeans
 
 OUTPUT = Path("train_acoustic")
@@ -41,13 +41,13 @@ def run(stage: Stage) -> None:
     speakers = voices(train, variant)
     arguments = model_arguments(params, train, len(speakers) if variant.speakers == "table" else 0)
     torch.manual_seed(params.seed)
-    module = AcousticTraining(AcousticModel(**arguments), training.schedule(spec.optimiser), params.seed)
+    module = AcousticTraining(AcousticModel(**arguments), trainer.schedule(spec.optimiser), params.seed)
     job = stage.job([corpus / "audio", corpus / variant.content], OUTPUT / name)
     loop = spec.loop
     shape = (loop.batch_size, loop.segment_samples, arguments["num_units"], params.seed)
     batches = functools.partial(Sentences, train, speakers, *shape, loop.steps)
-    checks = Sentences(valid, speakers, *shape, training.validation_batches(valid, loop))
-    history = training.train(stage, job, module, loop, batches, checks)
+    checks = Sentences(valid, speakers, *shape, trainer.validation_batches(valid, loop))
+    history = trainer.train(stage, job, module, loop, batches, checks)
     picture(stage, module, checks)
     config = {
         "model": arguments,
@@ -59,8 +59,8 @@ def run(stage: Stage) -> None:
         "fingerprint": job.fingerprint,
     }
     save_part(job.parts, config, model=module.model.state_dict())
-    training.write_history(job.parts / "history.csv", history)
-    training.write_history(OUTPUT / f"{name}.csv", history)  # where `dvc plots` finds it
+    trainer.write_history(job.parts / "history.csv", history)
+    trainer.write_history(OUTPUT / f"{name}.csv", history)  # where `dvc plots` finds it
     job.publish()
 
 

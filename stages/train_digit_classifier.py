@@ -18,12 +18,12 @@ import torch
 from models.judges.resnext import DigitClassifier
 from models.judges.training import DigitTraining
 from respeak.judges.digits import DigitJudge, save_classifier, save_real
-from speech.files import write_json
 from speech.metrics.bootstrap import ratio_interval
-from stages.runtime import training
-from stages.runtime.digits import Clips, read_clips
+from speech.storage.files import write_json
+from stages.data.digit_clips import Clips, read_clips
 from stages.runtime.engine import pick_device
 from stages.runtime.stage import Stage, stage_main
+from stages.training import trainer
 
 OUTPUT = Path("train_digit_classifier")
 
@@ -36,12 +36,12 @@ def run(stage: Stage) -> None:
     train, valid, test = (read_clips(audio, split) for split in ("train", "valid", "test"))
     torch.manual_seed(params.seed)
     sizes, loop = dataclasses.asdict(spec.model), spec.loop
-    module = DigitTraining(DigitClassifier(**sizes), training.schedule(spec.optimiser), params.seed)
+    module = DigitTraining(DigitClassifier(**sizes), trainer.schedule(spec.optimiser), params.seed)
     job = stage.job([audio], OUTPUT / name)
     batches = functools.partial(Clips, train, loop.batch_size, params.seed, loop.steps)
     # Each once, in the middle of its second.
     checks = Clips(valid, loop.batch_size, params.seed, -(-len(valid) // loop.batch_size), placed=False)
-    history = training.train(stage, job, module, loop, batches, checks)
+    history = trainer.train(stage, job, module, loop, batches, checks)
     save_classifier(job.parts, sizes, module.model)
     judge = DigitJudge(job.parts, pick_device(params.runtime.device))
     save_real(job.parts, judge([clip.wave for clip in train]))
@@ -52,7 +52,7 @@ def run(stage: Stage) -> None:
     metrics = {name: 100 * value for name, value in bounds.items()}
     stage.tracker.log_metrics(metrics)
     write_json(job.parts / "metrics.json", {**metrics, "test_recordings": len(test)})
-    training.write_history(job.parts / "history.csv", history)
+    trainer.write_history(job.parts / "history.csv", history)
     job.publish()
 
 

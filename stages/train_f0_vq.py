@@ -18,10 +18,10 @@ from safetensors.torch import save_file
 from models.resynthesis import F0VQVAE
 from models.resynthesis.training import F0VQTraining
 from speech.errors import UserError
-from speech.files import atomic_path, write_text
-from stages.runtime import training
-from stages.runtime.dataset import Corpus, Segment, Segments, build_index
+from speech.storage.files import atomic_path, write_text
+from stages.data.segments import Corpus, Segment, Segments, build_index
 from stages.runtime.stage import Stage, stage_main
+from stages.training import trainer
 
 OUTPUT = Path("train_f0_vq")
 
@@ -44,15 +44,15 @@ def run(stage: Stage) -> None:
     job = stage.job(inputs, OUTPUT)
     size, loop = spec.loop.batch_size, spec.loop
     batches = functools.partial(Segments, train, segment, speakers, size, params.seed, loop.steps)
-    checks = Segments(valid, segment, speakers, size, params.seed, training.validation_batches(valid, loop))
-    module = F0VQTraining(model, spec.commit_weight, training.schedule(spec.optimiser), params.seed)
-    history = training.train(stage, job, module, loop, batches, checks)
+    checks = Segments(valid, segment, speakers, size, params.seed, trainer.validation_batches(valid, loop))
+    module = F0VQTraining(model, spec.commit_weight, trainer.schedule(spec.optimiser), params.seed)
+    history = trainer.train(stage, job, module, loop, batches, checks)
     _picture(stage, model, checks)
     with atomic_path(job.parts / "model.safetensors") as temporary:
         save_file({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, temporary)
     config = {"model": dataclasses.asdict(spec.model), "normalise": spec.normalise}
     write_text(job.parts / "config.yaml", yaml.safe_dump(config, sort_keys=True))
-    training.write_history(job.parts / "history.csv", history)
+    trainer.write_history(job.parts / "history.csv", history)
     job.publish()
 
 

@@ -26,12 +26,12 @@ from models.resynthesis.training import LossWeights, ResynthesisTraining
 from respeak.bundle import save_bundle
 from speech.errors import UserError
 from speech.pitch import Normalisation, location_scale
-from stages.runtime import training
-from stages.runtime.dataset import F0_HOP, UNIT_HOP, Corpus, Segment, Segments, Stream, build_index
-from stages.runtime.examples import log_examples
-from stages.runtime.params import Params
+from stages.data.segments import F0_HOP, UNIT_HOP, Corpus, Segment, Segments, Stream, build_index
+from stages.data.speaker_facts import read_voices, unit_voicing
+from stages.params.whole import Params
 from stages.runtime.stage import Stage, stage_main
-from stages.runtime.voices import read_voices, unit_voicing
+from stages.training import trainer
+from stages.training.validation_audio import log_examples
 
 OUTPUT = Path("systems/resynthesis")
 ENCODER = Path("encoder")
@@ -64,7 +64,7 @@ def run(stage: Stage) -> None:
         Discriminators(**dataclasses.asdict(spec.discriminator)),
         LossWeights(**dataclasses.asdict(spec.loss)),
         spec.adversarial_from_step,
-        training.schedule(spec.optimiser),
+        trainer.schedule(spec.optimiser),
         params.seed,
     )
 
@@ -74,14 +74,14 @@ def run(stage: Stage) -> None:
     segment = Segment(spec.loop.segment_samples, params.train_f0_vq.normalise)
     size, loop = spec.loop.batch_size, spec.loop
     batches = functools.partial(Segments, train, segment, speakers, size, params.seed, loop.steps)
-    checks = Segments(valid, segment, speakers, size, params.seed, training.validation_batches(valid, loop))
-    history = training.train(stage, job, module, loop, batches, checks)
+    checks = Segments(valid, segment, speakers, size, params.seed, trainer.validation_batches(valid, loop))
+    history = trainer.train(stage, job, module, loop, batches, checks)
     log_examples(stage.tracker, module, checks.batch(0))
     config = _bundle_config(params, arguments, job.fingerprint, len(centroids))
     voicing = unit_voicing([Path("data") / name for name in names], len(centroids)) if spec.use_f0 else None
     known = (voices.f0, voices.vectors, voices.frames, voicing)
     save_bundle(job.parts, config, generator.state_dict(), centroids, ENCODER, *known)
-    training.write_history(job.parts / "history.csv", history)
+    trainer.write_history(job.parts / "history.csv", history)
     job.publish()
     stage.tracker.log_model(OUTPUT)
 

@@ -20,13 +20,13 @@ from models.encoders.build import TRANSFORMERS
 from models.encoders.soft import SoftHubert
 from models.encoders.training import Masking
 from models.softvc.soft_unit_training import SoftUnitTraining
-from respeak.encoder_files import read_config
-from respeak.encoders import load_encoder, save_encoder
-from stages.runtime import training
-from stages.runtime.dataset import Corpus, Segment, Segments, build_index
-from stages.runtime.params import Params
-from stages.runtime.softvc_params import SoftUnitsVariant
+from respeak.encoders.encoder_files import read_config
+from respeak.encoders.loading import load_encoder, save_encoder
+from stages.data.segments import Corpus, Segment, Segments, build_index
+from stages.params.softvc import SoftUnitsVariant
+from stages.params.whole import Params
 from stages.runtime.stage import Stage, stage_main
+from stages.training import trainer
 from stages.units import load_kmeans
 
 OUTPUT = Path("train_soft_units")
@@ -47,12 +47,12 @@ def run(stage: Stage) -> None:
     index, valid = build_index(corpora, "train"), build_index(corpora, "valid")
     size, loop = spec.loop.batch_size, spec.loop
     batches = functools.partial(Segments, index, segment, index.speakers, size, params.seed, loop.steps)
-    checks = Segments(valid, segment, valid.speakers, size, params.seed, training.validation_batches(valid, loop))
-    history = training.train(stage, job, module, loop, batches, checks)
+    checks = Segments(valid, segment, valid.speakers, size, params.seed, trainer.validation_batches(valid, loop))
+    history = trainer.train(stage, job, module, loop, batches, checks)
     config = {"kind": "soft_hubert", "weights": "trained", "options": options, "seed": params.seed}
     save_encoder(job.parts, {**config, "units_of": kmeans["encoder"]}, module.model)
-    training.write_history(job.parts / "history.csv", history)
-    training.write_history(OUTPUT / f"{name}.csv", history)  # where `dvc plots` finds it
+    trainer.write_history(job.parts / "history.csv", history)
+    trainer.write_history(OUTPUT / f"{name}.csv", history)  # where `dvc plots` finds it
     job.publish()
 
 
@@ -74,7 +74,7 @@ def build_module(params: Params, options: dict[str, Any], variant: SoftUnitsVari
     masking = None if variant.alpha is None else Masking(spec.mask_starts, spec.mask_span)
     torch.manual_seed(params.seed)
     model.train().requires_grad_(True)
-    return SoftUnitTraining(model, masking, variant.alpha or 0.0, training.schedule(spec.optimiser), params.seed)
+    return SoftUnitTraining(model, masking, variant.alpha or 0.0, trainer.schedule(spec.optimiser), params.seed)
 
 
 if __name__ == "__main__":

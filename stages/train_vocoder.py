@@ -18,11 +18,11 @@ from models.hifigan import Discriminators
 from models.resynthesis.training import LossWeights
 from models.softvc import Vocoder
 from models.softvc.vocoder_training import VocoderTraining
-from respeak.softvc_bundle import save_part
-from stages.runtime import training
-from stages.runtime.examples import log_examples
-from stages.runtime.recordings import Utterances, Windows
+from respeak.systems.softvc.bundle import save_part
+from stages.data.utterances import Utterances, Windows
 from stages.runtime.stage import Stage, stage_main
+from stages.training import trainer
+from stages.training.validation_audio import log_examples
 
 OUTPUT = Path("train_vocoder")
 
@@ -40,21 +40,21 @@ def run(stage: Stage) -> None:
         Discriminators(**widths),
         LossWeights(**dataclasses.asdict(spec.loss)),
         spec.adversarial_from_step,
-        training.schedule(spec.optimiser),
+        trainer.schedule(spec.optimiser),
         params.seed,
     )
     job = stage.job([corpus / "audio"], OUTPUT / name)
     loop = spec.loop
     window = (loop.segment_samples, loop.batch_size, params.seed)
     batches = functools.partial(Windows, train, *window, loop.steps)
-    checks = Windows(valid, *window, training.validation_batches(valid, loop))
-    history = training.train(stage, job, module, loop, batches, checks)
+    checks = Windows(valid, *window, trainer.validation_batches(valid, loop))
+    history = trainer.train(stage, job, module, loop, batches, checks)
     config = {"generator": sizes, "discriminator": widths, "corpus": spec.variants[name].corpus, "steps": loop.steps}
     log_examples(stage.tracker, module, checks.batch(0))
     states = {"generator": module.generator.state_dict(), "discriminators": module.discriminators.state_dict()}
     save_part(job.parts, config, **states)
-    training.write_history(job.parts / "history.csv", history)
-    training.write_history(OUTPUT / f"{name}.csv", history)  # where `dvc plots` finds it
+    trainer.write_history(job.parts / "history.csv", history)
+    trainer.write_history(OUTPUT / f"{name}.csv", history)  # where `dvc plots` finds it
     job.publish()
 
 

@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 
 from respeak.results.table import Cell, Column, Row, Table, to_csv, to_json, to_latex, to_markdown, to_measured_csv
-from speech.files import atomic_path, write_json, write_text
 from speech.metrics.units import UnitTally
-from speech.shards import shard_paths, zip_shards
+from speech.storage.files import atomic_path, write_json, write_text
+from speech.storage.shards import shard_paths, zip_shards
 from speech.units import FrameNormalisation, assign, normaliser
+from stages.data.extraction import Extraction
+from stages.data.other_encoder import make_features, open_view
 from stages.kmeans import Frames, check_size, fit, survey
-from stages.runtime.extraction import Extraction
 from stages.runtime.jobs import Job
 from stages.runtime.stage import Stage, stage_main
-from stages.runtime.views import make_features, open_view
 from stages.units import load_kmeans, speaker_normalisers
 
 OUTPUT = Path("unit_quality")
@@ -104,8 +104,8 @@ def choices(stage: Stage, job: Job, corpus: Path) -> Iterator[tuple[Source, Fram
 def sources(stage: Stage, job: Job, corpus: Path) -> Iterator[Source]:
     """The stored layers of the encoder, then the baselines, whose features are made here."""
     from models.encoders import build_encoder
-    from respeak.encoder_files import read_config
-    from respeak.encoders import save_encoder
+    from respeak.encoders.encoder_files import read_config
+    from respeak.encoders.loading import save_encoder
 
     encoder = read_config("encoder")
     for column in layers(corpus):
@@ -133,7 +133,7 @@ def layers(corpus: Path) -> list[str]:
 
 def measure_units(stage: Stage, corpus: Path) -> Measured:
     """The codebook in use, through the units that the graph made with it."""
-    from respeak.encoder_files import read_config
+    from respeak.encoders.encoder_files import read_config
 
     encoder, (centroids, config) = read_config("encoder"), load_kmeans(Path("kmeans"))
     tally = UnitTally(len(centroids))

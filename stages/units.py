@@ -18,8 +18,8 @@ import numpy as np
 import yaml
 
 from speech.errors import UserError
-from speech.files import atomic_path
-from speech.shards import UNITS, read_rows, read_shard, shard_meta, shard_paths, write_shard, zip_shards
+from speech.storage.files import atomic_path
+from speech.storage.shards import UNITS, read_rows, read_shard, shard_meta, shard_paths, write_shard, zip_shards
 from speech.units import (
     UNIT_HOP,
     FrameMoments,
@@ -31,7 +31,7 @@ from speech.units import (
     perplexity,
     run_lengths,
 )
-from stages.runtime.extraction import COLUMNS, Extraction
+from stages.data.extraction import COLUMNS, Extraction
 from stages.runtime.stage import Stage, stage_main
 
 ENCODER = Path("encoder")

@@ -41,7 +41,7 @@ def project() -> Path:
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One empty MLflow database to copy: making the schema takes seconds."""
-    from stages.runtime.collector import Collector
+    from stages.tracking.collector import Collector
 
     root = tmp_path_factory.mktemp("database")
     assert Collector(root).client

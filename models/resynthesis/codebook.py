@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, one_hot
 
-from models.resynthesis import ranks
+from models import distributed
 
 
 class Quantised(NamedTuple):
@@ -49,11 +49,11 @@ class Codebook(nn.Module):
     def forward(self, x: Tensor) -> Quantised:
         """Quantise ``(B, D, T)`` vectors; in training the codes follow them afterwards."""
         flat = x.transpose(1, 2).reshape(-1, x.shape[1])
-        everyone = ranks.joint(flat.detach()) if self.training else flat.detach()
+        everyone = distributed.joint(flat.detach()) if self.training else flat.detach()
         if self.training and not self.initialised:
             self._initialise(everyone)
         chosen_by_all = self.nearest(everyone)
-        codes = ranks.own(chosen_by_all) if self.training else chosen_by_all
+        codes = distributed.own(chosen_by_all) if self.training else chosen_by_all
         vectors = embedding(codes, self.codes).view(x.shape[0], x.shape[2], -1).transpose(1, 2)
         commit = (vectors.detach() - x).square().mean()
         chosen = one_hot(chosen_by_all, len(self.codes)).to(flat.dtype)

@@ -7,8 +7,8 @@ import hashlib
 from pathlib import Path
 
 from respeak.weights import cached
-from speech.downloads import file_sha256
 from speech.errors import UserError
+from speech.fetching.downloads import file_sha256
 
 
 def judge_weights(url: str, path: str, key: str, name: str = "") -> Path:

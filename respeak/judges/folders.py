@@ -18,9 +18,9 @@ import numpy as np
 from respeak.judges.panel import Panel, Reference, Row
 from respeak.judges.speakers import speaker_judge
 from respeak.pairs import SUFFIXES
-from speech.audio import encode_audio, resample
+from speech.audio.decode import IsolatedDecoder
+from speech.audio.waveforms import encode_audio, resample
 from speech.corpora.splits import utterance_name
-from speech.decode import IsolatedDecoder
 from speech.errors import AudioError, UserError
 from speech.judges.cache import Answers, Recording
 from speech.judges.settings import Evaluate

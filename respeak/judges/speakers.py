@@ -93,6 +93,6 @@ def describe_speaker_judge(name: str) -> str:
 
 
 def _resemblyzer() -> Callable[[Heard], Answer]:
-    from speech.judges.speaker import embed
+    from speech.dvectors import embed
 
     return lambda heard: {"embedding": embed(heard.wave).tolist()}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from speech.audio import decode_audio
+from speech.audio.waveforms import decode_audio
 
 # How sentences are chosen, for whoever looks at them.
 CHOSEN = (

@@ -18,7 +18,7 @@ from respeak.results.measured import TRUTH, Claim, Measured
 from respeak.results.phonemes import phoneme_rows
 from respeak.results.phonemes import to_csv as phonemes_csv
 from respeak.results.table import Row, Table, to_json
-from speech.decode import IsolatedDecoder
+from speech.audio.decode import IsolatedDecoder
 from speech.pitch import extract_f0
 
 CAPTION = (
@@ -111,7 +111,7 @@ def _heard(
     labels: Mapping[str, str],
     f0: Mapping[str, Any],
 ) -> Sentence:
-    from speech.audio import encode_audio, resample
+    from speech.audio.waveforms import encode_audio, resample
 
     clips: list[Clip] = []
     with IsolatedDecoder() as decoder:

@@ -10,7 +10,7 @@ import numpy as np
 
 from speech.metrics.bootstrap import Interval, paired_difference
 from speech.metrics.genuine import GenuineTrials, genuine_eer_difference, trials_from
-from speech.shards import read_shard
+from speech.storage.shards import read_shard
 
 # What is summed over an utterance to make a rate, in percent: numerators, denominator.
 RATES: dict[str, tuple[tuple[str, ...], str]] = {

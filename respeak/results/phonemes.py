@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speech.files import atomic_path
 from speech.metrics.phonemes import PhonemeRate, phoneme_rates
 from speech.phonemes import PHONES
-from speech.shards import read_shard
+from speech.storage.files import atomic_path
+from speech.storage.shards import read_shard
 
 COLUMNS = ["phones_said", "phones_heard", "phones"]
 HEADER = ["system", "label", "phone", "ipa", "said", "errors", "per", "per_low", "per_high", "paper"]

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from speech.child import Answer, Child, ChildDiedError, serve
+from speech.audio.child import Answer, Child, ChildDiedError, serve
 from speech.corpora.corpus import Phone
 from speech.errors import UserError
 

@@ -26,11 +26,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from speech.containers import address
+from speech.audio.containers import address
 from speech.corpora.corpus import Entry, Listing, find_files, seeded_splits
 from speech.corpora.install import begin, complete, is_complete
-from speech.downloads import TIMEOUT, fetch
 from speech.errors import UserError
+from speech.fetching.downloads import TIMEOUT, fetch
 
 LAYOUT = "*.parquet with a column of recordings (a Hugging Face audio folder)"
 HUB = "https://huggingface.co"
@@ -73,7 +73,7 @@ def download(
     """Fetch a public data set's Parquet files into ``root``; size and sha256 of each are as the hub lists them.
 
     Raises:
-        UserError: no repository named or found, or as ``speech.downloads.fetch``.
+        UserError: no repository named or found, or as ``speech.fetching.downloads.fetch``.
     """
     repository = repository or _preset(preset).repository
     if not repository:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from speech.archives import unpack
-from speech.downloads import fetch
 from speech.errors import UserError
-from speech.files import write_json, write_text
+from speech.fetching.archives import unpack
+from speech.fetching.downloads import fetch
+from speech.storage.files import write_json, write_text
 
 DOWNLOADS = ".downloads"
 COMPLETED, INCOMPLETE = ".completed", ".incomplete"
@@ -42,7 +42,7 @@ def install(archives: Sequence[Archive], root: Path, mirror: str = "") -> None:
         mirror: fetch ``<mirror>/<file name>`` instead of the corpus's own address.
 
     Raises:
-        UserError: as ``speech.downloads.fetch`` and ``speech.archives.unpack``.
+        UserError: as ``speech.fetching.downloads.fetch`` and ``speech.fetching.archives.unpack``.
     """
     for archive in archives:
         if is_complete(root, archive.name):

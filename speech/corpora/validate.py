@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from speech.containers import file_of
+from speech.audio.containers import file_of
 from speech.corpora import CORPORA, Listing, prepare
 
 

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from speech.audio import decode_audio
+from speech.audio.waveforms import decode_audio
 from speech.errors import AudioError, UserError
 
 # An answer takes up to 6 kB (a speaker's vector), and a block of the disk: 400 MB at most.

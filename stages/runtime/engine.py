@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from speech.errors import UserError
+from stages.params.whole import Runtime
 from stages.runtime.faults import LostError
-from stages.runtime.params import Runtime
 
 # A task whose worker died runs again elsewhere this often; after that it is the task that kills workers.
 RETRIES = 3

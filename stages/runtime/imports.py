@@ -14,9 +14,9 @@ from pathlib import Path
 ROOMS = ("flows", "stages", "respeak", "models", "speech")
 PROJECT = Path(__file__).resolve().parents[2]
 # They count, restart and report work; what it makes is the same whatever they do.
-BYSTANDERS = tuple(
-    f"stages.runtime.{name}"
-    for name in ("faults", "fingerprint", "imports", "lineage", "machine", "processes", "tracking")
+BYSTANDERS = (
+    *(f"stages.runtime.{name}" for name in ("faults", "fingerprint", "imports", "processes")),
+    *(f"stages.tracking.{name}" for name in ("lineage", "machine", "tracker")),
 )
 
 

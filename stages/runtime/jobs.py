@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speech.files import write_json
+from speech.storage.files import write_json
+from stages.params.whole import Runtime
 from stages.runtime.engine import open_executor
 from stages.runtime.faults import LostError
-from stages.runtime.params import Runtime
 
 Report = dict[str, Any]
 Work = Callable[[Any, Path], Report]

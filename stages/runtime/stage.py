@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from speech.errors import UserError
+from stages.params.whole import Params, load_params
 from stages.runtime.engine import TRAINING, limit_threads
 from stages.runtime.faults import EXHAUSTED, exhausted
 from stages.runtime.fingerprint import declared_params, fingerprint
 from stages.runtime.jobs import Job
-from stages.runtime.lineage import judged_bundles, read_inputs
-from stages.runtime.machine import watched
-from stages.runtime.params import Params, load_params
-from stages.runtime.tracking import Tracker
+from stages.tracking.lineage import judged_bundles, read_inputs
+from stages.tracking.machine import watched
+from stages.tracking.tracker import Tracker
 
 # Where work in progress lies. A sweep names a place outside of an experiment's temporary copy, which ends with it.
 SCRATCH = Path(os.environ.get("RESPEAK_SCRATCH", ".scratch"))

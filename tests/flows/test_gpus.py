@@ -10,7 +10,7 @@ import pytest
 from flows.gpus import wants_gpu
 from flows.graph import read_graph
 from speech.judges.settings import ASR, Phonemes
-from stages.runtime.params import Params, load_params
+from stages.params.whole import Params, load_params
 
 ROOT = Path(__file__).resolve().parents[2]
 ON_PROCESSOR = ("corpus", "audio", "encoder", "f0", "f0_stats", "speakers", "tables", "report", "evaluate")

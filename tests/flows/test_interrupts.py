@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from flows import plan, reproduce, sweep
+from flows import reproduce, sweep
 from flows.graph import Graph, Node
 from flows.interrupts import remembered_interrupts
+from flows.planning import plan
 
 
 def interrupt(*arguments: object) -> None:
@@ -47,7 +48,7 @@ def test_an_interrupt_is_raised_and_remembered() -> None:
     [
         (reproduce.main, "flows.reproduce.read_graph", []),
         (sweep.main, "flows.sweep.plan", ["kmeans.k=50"]),
-        (plan.main, "flows.plan.compose_for_a_look", []),
+        (plan.main, "flows.planning.plan.compose_for_a_look", []),
     ],
     ids=["reproduce", "sweep", "plan"],
 )

@@ -8,15 +8,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from flows import plan, reproduce, room, work
-from flows.costs import ESTIMATES, cost, hours
+from flows import reproduce
 from flows.graph import Node, compose
+from flows.planning import plan, preflight, step_benchmark
+from flows.planning.corpus_sizes import size_of
+from flows.planning.costs import ESTIMATES, cost, hours
+from flows.planning.preflight import Scene, disk, missing
 from flows.reproduction import find_dvc_program
-from flows.room import Scene, disk, missing
-from flows.sizes import size_of
 from speech.errors import UserError
-from speech.manifest import write_manifest
-from stages.runtime.params import Corpus, load_params
+from speech.storage.manifest import write_manifest
+from stages.params.whole import Corpus, load_params
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,7 +29,7 @@ def scene(tmp_path_factory):
     def of(*overrides: str) -> Scene:
         root = tmp_path_factory.mktemp("plan")
         compose(ROOT, overrides, root / "params.yaml")
-        step = work.Step(seconds=1.0, flops=1e9, memory=1e8, weights=1000)
+        step = step_benchmark.Step(seconds=1.0, flops=1e9, memory=1e8, weights=1000)
         tried = {"encoder": 10.0, "vocoder": (step, step), "vocoder speed": 20.0, "f0 vq": step}
         return Scene(root, load_params(root / "params.yaml"), tried)
 
@@ -78,11 +79,11 @@ def test_only_what_changed_and_what_hangs_on_it_runs():
 def test_a_step_is_counted_as_it_is(scene):
     """Arithmetic is proportional to the batch, the discriminators add theirs, and nothing is left held."""
     params = scene("scale=smoke").params
-    before, after = work.vocoder_steps(params.train_resynthesis, params.train_f0_vq, 20)
+    before, after = step_benchmark.vocoder_steps(params.train_resynthesis, params.train_f0_vq, 20)
     assert after.flops > 2 * before.flops > 0
     assert after.memory > before.memory > 16 * before.weights
     assert after.seconds > 0
-    alive = work._Alive()
+    alive = step_benchmark._Alive()
     import torch
 
     weight = torch.ones(1000, requires_grad=True)
@@ -103,7 +104,7 @@ def test_missing_things_are_named_together(scene, monkeypatch):
     assert "respeak corpus download vctk" in problems[0]
     assert "encoder.sha256 is not set" in problems[1]
     assert not list(missing(paper, ["units@vctk"]))
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda path: SimpleNamespace(free=10**9))
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: SimpleNamespace(free=10**9))
     assert "12.2 GB of disk are needed, 1 GB are free" in next(iter(missing(paper, ["features@vctk"])))
 
 
@@ -120,8 +121,8 @@ def test_nothing_starts_where_something_is_missing(tmp_path, monkeypatch, capsys
     assert not (tmp_path / "data").exists()
     assert not (tmp_path / ".scratch" / "runs").exists()
     with pytest.raises(UserError, match="nothing was started"):
-        room.check(tmp_path, {"corpus@vctk": Node("corpus@vctk", (), True)})
-    room.check(tmp_path, {"corpus@vctk": Node("corpus@vctk", (), False)})
+        preflight.check(tmp_path, {"corpus@vctk": Node("corpus@vctk", (), True)})
+    preflight.check(tmp_path, {"corpus@vctk": Node("corpus@vctk", (), False)})
     # A look leaves params.yaml as it was, and says by its exit that something is missing.
     before = (tmp_path / "params.yaml").read_text()
     assert plan.main(["--quick", "-S", "corpus=ljspeech"]) == 0

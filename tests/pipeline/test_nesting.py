@@ -15,14 +15,14 @@ import yaml
 from mlflow.entities import Run
 
 from flows.reproduction import find_dvc_program
-from stages.runtime.collector import Collector
+from stages.tracking.collector import Collector
 from tests.pipeline.repositories import clean_environment, commit, git
 
 ROOT = Path(__file__).resolve().parents[2]
 STEP = """\
 import sys, yaml
 from pathlib import Path
-from stages.runtime.tracking import Tracker
+from stages.tracking.tracker import Tracker
 
 name = sys.argv[1]
 tracker = Tracker.open(name, None, {}, "tiny")

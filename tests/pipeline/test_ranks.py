@@ -18,7 +18,7 @@ from torch import Tensor
 from models.resynthesis.training import F0VQTraining
 from models.training import TrainingModule
 from speech.errors import UserError
-from stages.runtime.training import fit, resume_point
+from stages.training.trainer import fit, resume_point
 from tests.stages.test_training import LOOP, RUNTIME, Recorder, batch, f0_vq, resynthesis
 
 STEPS = dataclasses.replace(LOOP, log_every=1, checkpoint_every=2)

@@ -23,8 +23,8 @@ import soundfile
 
 from respeak import System
 from speech.intonation import Intonation
-from stages.runtime.models import save_pyfunc
-from stages.runtime.tracking import BUNDLE, CODE, SPEAKING
+from stages.tracking.logged_models import save_pyfunc
+from stages.tracking.tracker import BUNDLE, CODE, SPEAKING
 from tests.pipeline.repositories import clean_environment
 from tests.respeak.tiny import make_bundle
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from respeak import System, cli
+from respeak import System
+from respeak.cli import app
 from tests.respeak.tiny import Respeak, make_bundle
 
 
@@ -29,7 +30,7 @@ def respeak(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["respeak", *map(str, arguments)])
         with pytest.raises(SystemExit) as caught:
-            cli.main()
+            app.main()
         output = capsys.readouterr()
         return int(caught.value.code or 0), output.out, output.err
 

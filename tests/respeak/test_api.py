@@ -8,7 +8,9 @@ import pytest
 import soundfile
 import torch
 
-from respeak import System, units, vocoding
+from respeak import System
+from respeak.encoders import unit_encoder
+from respeak.systems.resynthesis import piecewise
 from respeak.voices import nearest_speaker
 from speech.errors import AudioError, UserError
 from tests.respeak.tiny import MODEL, SPEAKERS, UNITS, WITH_SOURCE, make_bundle
@@ -49,7 +51,7 @@ def test_encode_is_the_nearest_centroid_and_worlds_f0(system: System, sentence: 
     import pyworld
     from sklearn.metrics import pairwise_distances_argmin
 
-    from respeak.encoders import load_encoder
+    from respeak.encoders.loading import load_encoder
 
     conditioned, num_speech = system.condition(*sentence)
     encoded = system.encode_conditioned(conditioned, num_speech)
@@ -83,7 +85,7 @@ def test_pieces_sound_like_the_whole(system: System, monkeypatch: pytest.MonkeyP
     assert whole.shape == (count * 320,)
     assert whole.dtype == np.float32
     assert np.abs(whole).max() <= 1
-    monkeypatch.setattr(vocoding, "GENERATE_SECONDS", 0.74)
+    monkeypatch.setattr(piecewise, "GENERATE_SECONDS", 0.74)
     np.testing.assert_allclose(system.generate(units, f0, "theo"), whole, atol=2e-4)
 
 
@@ -105,7 +107,7 @@ def test_pieces_with_a_source_sound_like_the_whole(tmp_path: Path, monkeypatch: 
     with torch.no_grad():
         expected = system.bundle.generator()(*batch, torch.tensor([2]))[0, 0].numpy()
     assert np.abs(system.generate(units[:248], f0[:992], "theo") - expected).mean() < 1e-4
-    monkeypatch.setattr(vocoding, "GENERATE_SECONDS", 0.74)
+    monkeypatch.setattr(piecewise, "GENERATE_SECONDS", 0.74)
     # Where a pulse falls between two samples, rounding decides in the third place.
     difference = np.abs(system.generate(units, f0, "theo") - whole)
     assert difference.mean() < 1e-4
@@ -117,7 +119,7 @@ def test_many_together_are_what_each_is_alone(tmp_path: Path, model: dict[str, A
     vectors = {name: np.eye(256, dtype=np.float32)[row] for row, name in enumerate(SPEAKERS)}
     system = System.load(make_bundle(tmp_path / "many", model=model, vectors=vectors), "cpu")
     lengths, names = (8, 12, 8, 5, 8, 12, 5), list(SPEAKERS)
-    requests = [vocoding.Request(*_cut(length, n), system.voice(names[n % 3])) for n, length in enumerate(lengths)]
+    requests = [piecewise.Request(*_cut(length, n), system.voice(names[n % 3])) for n, length in enumerate(lengths)]
     seen: list[int] = []
     hook = system.vocoding.model.vocoder.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     together = system.generate_many(requests)
@@ -133,7 +135,7 @@ def _cut(length: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_memory_does_not_grow_with_the_recording(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vocoding, "GENERATE_SECONDS", 0.5)
+    monkeypatch.setattr(piecewise, "GENERATE_SECONDS", 0.5)
     seen: list[int] = []
     hook = system.vocoding.model.vocoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[2]))
     system.generate(*noise(300), "theo")
@@ -147,7 +149,7 @@ def test_long_recordings_are_analysed_in_pieces(
 ) -> None:
     conditioned, num_speech = system.condition(*sentence)
     whole = system.encode_conditioned(conditioned, num_speech)
-    monkeypatch.setattr(units, "ANALYSE_SECONDS", 0.8)
+    monkeypatch.setattr(unit_encoder, "ANALYSE_SECONDS", 0.8)
     pieces = system.encode_conditioned(conditioned, num_speech)
     np.testing.assert_array_equal(pieces.units, whole.units)
     assert len(pieces.f0) == len(whole.f0)
@@ -195,7 +197,7 @@ def test_resynthesis_without_a_speaker_needs_vectors(system: System, digit: tupl
 
 
 def test_nearest_speaker_is_found_by_voice(tmp_path: Path, shared: Path) -> None:
-    from speech.judges.speaker import embed
+    from speech.dvectors import embed
 
     def joined(speaker: str, take: int) -> np.ndarray:
         folder = shared / "data/free-spoken-digit-dataset/recordings"

@@ -161,6 +161,8 @@ def test_saving_again_replaces_and_repeats(tmp_path: Path) -> None:
 
 
 def test_importing_respeak_is_light(project: Path) -> None:
-    code = "import sys, respeak, respeak.cli, respeak.bundle; print('torch' in sys.modules, 'pandas' in sys.modules)"
+    code = (
+        "import sys, respeak, respeak.cli.app, respeak.bundle; print('torch' in sys.modules, 'pandas' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False False"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from respeak.centres import STATED, read_centres
+from respeak.encoders.centres import STATED, read_centres
 from speech.errors import UserError
 
 CENTRES = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from respeak import System
-from respeak.cli_render import pair_files
+from respeak.cli.render_commands import pair_files
 from speech.errors import UserError
 from tests.respeak.tiny import MODEL, SPEAKERS, UNITS, Respeak, make_bundle
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from respeak.context import Context
+from respeak.systems.resynthesis.receptive_field import Context
 from tests.respeak.tiny import MODEL, WITH_SOURCE, random_generator
 
 LENGTH = 160

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from respeak import cli, doctor
+from respeak import doctor
+from respeak.cli import app
 
 
 @pytest.fixture()
@@ -23,7 +24,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
     monkeypatch.setattr(sys, "argv", ["respeak", "doctor"])
     with pytest.raises(SystemExit) as caught:
-        cli.main()
+        app.main()
     output = capsys.readouterr()
     return int(caught.value.code or 0), output.out, output.err
 
@@ -71,5 +72,7 @@ def test_a_missing_package_is_named_by_its_use(here: Path, monkeypatch: pytest.M
 
 
 def test_the_command_line_is_a_module_too() -> None:
-    found = subprocess.run([sys.executable, "-m", "respeak.cli", "--help"], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-m", "respeak.cli.app", "--help"], capture_output=True, text=True, check=True
+    )
     assert "resynthesize" in found.stdout

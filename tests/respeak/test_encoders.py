@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from models.encoders import build_encoder
-from respeak.encoder_files import read_config, read_state
-from respeak.encoders import load_encoder, load_weights, save_encoder
+from respeak.encoders.encoder_files import read_config, read_state
+from respeak.encoders.loading import load_encoder, load_weights, save_encoder
 from speech.errors import UserError
 
 HUBERT: dict[str, Any] = {

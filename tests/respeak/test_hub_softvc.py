@@ -13,7 +13,7 @@ import torch
 
 from models.encoders.soft import SoftHubert
 from models.softvc import AcousticModel, Vocoder
-from respeak import softvc_public
+from respeak.systems.softvc import published_files
 from speech.errors import UserError
 from tests.models.test_softvc import ACOUSTIC, HUBERT
 from tests.speech.files_server import serving
@@ -114,16 +114,16 @@ def test_files_are_fetched_by_the_digits_in_their_names(
         files[f"{name}-{hashlib.sha256(data).hexdigest()[:8]}.pt"] = data
     with serving({f"/{name}": data for name, data in files.items()}) as server:
         for name, file in zip(made, files, strict=True):
-            public = softvc_public.File(f"{server.url}/{file}", len(files[file]), "soft-vc/hifigan")
-            monkeypatch.setitem(softvc_public.FILES, name, public)
+            public = published_files.File(f"{server.url}/{file}", len(files[file]), "soft-vc/hifigan")
+            monkeypatch.setitem(published_files.FILES, name, public)
         soft, swapped = hub.hifigan_hubert_soft(progress=False), hub.hifigan_hubert_soft(progress=False, swapped=True)
         assert torch.equal(soft.conv_post.bias, made["hifigan-hubert-soft"].conv_post.bias)
         for ours, name in ((soft, "hifigan-hubert-soft"), (swapped, "hifigan-hubert-discrete")):
             made[name].remove_weight_norm()
             assert torch.equal(ours.conv_pre.weight, made[name].conv_pre.weight)
-        wrong = softvc_public.File(f"{server.url}/{file}", 1, "soft-vc/hifigan")
+        wrong = published_files.File(f"{server.url}/{file}", 1, "soft-vc/hifigan")
         (tmp_path / "cache" / file).write_bytes(b"other bytes")
-        monkeypatch.setitem(softvc_public.FILES, "hifigan", wrong)
+        monkeypatch.setitem(published_files.FILES, "hifigan", wrong)
         with pytest.raises(UserError, match="sha256 is"):
             hub.hifigan()
 

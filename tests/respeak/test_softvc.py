@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from respeak import cli
-from respeak.softvc import SoftVC
-from respeak.softvc_bundle import SoftVCBundle
-from respeak.systems import find_system, load_system
-from respeak.units import UnitEncoder
+from respeak.cli import app
+from respeak.encoders.unit_encoder import UnitEncoder
+from respeak.systems.registry import find_system, load_system
+from respeak.systems.softvc.bundle import SoftVCBundle
+from respeak.systems.softvc.system import SoftVC
 from speech.errors import UserError
 from tests.respeak.tiny import Respeak
 from tests.respeak.tiny_softvc import SOFT_DIM, UNITS, make_softvc
@@ -122,7 +122,7 @@ def test_several_at_once_sound_as_each_alone(systems: Path) -> None:
 def test_a_long_mel_is_vocoded_in_pieces_without_seams(systems: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mel = np.random.default_rng(2).normal(size=(500, 128)).astype(np.float32) - 5
     whole = SoftVC.load(systems / "soft-vc-soft", "cpu").vocode(mel)
-    monkeypatch.setattr("respeak.softvc.VOCODE_SECONDS", 1.3)
+    monkeypatch.setattr("respeak.systems.softvc.system.VOCODE_SECONDS", 1.3)
     np.testing.assert_allclose(SoftVC.load(systems / "soft-vc-soft", "cpu").vocode(mel), whole, atol=1e-5)
 
 
@@ -193,5 +193,5 @@ def _complete(folder: Path) -> Path:
 
 
 def test_the_command_knows_the_steps() -> None:
-    names = {command.callback.__name__ for command in cli.app.registered_commands if command.callback}
+    names = {command.callback.__name__ for command in app.app.registered_commands if command.callback}
     assert {"units", "mel", "vocode", "convert"} <= names

@@ -11,7 +11,7 @@ import soundfile
 import yaml
 
 from respeak import System
-from respeak.units import UnitEncoder, pieces
+from respeak.encoders.unit_encoder import UnitEncoder, pieces
 from speech.errors import AudioError, UserError
 from tests.respeak.tiny import make_bundle
 

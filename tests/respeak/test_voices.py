@@ -11,9 +11,9 @@ import torch
 
 from respeak import System
 from respeak.voices import Voice
+from speech.dvectors import embed
 from speech.errors import AudioError, UserError
 from speech.intonation import FLAT, Intonation
-from speech.judges.speaker import embed
 from speech.pitch import Normalisation, denormalise_f0, normalise_f0, voiced_statistics
 from tests.respeak.tiny import MODEL, SPEAKERS, WITH_SOURCE, f0_stats, make_bundle
 

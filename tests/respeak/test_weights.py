@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from models.encoders import build_encoder
 from models.encoders.keys import torchaudio_state
 from respeak import weights
-from respeak.encoder_files import read_state
-from respeak.encoder_weights import read_encoder_weights
-from respeak.encoders import load_weights
+from respeak.encoders.encoder_files import read_state
+from respeak.encoders.encoder_weights import read_encoder_weights
+from respeak.encoders.loading import load_weights
 from respeak.weights import PUBLIC, cached, locate
 from speech.errors import UserError
 from tests.speech.files_server import serving

@@ -11,8 +11,8 @@ import torch
 from models.encoders import build_encoder
 from models.hifigan import Discriminators
 from models.softvc import AcousticModel, Vocoder
-from respeak.encoders import save_encoder
-from respeak.softvc_bundle import save_part, save_softvc
+from respeak.encoders.loading import save_encoder
+from respeak.systems.softvc.bundle import save_part, save_softvc
 
 UNITS = 12
 SOFT_DIM = 6

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speech.audio import resample
+from speech.audio.waveforms import resample
 from speech.metrics.alignment import align, best_lag, shift, speech_frames, take, warp
 from speech.metrics.f0 import compare_f0, ffe, gpe
 from speech.pitch import extract_f0

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from speech.audio import encode_audio
+from speech.audio.waveforms import encode_audio
 from speech.errors import UserError
 from speech.judges import cache
 from speech.judges.cache import Answers, Heard, Joined, Judge, Recording

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from speech.archives import unpack
 from speech.errors import UserError
+from speech.fetching.archives import unpack
 
 FILES = {"Corpus-1/wavs/a.wav": b"a" * 5000, "Corpus-1/README": b"words", "other.txt": b""}
 

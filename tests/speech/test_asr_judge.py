@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speech.audio import resample
+from speech.audio.waveforms import resample
 from speech.errors import UserError
 from speech.judges.asr import Mode, Pocketsphinx, missing_words, sentence_grammar, word_grammar
 

@@ -16,7 +16,8 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from speech.audio import (
+from speech.audio.decode import IsolatedDecoder
+from speech.audio.waveforms import (
     SAMPLE_RATE,
     Conditioning,
     condition,
@@ -27,7 +28,6 @@ from speech.audio import (
     trim_bounds,
     write_wave,
 )
-from speech.decode import IsolatedDecoder
 from speech.errors import AudioError, UserError
 
 SETTINGS = Conditioning(trim_db=None, min_seconds=0.05, max_seconds=20.0)
@@ -120,7 +120,7 @@ def test_both_codecs_decode_to_the_same_bits() -> None:
 def test_wav_shards_decode_without_soundfile() -> None:
     code = (
         "import sys; sys.modules['soundfile'] = None\n"
-        "from speech.audio import decode_audio, encode_audio\n"
+        "from speech.audio.waveforms import decode_audio, encode_audio\n"
         "import numpy as np\n"
         "print(len(decode_audio(encode_audio(np.zeros(77, np.float32), 'wav'))))"
     )

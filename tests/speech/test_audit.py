@@ -10,9 +10,9 @@ import pytest
 import soundfile
 from hydra import compose, initialize_config_dir
 
+from speech.audio.decode import IsolatedDecoder
 from speech.audit import MAX_REJECT_FRACTION, MAX_SECONDS, MIN_SECONDS, SCALES, TRIM_DB, Audit, audit, is_clipped
 from speech.corpora import Listing, prepare
-from speech.decode import IsolatedDecoder
 
 
 def hear(listing: Listing) -> Audit:

@@ -21,7 +21,7 @@ from speech.corpora.corpus import DIGITS, Entry, seeded_splits
 from speech.corpora.espeak import Utterance, speak
 from speech.corpora.folder import speaker_of
 from speech.errors import UserError
-from speech.manifest import check_rejects, manifest_rows
+from speech.storage.manifest import check_rejects, manifest_rows
 
 PROMPTS = Path(__file__).resolve().parents[2] / "speech" / "corpora" / "prompts"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from speech.downloads import describe_size, fetch
 from speech.errors import UserError
+from speech.fetching.downloads import describe_size, fetch
 from tests.speech.files_server import serving
 
 DATA = random.Random(1).randbytes(3_000_000)

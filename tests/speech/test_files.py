@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from speech.errors import UserError, some_of
-from speech.files import atomic_path, write_text
+from speech.storage.files import atomic_path, write_text
 
 
 def test_what_fails_leaves_what_was_there(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from torchaudio.pipelines import Wav2Vec2ASRBundle
 
 from respeak.judges.phonemes import phoneme_judge
 from respeak.judges.recognisers import recogniser
-from speech.audio import encode_audio
+from speech.audio.waveforms import encode_audio
 from speech.errors import UserError
 from speech.judges import bundles, ctc
 from speech.judges.cache import Recording

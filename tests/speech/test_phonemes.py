@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speech.audio import resample
+from speech.audio.waveforms import resample
 from speech.corpora.espeak import Pronouncer
 from speech.judges.allphone import Allphone
 from speech.metrics.phonemes import count_phoneme_errors, errors_by_phoneme, phoneme_rates

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from speech.audio import read_wave
+from speech.audio.waveforms import read_wave
 from speech.errors import UserError
 from speech.pitch import (
     VoicedSums,

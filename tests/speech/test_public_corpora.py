@@ -16,16 +16,16 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from speech import containers
-from speech.audio import read_header, read_wave
+from speech.audio import containers
+from speech.audio.decode import IsolatedDecoder
+from speech.audio.waveforms import read_header, read_wave
 from speech.corpora import Listing, prepare
 from speech.corpora.hf_parquet import split_of
 from speech.corpora.speech_commands import official_split
 from speech.corpora.splits import counted_splits
 from speech.corpora.validate import validate
-from speech.decode import IsolatedDecoder
 from speech.errors import AudioError, UserError
-from speech.manifest import manifest_rows
+from speech.storage.manifest import manifest_rows
 
 
 def read(adapter: str, root: Path, **options: Any) -> Listing:

@@ -14,7 +14,7 @@ from scipy.signal import lfilter
 
 from respeak.judges.quality import quality_judges
 from respeak.results.columns import MEASURED
-from speech.audio import encode_audio, resample
+from speech.audio.waveforms import encode_audio, resample
 from speech.errors import UserError
 from speech.judges.cache import Recording
 from speech.judges.dnsmos import windows

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from speech.errors import UserError
-from speech.files import atomic_path, write_json
-from speech.shards import (
+from speech.storage.files import atomic_path, write_json
+from speech.storage.shards import (
     F0,
     UNITS,
     features_schema,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from speech.audio import read_wave, resample
-from speech.judges.speaker import embed, similarity
+from speech.audio.waveforms import read_wave, resample
+from speech.dvectors import embed, similarity
 
 
 def digits(shared: Path, speaker: str, take: int, names: str) -> np.ndarray:

@@ -18,7 +18,7 @@ import torch
 from models.judges.speakers import EcapaTDNN, XVector
 from respeak.judges.panel import describe
 from respeak.judges.speakers import speaker_judge
-from speech.audio import encode_audio, read_wave, resample
+from speech.audio.waveforms import encode_audio, read_wave, resample
 from speech.errors import UserError
 from speech.judges.cache import Recording
 from speech.judges.settings import ASR, Evaluate, Phonemes

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speech.errors import UserError
-from speech.shards import AUDIO, MANIFEST, UNITS, read_rows, shard_meta, shard_paths, write_shard
+from speech.storage.shards import AUDIO, MANIFEST, UNITS, read_rows, shard_meta, shard_paths, write_shard
 from speech.unit_formats import detect_format, export_units, import_units, open_units, parse_units
 
 UTTERANCES = {"LJ001-0001": [5, 5, 12, 0], "LJ001-0002": [99], "LJ001-0003": [7, 65535, 7]}

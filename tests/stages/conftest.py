@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.runtime.collector import Collector
+from stages.tracking.collector import Collector
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from speech.errors import UserError
+from stages.params.whole import Runtime
 from stages.runtime.faults import LostError
 from stages.runtime.jobs import Job
-from stages.runtime.params import Runtime
 from tests.cluster import Cluster, local_cluster
 from tests.stages.test_jobs import RUNTIME, count_then_write
 

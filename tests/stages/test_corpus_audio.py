@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from speech.audio import decode_audio
+from speech.audio.waveforms import decode_audio
 from speech.errors import UserError
-from speech.shards import read_rows, read_shard, shard_meta, shard_paths
+from speech.storage.shards import read_rows, read_shard, shard_meta, shard_paths
 from stages import audio, corpus
-from stages.runtime.params import Corpus, Params, Roles, load_params
+from stages.params.whole import Corpus, Params, Roles, load_params
 from stages.runtime.stage import Stage
-from stages.runtime.tracking import Tracker
+from stages.tracking.tracker import Tracker
 
 PROMPTS = Path(__file__).resolve().parents[2] / "speech" / "corpora" / "prompts"
 

@@ -18,20 +18,20 @@ import torchaudio
 from models.judges.resnext import DigitClassifier
 from respeak.judges.digits import DigitJudge, digit_judge, read_real
 from respeak.judges.panel import Panel
-from speech.audio import encode_audio, resample
+from speech.audio.waveforms import encode_audio, resample
 from speech.errors import UserError
 from speech.judges.cache import Answers, Recording
 from speech.judges.digits import WORDS, digit_mel, one_second
 from speech.judges.settings import ASR, Phonemes
 from speech.metrics.frechet import fit_gaussian, frechet_distance
 from speech.metrics.summary import digit_metrics
-from speech.shards import AUDIO, write_shard
+from speech.storage.shards import AUDIO, write_shard
 from stages import train_digit_classifier
-from stages.runtime.digits import Clips, read_clips
-from stages.runtime.judge_params import DigitSizes, DigitVariant, TrainDigitClassifier
-from stages.runtime.params import Corpus, load_params
+from stages.data.digit_clips import Clips, read_clips
+from stages.params.digit_classifier import DigitSizes, DigitVariant, TrainDigitClassifier
+from stages.params.training import Loop, Optimiser
+from stages.params.whole import Corpus, load_params
 from stages.runtime.stage import Stage
-from stages.runtime.training_params import Loop, Optimiser
 
 PROJECT = Path(__file__).resolve().parents[2]
 DIGITS = (0, 6)

@@ -18,18 +18,19 @@ import torch
 from models.judges.speakers import XVector
 from respeak.judges.digits import DigitJudge
 from respeak.judges.speakers import SpeakerNetwork
-from speech.audio import Conditioning, condition, decode_audio, encode_audio
+from speech.audio.waveforms import Conditioning, condition, decode_audio, encode_audio
 from speech.errors import UserError
 from speech.judges import cache
 from speech.judges.cache import Judge
 from speech.judges.settings import Evaluate, Phonemes
 from speech.pitch import extract_f0
-from speech.shards import AUDIO, F0, SYNTHESIS, read_rows, read_shard, shard_paths, write_shard
+from speech.storage.shards import AUDIO, F0, SYNTHESIS, read_rows, read_shard, shard_paths, write_shard
 from stages import evaluate
-from stages.runtime import jobs, judging
-from stages.runtime.params import ASR, Corpus, Experiment, Roles, load_params
+from stages.judging import answers
+from stages.judging.speaker_trials import embed_groups, plan_trials
+from stages.params.whole import ASR, Corpus, Experiment, Roles, load_params
+from stages.runtime import jobs
 from stages.runtime.stage import Stage
-from stages.runtime.trials import embed_groups, plan_trials
 from tests.respeak.tiny import random_classifier
 
 SPEAKERS = ("jackson", "lucas", "theo")
@@ -96,7 +97,7 @@ def judge(corpus: Path, project: Path, tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "data").symlink_to(corpus / "data")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(jobs, "open_executor", lambda runtime: InProcess(1))
-    judging.corpus_texts.cache_clear()
+    answers.corpus_texts.cache_clear()
 
     def call(
         task: str = "copy",

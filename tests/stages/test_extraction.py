@@ -13,16 +13,16 @@ import pytest
 import torch
 
 from models.encoders import build_encoder
-from respeak.encoder_files import read_config
-from respeak.encoders import save_encoder
-from speech.audio import decode_audio
+from respeak.encoders.encoder_files import read_config
+from respeak.encoders.loading import save_encoder
+from speech.audio.waveforms import decode_audio
 from speech.errors import UserError
-from speech.shards import read_shard, shard_meta, shard_name
+from speech.storage.shards import read_shard, shard_meta, shard_name
 from stages import encoder as encoder_stage
 from stages import features, kmeans, units
-from stages.runtime import extraction
-from stages.runtime.extraction import Extraction, is_kept
-from stages.runtime.params import load_params, read_section
+from stages.data import extraction
+from stages.data.extraction import Extraction, is_kept
+from stages.params.whole import load_params, read_section
 from tests.stages.test_units_stages import LENGTHS, SETTINGS, write_audio
 
 SIZES = {"layers": 3, "dim": 32, "heads": 4, "feed_forward": 64, "conv_channels": 16}
@@ -148,7 +148,7 @@ def test_workers_take_turns_on_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_encoder_stage_takes_a_file_and_notes_its_digest(tmp_path: Path) -> None:
-    from speech.downloads import file_sha256
+    from speech.fetching.downloads import file_sha256
 
     donor = build_encoder({"kind": "hubert", "layer": 2, "options": SIZES, "seed": 5})
     torch.save(donor.model.state_dict(), tmp_path / "donor.pt")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from speech.files import atomic_path
+from speech.storage.files import atomic_path
 from stages.runtime.faults import EXHAUSTED, LOST, exhausted
 from tests.small_disk import small_disk
 

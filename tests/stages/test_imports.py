@@ -91,7 +91,7 @@ def test_names_pass_through_several_packages(project: Project) -> None:
 def test_what_watches_over_work_is_no_part_of_it() -> None:
     code = imports.code_of("stages.encoder")
     assert "stages/runtime/jobs.py" in code
-    assert "stages/runtime/tracking.py" not in code
+    assert "stages/tracking/tracker.py" not in code
 
 
 @pytest.mark.parametrize(

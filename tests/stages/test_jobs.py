@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from speech.errors import UserError
-from speech.files import write_text
+from speech.storage.files import write_text
+from stages.params.whole import Runtime
 from stages.runtime.faults import LostError, exhausted
 from stages.runtime.fingerprint import declared_params, fingerprint
 from stages.runtime.jobs import Job
-from stages.runtime.params import Runtime
 from tests.small_disk import small_disk
 
 RUNTIME = Runtime(threads=1, workers=2, device="cpu", shard_minutes=1.0, max_reject_fraction=0.05)

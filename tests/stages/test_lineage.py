@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages.runtime.lineage import Dataset, declared_deps, judged_bundles, read_inputs
-from stages.runtime.machine import Sampler, watched
-from stages.runtime.params import load_params
-from stages.runtime.tracking import Tracker
+from stages.params.whole import load_params
+from stages.tracking.lineage import Dataset, declared_deps, judged_bundles, read_inputs
+from stages.tracking.machine import Sampler, watched
+from stages.tracking.tracker import Tracker
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_memory_is_that_of_the_stage_and_its_workers() -> None:
 def test_a_short_stage_is_sampled_once_and_a_long_one_in_between(tmp_path: Path, monkeypatch) -> None:
     import time
 
-    from stages.runtime import machine
+    from stages.tracking import machine
 
     class Heard(Tracker):
         def __init__(self) -> None:

@@ -14,11 +14,11 @@ import soundfile
 
 from respeak import System
 from respeak.pyfunc import Conversion
-from respeak.softvc import SoftVC
+from respeak.systems.softvc.system import SoftVC
 from speech.errors import AudioError, UserError
-from stages.runtime.models import directory_digest, find_models
-from stages.runtime.registry import ALIAS, NAME, main
-from stages.runtime.tracking import Tracker
+from stages.tracking.logged_models import directory_digest, find_models
+from stages.tracking.model_registry import ALIAS, NAME, main
+from stages.tracking.tracker import Tracker
 from tests.respeak.tiny import make_bundle
 from tests.respeak.tiny_softvc import make_softvc
 

@@ -13,7 +13,7 @@ from speech.phonemes import PHONES
 from stages.papers import polyak2021, van_niekerk2022
 from stages.papers.registry import ANCHORS, FILES, REGISTRY
 from stages.papers.table import PaperTable
-from stages.runtime.params import TABLE_SLOTS, Params, load_params
+from stages.params.whole import TABLE_SLOTS, Params, load_params
 
 TABLES = {"polyak1", "polyak2", "codec", "softvc1", "softvc2", "streamvc", "asgan", "pitdyn"}
 

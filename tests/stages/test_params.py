@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from speech.errors import UserError
-from stages.runtime.params import load_params
+from stages.params.whole import load_params
 
 PROJECT = Path(__file__).resolve().parents[2]
 

@@ -11,8 +11,8 @@ import torch
 
 from models.softvc.mel import wave_to_mel
 from speech.errors import UserError
-from speech.shards import features_schema, read_shard, shard_paths, write_shard
-from stages.runtime.recordings import Reader, Sentences, Utterances, Windows, to_float
+from speech.storage.shards import features_schema, read_shard, shard_paths, write_shard
+from stages.data.utterances import Reader, Sentences, Utterances, Windows, to_float
 from tests.stages.tiny_corpus import make_corpus
 
 NAMES = ["high", "low"]
@@ -132,7 +132,7 @@ def test_a_short_recording_fills_its_window(corpus: Path) -> None:
 def test_shards_of_other_utterances_are_refused(corpus: Path, tmp_path: Path) -> None:
     make_corpus(tmp_path / "tiny", 40, per_shard=24)
     rows = list(read_shard(tmp_path / "tiny/units/part-00000.parquet"))
-    from speech.shards import UNITS
+    from speech.storage.shards import UNITS
 
     write_shard(tmp_path / "tiny/units/part-00000.parquet", rows[::-1], UNITS)
     reader = Reader(Utterances.of(tmp_path / "tiny", "train", "units"))

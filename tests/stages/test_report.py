@@ -18,16 +18,16 @@ from respeak.page.charts import line_chart
 from respeak.page.clips import CHOSEN, Sentence, choose, groups
 from respeak.results.table import Cell, Column, Row, to_json
 from respeak.results.table import Table as RenderedTable
-from speech.audio import encode_audio
+from speech.audio.waveforms import encode_audio
 from speech.errors import UserError
-from speech.files import write_json
 from speech.metrics.summary import TRIALS, UTTERANCES
-from speech.shards import SYNTHESIS, read_rows, read_shard, shard_name, write_shard
+from speech.storage.files import write_json
+from speech.storage.shards import SYNTHESIS, read_rows, read_shard, shard_name, write_shard
 from stages import report, tables
-from stages.runtime.params import Params, Table, load_params
-from stages.runtime.runs import duration, read_runs
-from stages.runtime.sentences import read_sentences
+from stages.params.whole import Params, Table, load_params
+from stages.reporting.players import read_sentences
 from stages.runtime.stage import Stage
+from stages.tracking.run_times import duration, read_runs
 from tests.stages.browser import Browser, open_page
 from tests.stages.tiny_corpus import make_corpus
 

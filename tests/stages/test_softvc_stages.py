@@ -15,22 +15,22 @@ import yaml
 
 from models.encoders import build_encoder
 from models.softvc.mel import wave_to_mel
-from respeak.encoder_files import read_config
-from respeak.encoders import load_encoder, save_encoder
+from respeak.encoders.encoder_files import read_config
+from respeak.encoders.loading import load_encoder, save_encoder
 from respeak.folders import read_yaml
-from respeak.softvc import SoftVC
-from respeak.softvc_bundle import load_acoustic, load_vocoder, save_softvc
-from speech.audio import decode_audio
+from respeak.systems.softvc.bundle import load_acoustic, load_vocoder, save_softvc
+from respeak.systems.softvc.system import SoftVC
+from speech.audio.waveforms import decode_audio
 from speech.errors import UserError
-from speech.shards import read_rows, read_shard, shard_meta, shard_paths, write_shard
+from speech.storage.shards import read_rows, read_shard, shard_meta, shard_paths, write_shard
 from stages import finetune_vocoder, soft_units, softvc, synthesize, train_acoustic, train_soft_units, train_vocoder
+from stages.data.extraction import Extraction
 from stages.features import encode_shard
 from stages.kmeans import save
+from stages.params.whole import load_params
 from stages.runtime import jobs
-from stages.runtime.extraction import Extraction
-from stages.runtime.params import load_params
 from stages.runtime.stage import Stage
-from stages.runtime.tracking import Tracker
+from stages.tracking.tracker import Tracker
 from tests.stages.test_pretrain import SIZES
 from tests.stages.test_synthesize import InProcess
 from tests.stages.tiny_corpus import make_corpus
@@ -82,7 +82,7 @@ def prepare(root: Path) -> Path:
 
 def _mark_tests(corpus: Path) -> None:
     """The last utterances are for testing."""
-    from speech.shards import AUDIO
+    from speech.storage.shards import AUDIO
 
     path = shard_paths(corpus / "audio")[-1]
     rows = [{**row, "split": "test" if row["id"] > "u009" else row["split"]} for row in read_shard(path)]

@@ -13,17 +13,17 @@ import pytest
 import soundfile
 
 from respeak import System
-from respeak.encoder_files import read_config
-from speech.audio import decode_audio, encode_audio
+from respeak.encoders.encoder_files import read_config
+from speech.audio.waveforms import decode_audio, encode_audio
 from speech.errors import UserError
 from speech.intonation import FLAT, UNCHANGED
-from speech.shards import AUDIO, read_rows, speakers_schema, write_shard
+from speech.storage.shards import AUDIO, read_rows, speakers_schema, write_shard
 from stages import synthesize
+from stages.data.extraction import Extraction
 from stages.f0 import track_shard
 from stages.features import encode_shard
+from stages.params.whole import F0, Corpus, Experiment, Params, Roles, load_params
 from stages.runtime import jobs
-from stages.runtime.extraction import Extraction
-from stages.runtime.params import F0, Corpus, Experiment, Params, Roles, load_params
 from stages.runtime.stage import Stage
 from stages.synthesize import Utterance, choose_melodies, choose_targets, choose_utterances
 from stages.units import quantise_shard

@@ -14,10 +14,10 @@ from respeak.results import phonemes
 from respeak.results.table import Cell, format_cell, to_csv, to_json, to_latex, to_markdown, to_measured_csv
 from speech.errors import UserError
 from speech.metrics.summary import TRIALS, UTTERANCES
-from speech.shards import write_shard
+from speech.storage.shards import write_shard
 from stages import tables
 from stages.papers.registry import REGISTRY
-from stages.runtime.params import Experiment, Params, Table, load_params
+from stages.params.whole import Experiment, Params, Table, load_params
 from stages.runtime.stage import Stage
 
 ERRORS = {"ground_truth": 0.1, "resynthesis": 0.3, "conversion": 0.6, "flat": 0.35, "shuffled": 0.9, "untrained": 0.9}

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.runtime.collector import Collector, locked
 from stages.runtime.processes import is_alive, process_key
-from stages.runtime.tracking import RUNS, Tracker, flatten, main_root
+from stages.tracking.collector import Collector, locked
+from stages.tracking.tracker import RUNS, Tracker, flatten, main_root
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,7 +28,7 @@ def events(empty_project):
 
 
 def run_stage(empty_project, code, **env):
-    script = f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom stages.runtime.tracking import Tracker\n{code}"
+    script = f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom stages.tracking.tracker import Tracker\n{code}"
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("RESPEAK_", "MLFLOW_"))}
     return subprocess.run(
         [sys.executable, "-c", script], cwd=empty_project, env=clean | env, capture_output=True, text=True, check=False

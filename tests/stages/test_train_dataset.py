@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from speech.errors import UserError
-from speech.shards import UNITS, read_shard, write_shard
-from stages.runtime.dataset import Corpus, Index, Segment, Segments, Stream, Utterances, build_index, cut, loader
+from speech.storage.shards import UNITS, read_shard, write_shard
+from stages.data.segments import Corpus, Index, Segment, Segments, Stream, Utterances, build_index, cut, loader
 from tests.stages.tiny_corpus import STATS, make_corpus
 
 STREAMS: tuple[Stream, ...] = ("audio", "units", "f0")

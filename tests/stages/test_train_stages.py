@@ -20,13 +20,13 @@ from safetensors.numpy import save_file
 
 from models.encoders import build_encoder
 from respeak.bundle import Bundle
-from respeak.encoders import save_encoder
-from speech.audio import decode_audio
+from respeak.encoders.loading import save_encoder
+from speech.audio.waveforms import decode_audio
 from speech.errors import UserError
 from stages import train_f0_vq, train_resynthesis
-from stages.runtime.params import load_params
+from stages.params.whole import load_params
 from stages.runtime.stage import Stage
-from stages.runtime.tracking import Tracker
+from stages.tracking.tracker import Tracker
 from tests.stages.tiny_corpus import make_corpus
 
 BLOCKED = [

@@ -16,9 +16,9 @@ from models.resynthesis import F0VQVAE, UnitGenerator
 from models.resynthesis.training import F0VQTraining, LossWeights, ResynthesisTraining
 from models.training import Schedule, TrainingModule
 from speech.errors import UserError
-from stages.runtime.params import Runtime
-from stages.runtime.training import CHECKPOINT, fit, resume_point, write_history
-from stages.runtime.training_params import Loop
+from stages.params.training import Loop
+from stages.params.whole import Runtime
+from stages.training.trainer import CHECKPOINT, fit, resume_point, write_history
 
 LOOP = Loop(6, 2, 2560, 2, 3, 2, 0, "32-true")
 RUNTIME = Runtime(1, 1, "cpu", 1.0, 0.0)

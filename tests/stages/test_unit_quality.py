@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import yaml
 
-from speech.audio import encode_audio
-from speech.shards import AUDIO, read_shard, shard_name, write_shard
+from speech.audio.waveforms import encode_audio
+from speech.storage.shards import AUDIO, read_shard, shard_name, write_shard
 from stages import encoder, features, kmeans, unit_quality, units
-from stages.runtime.params import load_params
+from stages.params.whole import load_params
 from stages.runtime.stage import Stage
-from stages.runtime.tracking import Tracker
+from stages.tracking.tracker import Tracker
 
 PROJECT = Path(__file__).resolve().parents[2]
 SOUNDS = {"low": 300.0, "middle": 1200.0, "high": 4000.0}

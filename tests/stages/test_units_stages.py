@@ -12,18 +12,18 @@ import pytest
 import yaml
 
 from models.encoders import build_encoder
-from respeak.encoder_files import read_config
-from respeak.encoders import save_encoder
-from speech.audio import encode_audio
+from respeak.encoders.encoder_files import read_config
+from respeak.encoders.loading import save_encoder
+from speech.audio.waveforms import encode_audio
 from speech.errors import UserError
 from speech.pitch import VoicedSums, voiced_statistics
-from speech.shards import AUDIO, F0, features_schema, read_shard, shard_name, write_shard
+from speech.storage.shards import AUDIO, F0, features_schema, read_shard, shard_name, write_shard
 from speech.units import assign, normaliser
 from stages import f0, f0_stats, features, kmeans, units
-from stages.runtime import extraction
-from stages.runtime.extraction import Extraction
-from stages.runtime.params import F0 as F0Settings
-from stages.runtime.params import KMeans
+from stages.data import extraction
+from stages.data.extraction import Extraction
+from stages.params.whole import F0 as F0Settings
+from stages.params.whole import KMeans
 
 LENGTHS = [3840, 6400, 2560, 6400, 12_800]
 
@@ -115,7 +115,7 @@ def test_features_equal_one_by_one_in_corpus_order(tmp_path: Path, kind: str) ->
 
     import torch
 
-    from speech.audio import decode_audio
+    from speech.audio.waveforms import decode_audio
 
     for row, source in zip(read_shard(output), read_shard(audio), strict=True):
         alone = encoder(torch.from_numpy(decode_audio(source["audio"]))[None])[0].numpy().astype(np.float16)
@@ -286,12 +286,12 @@ def test_encoder_weights_must_fit_the_kind(kind: str, weights: str, message: str
 
 
 def test_speakers_keep_rows_and_ignore_padding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from speech.judges import speaker
+    from speech import dvectors
     from stages import speakers
 
     heard: list[int] = []
     fake = SimpleNamespace(embed=lambda wave: heard.append(len(wave)) or np.full(256, 1 / 16, np.float32))
-    monkeypatch.setattr(speaker, "embed", fake.embed)
+    monkeypatch.setattr(dvectors, "embed", fake.embed)
     write_audio(tmp_path, shards=1)
     output = tmp_path / "speakers" / shard_name(0)
     assert speakers.embed_shard(tmp_path / "audio" / shard_name(0), output) == {"utterances": len(LENGTHS)}

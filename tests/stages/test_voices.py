@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from speech.files import write_json
-from speech.shards import read_rows, shard_name, speakers_schema, write_shard
-from stages.runtime.voices import read_voices, unit_voicing
+from speech.storage.files import write_json
+from speech.storage.shards import read_rows, shard_name, speakers_schema, write_shard
+from stages.data.speaker_facts import read_voices, unit_voicing
 from tests.stages.tiny_corpus import make_corpus as make_tiny
 
 

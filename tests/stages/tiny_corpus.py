@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from speech.audio import encode_audio
-from speech.shards import AUDIO, F0, UNITS, shard_name, speakers_schema, write_shard
+from speech.audio.waveforms import encode_audio
+from speech.storage.shards import AUDIO, F0, UNITS, shard_name, speakers_schema, write_shard
 
 STATS = {"low": (120.0, 8.0), "high": (220.0, 15.0)}
 

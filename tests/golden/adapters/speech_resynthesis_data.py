@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from speech.audio import TRIM_HOP, Conditioning, condition, encode_audio, resample, trim_bounds
+from speech.audio.waveforms import TRIM_HOP, Conditioning, condition, encode_audio, resample, trim_bounds
 from speech.corpora.folder import speaker_of
 from speech.errors import UserError
 from speech.mel import log_mel
 from speech.pitch import METHODS, SAMPLE_RATE, extract_f0, normalise_f0, voiced_statistics
-from speech.shards import AUDIO, F0, UNITS, shard_name, write_shard
+from speech.storage.shards import AUDIO, F0, UNITS, shard_name, write_shard
 from speech.unit_formats import open_units
 from speech.units import UNIT_HOP
-from stages.runtime.dataset import ALIGNMENT, Corpus, Segment, Segments, build_index
+from stages.data.segments import ALIGNMENT, Corpus, Segment, Segments, build_index
 from tests.golden.fill import Case
 
 # How far a tracker may be from YAAPT: frames of other voicing, median difference of periods in samples where both are
