@@ -93,7 +93,8 @@ class SoftVC:
 
     def condition(self, wave: np.ndarray, rate: int) -> tuple[np.ndarray, int]:
         """Prepare audio as the corpora were; arguments, result and errors as the resynthesis
-        system's ``condition``."""
+        system's ``condition``.
+        """
         made = self._encoder.condition(wave, rate)
         return made.wave, made.num_speech
 
