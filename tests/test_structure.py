@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from flows.graph import compose
-from stages.runtime.declared import ROOMS, declared_deps, sources_of
+from stages.runtime.declared import ROOMS, fill, sources_of
 from tests.imports import BYSTANDERS, code_of, lies_in
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -92,19 +92,15 @@ def modules_in(folder: str) -> list[str]:
 
 
 def code_deps(stage: str, variant: str | None, params: Mapping[str, Any]) -> list[str]:
-    """What a stage depends on by name that is code; an empty file stands for none."""
-    inputs = {dep for dep in deps_as_written(stage) if dep.startswith("${") and dep != "${item.code}"}
-    data = {filled for filled, dep in zip(declared_deps(stage, variant, params), deps_as_written(stage)) if dep in inputs}
-    return [dep for dep in declared_deps(stage, variant, params) if dep not in data and any(map(size, sources_of(dep)))]
+    """The code that a stage depends on; an empty file stands for none."""
+    written = [dep for dep in deps_as_written(stage) if dep.split("/")[0] in ROOMS or dep == "${item.code}"]
+    filled = dict.fromkeys(fill(written, stage, variant, params))
+    return [dep for dep in filled if not ((PROJECT / dep).is_file() and not (PROJECT / dep).stat().st_size)]
 
 
 def deps_as_written(stage: str) -> list[str]:
     deps: list[str] = STAGES[stage].get("do", STAGES[stage])["deps"]
     return deps
-
-
-def size(path: str) -> int:
-    return (PROJECT / path).stat().st_size
 
 
 @pytest.mark.parametrize("stage", STAGES)

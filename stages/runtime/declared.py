@@ -32,13 +32,17 @@ def declared_params(stage: str, variant: str | None, settings: dict[str, Any]) -
 
 def declared_deps(stage: str, variant: str | None, params: Mapping[str, Any]) -> list[str]:
     """Return the paths that dvc.yaml makes a stage depend on."""
+    return list(dict.fromkeys(fill(_declaration(stage).get("deps", []), stage, variant, params)))
+
+
+def fill(templates: Iterable[str], stage: str, variant: str | None, params: Mapping[str, Any]) -> list[str]:
+    """Return what templates of a stage stand for, filled as DVC fills them."""
     items = _graph()[stage].get("foreach")
     scope: dict[str, Any] = {**params, "key": variant}
     if items is not None:
         items = _look_up(items[2:-1], params) if isinstance(items, str) else items
         scope["item"] = variant if isinstance(items, list) else items[variant]
-    fill = functools.partial(_TEMPLATE.sub, lambda match: str(_look_up(match[1], scope)))
-    return list(dict.fromkeys(fill(dep) for dep in _declaration(stage).get("deps", [])))
+    return [_TEMPLATE.sub(lambda match: str(_look_up(match[1], scope)), template) for template in templates]
 
 
 def sources_of(dep: str) -> Iterator[str]:
@@ -47,7 +51,7 @@ def sources_of(dep: str) -> Iterator[str]:
     So a folder of a room without any, like the texts that the demo's voices read, is data.
     """
     path = PROJECT / dep
-    if Path(dep).parts[0] in ROOMS:
+    if Path(dep).parts[0] in ROOMS and path.exists():
         found = [path] if path.suffix == ".py" else sorted(path.rglob("*.py"))
         yield from (file.relative_to(PROJECT).as_posix() for file in found)
 
