@@ -34,17 +34,31 @@ from respeak.results.table import (
     to_measured_csv,
 )
 from speech.errors import UserError
+from speech.judges.settings import Evaluate
 from speech.storage.files import write_json, write_text
 from stages.papers.registry import ANCHORS, REGISTRY, Entry
 from stages.papers.table import PaperColumn, PaperRow
-from stages.params.whole import Experiment, Params
+from stages.params.encoder import Encoder
+from stages.params.experiments import Experiment, ExperimentParams
+from stages.params.kmeans import KMeans
+from stages.params.tables import PaperTable
 from stages.runtime.stage import Stage, stage_main
 
 NOT_RUN = Cell(None, text="not run")
 HUMAN = Cell(None, text="human, not run")
 
 
-def run(stage: Stage) -> None:
+@dataclass(frozen=True)
+class Params(ExperimentParams):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    encoder: Encoder
+    kmeans: KMeans
+    evaluate: Evaluate
+    tables: dict[str, PaperTable]
+
+
+def run(stage: Stage[Params]) -> None:
     """Write and print ``tables/<table>``."""
     name = stage.require_variant(list(stage.params.tables))
     table = make_table(stage.params, name, Path("evaluate"))
@@ -277,4 +291,4 @@ def _read_metrics(path: Path) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    stage_main("tables", run)
+    stage_main("tables", run, Params)
