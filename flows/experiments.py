@@ -24,7 +24,7 @@ from flows.measured import own_outputs
 from flows.reproduction import find_dvc_program
 from speech.errors import UserError
 from stages.params.whole import load_params
-from stages.runtime.imports import ROOMS
+from stages.runtime.declared import ROOMS
 from stages.tracking.tracker import flatten, is_number
 
 Metrics = dict[str, float]

@@ -16,11 +16,11 @@ from stages.params.schema import positive
 class Experiment:
     """One thing synthesized and judged: a system's task on the test split, or the recordings themselves.
 
-    ``vocode``: Soft-VC's vocoder synthesizes from the recording's own log-mel. ``source``: a corpus; empty: that in role
-    source. ``units``: ``deduplicated`` ones last as long as the system thinks, the melody stretched to fit. ``voices``:
-    of the target corpus, those that the system was trained on or those that it was not. ``melody``: the utterance's
-    own, or another one's; ``semitones`` higher, and ``span`` times as wide (0: flat). ``table``: whose rows it fills,
-    or ``common``: every table's. ``code``: folder of the networks that make it, which DVC watches.
+    ``vocode``: a system's vocoder synthesizes from the recording's own log-mel. ``source``: a corpus; empty: that in
+    role source. ``units``: ``deduplicated`` ones last as long as the system thinks, the melody stretched to fit.
+    ``voices``: of the target corpus, those that the system was trained on or those that it was not. ``melody``: the
+    utterance's own, or another one's; ``semitones`` higher, and ``span`` times as wide (0: flat). ``table``: whose rows
+    it fills, or ``common``: every table's. ``code``: folder of the networks that make it, which DVC watches.
     """
 
     system: str

@@ -14,9 +14,10 @@ from typing import Any, Generic, NoReturn, TypeVar
 from speech.errors import UserError
 from stages.params.runtime import Common
 from stages.params.schema import read_file, read_own
+from stages.runtime.declared import declared_params
 from stages.runtime.engine import TRAINING, limit_threads
 from stages.runtime.faults import EXHAUSTED, exhausted
-from stages.runtime.fingerprint import declared_params, fingerprint
+from stages.runtime.fingerprint import code_of, fingerprint
 from stages.runtime.jobs import Job
 from stages.tracking.lineage import judged_bundles, read_inputs
 from stages.tracking.machine import watched
@@ -39,16 +40,23 @@ class Stage(Generic[ParamsT]):
     tracker: Tracker
 
     def job(self, inputs: Sequence[Path], output: Path, state: Any = None) -> Job:
-        """Resumable work from ``inputs`` to the directory ``output``.
+        """Return resumable work from ``inputs`` to the directory ``output``.
 
-        ``state`` is whatever else the work depends on, as plain data.
+        ``state`` is whatever else the work depends on, as plain data. Of a training code is no part of the key.
         """
-        settings = declared_params(self.name, self.variant, dataclasses.asdict(self.params))
-        key = fingerprint(inputs, {"params": settings, "variant": self.variant, "state": state}, f"stages.{self.name}")
-        label = f"{self.name}@{self.variant}" if self.variant else self.name
-        scratch = SCRATCH / label / key
-        (scratch / "parts").mkdir(parents=True, exist_ok=True)
-        return Job(output, scratch, key, self.params.runtime)
+        everything = dataclasses.asdict(self.params)
+        settings = declared_params(self.name, self.variant, everything)
+        code = code_of(self.name, self.variant, everything)
+        trains = self.name.startswith(TRAINING)
+        key = fingerprint(inputs, {"params": settings, "variant": self.variant, "state": state}, {} if trains else code)
+        job = Job(output, SCRATCH / self.label / key, key, self.params.runtime, self.label, code)
+        job.begin()
+        return job
+
+    @property
+    def label(self) -> str:
+        """Its name as DVC has it."""
+        return f"{self.name}@{self.variant}" if self.variant else self.name
 
     def require_variant(self, known: Sequence[str]) -> str:
         """The variant this run was asked for.

@@ -27,7 +27,7 @@ from stages import report, tables
 from stages.params.whole import Params, Table, load_params
 from stages.reporting.players import read_sentences
 from stages.runtime.stage import Stage
-from stages.tracking.run_times import duration, read_runs
+from stages.reporting.run_times import duration, read_runs
 from tests.stages.browser import Browser, open_page
 from tests.stages.tiny_corpus import make_corpus
 
