@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from respeak.judges.panel import describe
 from speech.errors import UserError
 from speech.judges.asr import missing_words
 from speech.judges.cache import Answers
+from speech.judges.settings import Evaluate
 from speech.metrics.summary import (
     TRIALS,
     UTTERANCES,
@@ -35,13 +37,22 @@ from speech.storage.files import write_json
 from speech.storage.shards import read_rows, read_shard, write_shard
 from stages.judging.answers import ANSWERS, Part, corpus_texts, judge_part, utterance_parts
 from stages.judging.speaker_trials import Embedding, Trials, embed_groups, plan_trials
-from stages.params.whole import Params
+from stages.params.experiments import ExperimentParams
+from stages.params.f0 import F0
 from stages.runtime.stage import Stage, stage_main
 
 Row = dict[str, Any]
 
 
-def run(stage: Stage) -> None:
+@dataclass(frozen=True)
+class Params(ExperimentParams):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    f0: F0
+    evaluate: Evaluate
+
+
+def run(stage: Stage[Params]) -> None:
     """Write ``evaluate/<table>/<experiment>``."""
     params, name = stage.params, stage.require_variant(list(stage.params.experiments))
     made = Path("synthesize") / name
@@ -117,4 +128,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    stage_main("evaluate", run)
+    stage_main("evaluate", run, Params)

@@ -13,6 +13,7 @@ import csv
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,36 @@ from respeak.page.sections import listen_section, phoneme_section, table_section
 from respeak.results.measured import TRUTH
 from respeak.results.table import NOT_INTELLIGIBLE
 from speech.errors import UserError
+from speech.judges.settings import Evaluate
 from speech.storage.files import write_text
 from speech.storage.shards import read_rows
 from stages.papers.registry import find_table
-from stages.params.whole import Params
+from stages.params.experiments import ExperimentParams
+from stages.params.f0 import F0
+from stages.params.kmeans import KMeans
+from stages.params.report import Report
+from stages.params.tables import PaperTable
 from stages.reporting.players import read_sentences
+from stages.reporting.run_times import read_runs, runs_section
 from stages.runtime.stage import Stage, stage_main
 from stages.tables import describe
-from stages.reporting.run_times import read_runs, runs_section
 from stages.tracking.tracker import main_root
 
 OUTPUT = Path("reports") / "index.html"
 
 
-def run(stage: Stage) -> None:
+@dataclass(frozen=True)
+class Params(ExperimentParams):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    f0: F0
+    kmeans: KMeans
+    evaluate: Evaluate
+    tables: dict[str, PaperTable]
+    report: Report
+
+
+def run(stage: Stage[Params]) -> None:
     """Write ``reports/index.html``."""
     page = make_page(stage.params, Path(), main_root())
     write_text(OUTPUT, page)
@@ -193,4 +210,4 @@ def _has(table: Mapping[str, Any], column: str) -> bool:
 
 
 if __name__ == "__main__":
-    stage_main("report", run)
+    stage_main("report", run, Params)

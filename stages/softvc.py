@@ -7,16 +7,28 @@ Source: van Niekerk et al. 2022, section 2.
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 
-from stages.params.whole import Params
+from stages.params.audio import Audio
+from stages.params.runtime import Common
+from stages.params.softvc import SoftVC
 from stages.runtime.stage import Stage, stage_main
 
 KMEANS = Path("kmeans")
 SAMPLE_RATE, UNIT_HOP = 16_000, 320
 
 
-def run(stage: Stage) -> None:
+@dataclass(frozen=True)
+class Params(Common):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    seed: int
+    audio: Audio
+    softvc: SoftVC
+
+
+def run(stage: Stage[Params]) -> None:
     """Write one bundle."""
     from respeak.folders import CONFIG, read_yaml
     from respeak.systems.softvc.bundle import save_softvc
@@ -54,4 +66,4 @@ def audio(params: Params) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    stage_main("softvc", run)
+    stage_main("softvc", run, Params)

@@ -36,19 +36,32 @@ from respeak.results.table import (
     to_measured_csv,
 )
 from speech.errors import UserError
+from speech.judges.settings import Evaluate
 from speech.storage.files import write_json, write_text
 from stages.papers.registry import find_table
 from stages.papers.table import ANCHORS, Entry, PaperColumn, PaperRow
-from stages.params.whole import Experiment, Params
+from stages.params.checks import COMMON
+from stages.params.encoder import Encoder
+from stages.params.experiments import Experiment, ExperimentParams
+from stages.params.kmeans import KMeans
+from stages.params.tables import PaperTable
 from stages.runtime.stage import Stage, stage_main
 
 NOT_RUN = Cell(None, text="not run")
-# Where experiments are judged that every table may show.
-COMMON = "common"
 HUMAN = Cell(None, text="human, not run")
 
 
-def run(stage: Stage) -> None:
+@dataclass(frozen=True)
+class Params(ExperimentParams):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    encoder: Encoder
+    kmeans: KMeans
+    evaluate: Evaluate
+    tables: dict[str, PaperTable]
+
+
+def run(stage: Stage[Params]) -> None:
     """Write and print ``tables/<table>``, and what is plotted of it."""
     name = stage.require_variant(list(stage.params.tables))
     table = make_table(stage.params, name)
@@ -303,4 +316,4 @@ def _read_metrics(path: Path) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    stage_main("tables", run)
+    stage_main("tables", run, Params)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from respeak.page.clips import Clip, Sentence, choose, groups
 from speech.pitch import extract_f0
 from speech.storage.shards import read_rows, read_shard, shard_paths
-from stages.params.whole import Params
+
+if TYPE_CHECKING:
+    from stages.report import Params
 
 SAMPLE_RATE = 16_000
 HEARD = ("hypothesis", "word_errors", "words")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from speech.storage.files import write_json
-from stages.params.whole import Runtime
+from stages.params.runtime import Runtime
 from stages.runtime.engine import open_executor
 from stages.runtime.faults import LostError
 

@@ -30,7 +30,7 @@ from stages.runtime.jobs import CHECKPOINT
 if TYPE_CHECKING:
     from torch.utils.data import IterableDataset
 
-    from stages.params.whole import Runtime
+    from stages.params.runtime import Runtime
     from stages.runtime.jobs import Job
     from stages.runtime.stage import Stage
 
