@@ -150,6 +150,6 @@ class SystemVariant:
 
 @dataclass(frozen=True)
 class SoftVC:
-    """Bundles ``systems/soft-vc-<variant>``."""
+    """Bundles ``systems/softvc-<variant>``."""
 
     variants: dict[str, SystemVariant]
