@@ -210,7 +210,7 @@ def _strangers(
     """Sources and targets whom the system does not know, with what their corpora know of them."""
     from respeak.voices import Voice
 
-    if experiment.system == "soft-vc":  # its content encoder knows no speakers, and its voices are its own
+    if experiment.system == "softvc":  # its content encoder knows no speakers, and its voices are its own
         return {}
     config = read_config(Path(experiment.input))
     sources, targets = {u.speaker for u in utterances}, {name for names in voices.values() for name in names}
