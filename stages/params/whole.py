@@ -166,12 +166,13 @@ class UnitQuality:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One thing spoken and judged: a system's task on the test split, or the recordings themselves.
+    """One thing synthesized and judged: a system's task on the test split.
 
-    ``vocode``: Soft-VC's vocoder speaks the recording's own log-mel. ``source``: a corpus; empty: that in role source.
-    ``units``: ``deduplicated`` ones last as long as the system thinks, the melody stretched to fit. ``voices``: of the
-    target corpus, those that the system was trained on or those that it was not. ``melody``: the
-    utterance's own, or another one's; ``semitones`` higher, and ``span`` times as wide (0: flat).
+    ``copy``: the recordings themselves. ``vocode``: a system's vocoder makes the recording of its own log-mel.
+    ``source``: a corpus; empty: that in role source. ``units``: ``deduplicated`` ones last as long as the system thinks
+    right, the melody stretched to fit. ``voices``: of the target corpus, those that the system was trained on or those
+    that it was not. ``melody``: the utterance's own, or another one's; ``semitones`` higher, and ``span`` times as wide
+    (0: flat).
     """
 
     system: str
@@ -186,16 +187,14 @@ class Experiment:
     source: str = ""
 
     def __post_init__(self) -> None:
-        if (self.system == "recordings") != (self.task == "copy"):
-            raise ValueError("task 'copy' (ground truth) is the one without a system: use system 'recordings' with it alone")
         if self.task != "conversion" and self.voices != "seen":
             raise ValueError(
                 f"voices '{self.voices}' are those that a conversion is made to; the task is '{self.task}'"
             )
         if self.task in ("copy", "vocode") and (self.melody, self.semitones, self.span) != ("own", 0.0, 1.0):
             raise ValueError("a copy has its own melody: melody, semitones and span are for a system's tasks")
-        if self.task == "vocode" and (self.system, self.units) != ("softvc", "own"):
-            raise ValueError("task 'vocode' is of system 'softvc', and needs no units: set them to own")
+        if self.task in ("copy", "vocode") and self.units != "own":
+            raise ValueError(f"task '{self.task}' needs no units: set them to own")
         if not self.span >= 0:
             raise ValueError(f"span must be at least 0, not {self.span}")
 
@@ -289,6 +288,7 @@ class Params:
                     known, kind = ", ".join(self.corpora), type(section).__name__
                     raise ValueError(f"a variant of {kind} names corpus '{variant.corpus}', but corpora has {known}")
         self._check_tables()
+        self._check_experiments()
 
     def source_of(self, experiment: str) -> Path:
         """The folder of the corpus that an experiment speaks.
@@ -301,6 +301,15 @@ class Params:
             known = ", ".join(self.corpora)
             raise UserError(f"params.yaml: experiments.{experiment}.source names '{source}', but corpora has {known}")
         return Path("data") / source
+
+    def _check_experiments(self) -> None:
+        from stages.synthesis.contract import check_experiment
+
+        for name, experiment in self.experiments.items():
+            try:
+                check_experiment(experiment)
+            except UserError as error:
+                raise ValueError(f"experiments.{name}: {error}") from None
 
     def _check_tables(self) -> None:
         for table, spec in self.tables.items():
