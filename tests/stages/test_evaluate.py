@@ -109,7 +109,7 @@ def judge(corpus: Path, project: Path, tmp_path: Path, monkeypatch: pytest.Monke
         made = [row for row in map(change, sources()) if row is not None]
         write_shard(Path("synthesize/tried/part-00000.parquet"), made, SYNTHESIS)
         prepare()
-        system = "recordings" if task == "copy" else "x"
+        system = "recordings" if task == "copy" else "resynthesis"
         experiment = Experiment(system, "x", cast(Any, task), "own", "trained", source=source)
         judges = dataclasses.replace(base.evaluate, asr=ASR("pocketsphinx", "words"), speaker_seconds=2.0, bootstrap=50)
         params = dataclasses.replace(
