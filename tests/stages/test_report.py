@@ -24,7 +24,8 @@ from speech.metrics.summary import TRIALS, UTTERANCES
 from speech.storage.files import write_json
 from speech.storage.shards import SYNTHESIS, read_rows, read_shard, shard_name, write_shard
 from stages import report, tables
-from stages.params.whole import Params, Table, load_params
+from stages.params.tables import Table
+from stages.params.whole import Params, load_params
 from stages.reporting.players import read_sentences
 from stages.reporting.run_times import duration, read_runs
 from stages.runtime.stage import Stage

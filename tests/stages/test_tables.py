@@ -18,7 +18,9 @@ from speech.metrics.summary import TRIALS, UTTERANCES
 from speech.storage.shards import write_shard
 from stages import tables
 from stages.papers.registry import all_tables, papers
-from stages.params.whole import Experiment, Params, Table, load_params
+from stages.params.experiments import Experiment
+from stages.params.tables import Table
+from stages.params.whole import Params, load_params
 from stages.runtime.stage import Stage
 
 ERRORS = {"ground_truth": 0.1, "resynthesis": 0.3, "conversion": 0.6, "flat": 0.35, "shuffled": 0.9, "untrained": 0.9}
