@@ -1,4 +1,4 @@
-"""Soft-VC put together: content encoder, acoustic model and vocoder as the bundle ``systems/soft-vc-<variant>``.
+"""Soft-VC put together: content encoder, acoustic model and vocoder as the bundle ``systems/softvc-<variant>``.
 
 In: the three folders that the variant names, ``encoder/`` and ``kmeans/``. Nothing is trained here.
 Source: van Niekerk et al. 2022, section 2.
@@ -54,7 +54,7 @@ def run(stage: Stage[Params]) -> None:
         },
         "licence": "that of the corpora it was trained on",
     }
-    bundle = Path("systems") / f"soft-vc-{name}"
+    bundle = Path("systems") / f"softvc-{name}"
     save_softvc(bundle, config, parts.encoder, parts.acoustic, parts.vocoder, centroids)
     stage.tracker.log_model(bundle)
 

@@ -14,6 +14,7 @@ from respeak.results.table import Cell
 
 FILES = ("table.md", "table.csv", "table.tex", "table.json")
 PHONEME_FILES = ("phonemes.csv", "phonemes.svg")
+PLOTS, PHONEME_PLOTS = ("measured.csv",), ("phonemes.png",)
 # The same judges on what bounds them: the recordings themselves, and speech that cannot be understood.
 UNTRAINED = "untrained"
 ANCHORS = {TRUTH: "ground truth", SHUFFLED: "shuffled units", UNTRAINED: "untrained model"}
@@ -101,6 +102,11 @@ class Entry:
     def files(self) -> tuple[str, ...]:
         """The files that are written for it."""
         return (*FILES, *PHONEME_FILES) if self.phonemes else FILES
+
+    @property
+    def plots(self) -> tuple[str, ...]:
+        """The files that are plotted of it."""
+        return (*PLOTS, *PHONEME_PLOTS) if self.phonemes else PLOTS
 
     @property
     def experiments(self) -> tuple[str, ...]:

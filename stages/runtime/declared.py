@@ -51,7 +51,7 @@ def sources_of(dep: str) -> Iterator[str]:
     So a folder of a room without any, like the texts that the demo's voices read, is data.
     """
     path = PROJECT / dep
-    if Path(dep).parts[0] in ROOMS and path.exists():
+    if dep.split("/")[0] in ROOMS and path.exists():
         found = [path] if path.suffix == ".py" else sorted(path.rglob("*.py"))
         yield from (file.relative_to(PROJECT).as_posix() for file in found)
 

@@ -136,7 +136,14 @@ def test_scale_paper_is_the_published_generator(tmp_path: Path) -> None:
         ("experiments.resynthesis.table=polyak9", "experiments.resynthesis.table names 'polyak9'; known are common, p"),
         ("experiments.resynthesis.table=polyak2", "tables.polyak1 has no experiment of its own"),
         ("+tables.common.paper=polyak2021", "tables.common: 'common' stands for every table"),
-        ("experiments.resynthesis.system=recordings", "task 'copy' .ground truth. is the one without a system"),
+        (
+            "experiments.resynthesis.system=recordings",
+            "system 'recordings' has no task 'resynthesis'; it has copy, conversion",
+        ),
+        (
+            "experiments.resynthesis.system=nothing",
+            "experiments.resynthesis: no system 'nothing'; there are recordings, res",
+        ),
         ("train_resynthesis.loop.steps=0", "steps must be above 0"),
         ("train_resynthesis.loss.mel=true", "loss.mel: expected float, found True"),
         ("~f0", "key 'f0' is missing"),
