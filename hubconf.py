@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from models.resynthesis import F0VQVAE, UnitGenerator, WaveVQVAE
     from respeak import System
 
-dependencies = ["torch", "numpy", "pyarrow", "pyworld", "safetensors", "soundfile", "soxr", "yaml"]
+dependencies = ["torch", "numpy", "pyarrow", "pyworld", "safetensors", "scipy", "soundfile", "soxr", "yaml"]
 
 _ROOT = Path(__file__).resolve().parent
 _PACKAGES = ("speech", "models", "respeak")
