@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-from models.resynthesis.codebook import Codebook, Quantised
+from models.codebook import Codebook, Quantised
 from models.resynthesis.jukebox import down_stack, up_stack
 
 

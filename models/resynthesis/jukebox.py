@@ -21,7 +21,7 @@ class ResidualConv(nn.Module):
         return x + self.pointwise(relu(self.dilated(relu(x))))
 
 
-class Stage(nn.Module):
+class Resampling(nn.Module):
     """One resampling convolution with a stack of residual ones: after it when going down, before it when going up."""
 
     def __init__(self, conv: nn.Module, width: int, depth: int, growth: int, down: bool) -> None:
@@ -37,20 +37,20 @@ class Stage(nn.Module):
 
 def down_stack(channels: int, width: int, out_dim: int, strides: Sequence[int], depth: int, growth: int) -> nn.Module:
     """``(B, channels, T)`` to ``(B, out_dim, T / prod(strides))``: a stage per stride, then a plain convolution."""
-    stages: list[nn.Module] = []
+    blocks: list[nn.Module] = []
     for stride in strides:
-        conv = nn.Conv1d(width if stages else channels, width, *_kernel(stride))
-        stages.append(Stage(conv, width, depth, growth, down=True))
-    return nn.Sequential(*stages, nn.Conv1d(width, out_dim, 3, padding=1))
+        conv = nn.Conv1d(width if blocks else channels, width, *_kernel(stride))
+        blocks.append(Resampling(conv, width, depth, growth, down=True))
+    return nn.Sequential(*blocks, nn.Conv1d(width, out_dim, 3, padding=1))
 
 
 def up_stack(channels: int, width: int, in_dim: int, strides: Sequence[int], depth: int, growth: int) -> nn.Module:
     """``(B, in_dim, L)`` to ``(B, channels, L * prod(strides))``, the mirror image of :func:`down_stack`."""
-    stages: list[nn.Module] = []
+    blocks: list[nn.Module] = []
     for level, stride in enumerate(strides):
         after = in_dim if level == len(strides) - 1 else width
-        stages.append(Stage(nn.ConvTranspose1d(width, after, *_kernel(stride)), width, depth, growth, down=False))
-    return nn.Sequential(nn.Conv1d(in_dim, width, 3, padding=1), *stages, nn.Conv1d(in_dim, channels, 3, padding=1))
+        blocks.append(Resampling(nn.ConvTranspose1d(width, after, *_kernel(stride)), width, depth, growth, down=False))
+    return nn.Sequential(nn.Conv1d(in_dim, width, 3, padding=1), *blocks, nn.Conv1d(in_dim, channels, 3, padding=1))
 
 
 def _kernel(stride: int) -> tuple[int, int, int]:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
+from models.codebook import Codebook, Quantised
 from models.hifigan.generator import Generator
-from models.resynthesis.codebook import Codebook, Quantised
 from models.resynthesis.jukebox import down_stack
 
 
