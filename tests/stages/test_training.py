@@ -19,9 +19,10 @@ from models.resynthesis.vocoder_training import ResynthesisTraining
 from models.training import Schedule, TrainingModule
 from speech.errors import UserError
 from stages.data.batches import Batches
-from stages.params.training import Loop
+from stages.params.training import GeneratorLoss, Loop
 from stages.params.whole import Runtime
 from stages.training.delivery import write_history
+from stages.training.gan import loss_weights
 from stages.training.run import CHECKPOINT, Run, resume_point
 from stages.training.trainer import fit
 
@@ -157,6 +158,31 @@ def test_damaged_checkpoint_and_divergence_are_user_errors(tmp_path: Path) -> No
     next(module.parameters()).data.fill_(float("nan"))
     with pytest.raises(UserError, match="diverged at step 2"):
         train(module, tmp_path / "other")
+
+
+def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
+    torch.save({"format": 1, "step": 2}, tmp_path / CHECKPOINT)
+    with pytest.raises(UserError, match="checkpoint of format 1, this version reads 2; delete it to start over"):
+        resume_point(tmp_path)
+
+
+def test_speeds_are_for_the_tracker_alone(tmp_path: Path) -> None:
+    history, recorder = train(f0_vq(), tmp_path)
+    assert sum("train/steps_per_second" in row for _, row in recorder.rows) == 3
+    assert {name for row in history for name in row} == {
+        "step",
+        "train/code_entropy",
+        "train/learning_rate",
+        "train/loss_commit",
+        "train/loss_f0",
+        "valid/l1_voiced",
+        "valid/loss_f0",
+    }
+
+
+def test_losses_that_a_system_adds_keep_their_weights() -> None:
+    weights = loss_weights(GeneratorLoss(mel=1.0, feature=2.0, stft=3.0, floor=4.0, duration=5.0))
+    assert weights == LossWeights(1.0, 2.0, 3.0, 4.0, {"duration": 5.0})
 
 
 def test_history_is_one_table(tmp_path: Path) -> None:
