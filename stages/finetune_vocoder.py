@@ -92,7 +92,7 @@ def predict_shard(task: tuple[Path, Path], output: Path, variant: FinetuneVarian
         nothing = np.zeros((0, MEL.n_mels), np.float16)
         rows.append({"id": source["id"], "speaker": source["speaker"], "num_frames": 0, "features": nothing})
     chosen = [index for index, content in enumerate(contents) if len(content)]
-    # The published norm hears padding: such a model predicts one utterance at a time.
+    # The published norm depends on padding: such a model predicts one utterance at a time.
     size = BATCH_UNITS if model.mask_padding else 1
     for batch in batches_by_length([len(contents[index]) for index in chosen], size):
         numbers = [chosen[place] for place in batch]

@@ -3,7 +3,7 @@
 In: ``audio`` of the variant's corpus, whose texts must be zero to nine. Out: ``train_digit_classifier/<name>``:
 ``model.safetensors``, ``config.yaml`` (its sizes), ``real.safetensors`` (what it makes of its training recordings),
 ``history.csv`` and ``metrics.json`` (accuracy on the test split).
-Training places each recording at random within its second, so that where a word begins says nothing.
+Training places each recording at random within its second, so that nothing can be learnt from where a word begins.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def run(stage: Stage) -> None:
     save_classifier(delivery.folder, sizes, module.model)
     judge = DigitJudge(delivery.folder, pick_device(params.runtime.device))
     save_real(delivery.folder, judge([clip.wave for clip in train]))
-    heard = judge([clip.wave for clip in test]).digits
-    hits = (heard == [clip.digit for clip in test]).astype(np.float64)
+    answers = judge([clip.wave for clip in test]).digits
+    hits = (answers == [clip.digit for clip in test]).astype(np.float64)
     found = ratio_interval(hits, np.ones(len(hits)), params.evaluate.bootstrap, params.seed)
     bounds = {"test_accuracy": found.value, "test_accuracy_low": found.low, "test_accuracy_high": found.high}
     metrics = {name: 100 * value for name, value in bounds.items()}

@@ -1,8 +1,8 @@
-"""Soft units: the encoder in use, fine-tuned to name discrete units (van Niekerk et al. 2022, section 2.1).
+"""Soft units: the encoder in use, fine-tuned to predict discrete units (van Niekerk et al. 2022, section 2.1).
 
 In: ``encoder/``, ``kmeans/``, and ``audio`` and ``units`` of the corpus in role ``train``. Out:
 ``train_soft_units/<name>``, an encoder whose features are soft units (``config.yaml``, ``model.safetensors``), and
-``history.csv`` with the share of frames that it names right. HuBERT and wav2vec 2.0 are warm starts; of signal
+``history.csv`` with the share of frames that it predicts right. HuBERT and wav2vec 2.0 are warm starts; of signal
 features, which have no weights, a network of ``train_soft_units.model`` learns the same. Runs with only torch,
 torchaudio, lightning, pyarrow and safetensors.
 """

@@ -1,7 +1,7 @@
 """Adversarial training of a vocoder (Kong et al. 2020, section 2.4) as a Lightning module, whatever its inputs are.
 
-B: batch, T: samples at 16 kHz. A system subclasses :class:`GanTraining` and says how its generator makes waveforms of a
-batch; any module that gives scores and feature maps of waveforms can be the discriminators.
+B: batch, T: samples at 16 kHz. A system subclasses :class:`GanTraining` and defines how its generator makes waveforms
+of a batch; any module that gives scores and feature maps of waveforms can be the discriminators.
 """
 
 from __future__ import annotations
@@ -40,10 +40,11 @@ class LossWeights:
 
 
 class GanTraining(TrainingModule):
-    """Mel (and STFT) loss alone until ``adversarial_from_step``, then one discriminator and one generator step each.
+    """Training of a generator against discriminators, which join at ``adversarial_from_step``.
 
-    During the warm-up the discriminators are neither run nor stepped. Batches hold ``audio`` ``(B, 1, T)`` float32 in
-    [-1, 1] at 16 kHz, and whatever the generator makes waveforms of.
+    During this warm-up the mel (and STFT) loss alone counts, and the discriminators are neither run nor stepped; then
+    each step is one of theirs and one of the generator's. Batches hold ``audio`` ``(B, 1, T)`` float32 in [-1, 1] at
+    16 kHz, and whatever the generator makes waveforms of.
 
     Args:
         generator: whose waveforms :meth:`generate` returns.

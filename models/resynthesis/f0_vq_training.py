@@ -14,7 +14,7 @@ from models.training import Batch, Schedule, TrainingModule
 
 
 class F0VQTraining(TrainingModule):
-    """Mean squared error of the reconstruction plus ``commit_weight`` times the commitment loss."""
+    """Training by the mean squared error of the reconstruction plus ``commit_weight`` times the commitment loss."""
 
     monitored = "valid/loss_f0"
     parallel = True

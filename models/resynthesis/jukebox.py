@@ -9,7 +9,7 @@ from torch.nn.functional import relu
 
 
 class ResidualConv(nn.Module):
-    """ReLU, dilated convolution, ReLU, pointwise convolution, plus the input."""
+    """Residual block: ReLU, dilated convolution, ReLU, pointwise convolution, plus the input."""
 
     def __init__(self, width: int, dilation: int) -> None:
         super().__init__()
@@ -17,7 +17,7 @@ class ResidualConv(nn.Module):
         self.pointwise = nn.Conv1d(width, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, width, T)`` to the same shape."""
+        """Map ``(B, width, T)`` to the same shape."""
         return x + self.pointwise(relu(self.dilated(relu(x))))
 
 
@@ -31,12 +31,12 @@ class Resampling(nn.Module):
         self.residual = nn.Sequential(*(ResidualConv(width, growth**level) for level in range(depth)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, T)`` to ``(B, C', T / stride)`` going down, ``T * stride`` going up."""
+        """Map ``(B, C, T)`` to ``(B, C', T / stride)`` going down, ``T * stride`` going up."""
         return self.residual(self.conv(x)) if self.down else self.conv(self.residual(x))
 
 
 def down_stack(channels: int, width: int, out_dim: int, strides: Sequence[int], depth: int, growth: int) -> nn.Module:
-    """``(B, channels, T)`` to ``(B, out_dim, T / prod(strides))``: a stage per stride, then a plain convolution."""
+    """Build a stack from ``(B, channels, T)`` to ``(B, out_dim, T / prod(strides))``: a resampling for each stride."""
     blocks: list[nn.Module] = []
     for stride in strides:
         conv = nn.Conv1d(width if blocks else channels, width, *_kernel(stride))
@@ -45,7 +45,7 @@ def down_stack(channels: int, width: int, out_dim: int, strides: Sequence[int], 
 
 
 def up_stack(channels: int, width: int, in_dim: int, strides: Sequence[int], depth: int, growth: int) -> nn.Module:
-    """``(B, in_dim, L)`` to ``(B, channels, L * prod(strides))``, the mirror image of :func:`down_stack`."""
+    """Build a stack from ``(B, in_dim, L)`` to ``(B, channels, L * prod(strides))``, :func:`down_stack` mirrored."""
     blocks: list[nn.Module] = []
     for level, stride in enumerate(strides):
         after = in_dim if level == len(strides) - 1 else width
@@ -54,5 +54,5 @@ def up_stack(channels: int, width: int, in_dim: int, strides: Sequence[int], dep
 
 
 def _kernel(stride: int) -> tuple[int, int, int]:
-    """Kernel, stride and padding as in Jukebox: 2s and s/2 for even strides, 2s + 1 and s // 2 + 1 for odd ones."""
+    """Return kernel, stride and padding: 2s and s / 2 for even strides s, 2s + 1 and s // 2 + 1 for odd ones."""
     return (2 * stride, stride, stride // 2) if stride % 2 == 0 else (2 * stride + 1, stride, stride // 2 + 1)

@@ -15,7 +15,7 @@ from models.training import Batch
 
 
 class ResynthesisTraining(GanTraining):
-    """A :class:`~models.resynthesis.UnitGenerator` against HiFi-GAN's discriminators.
+    """Training of a :class:`~models.resynthesis.UnitGenerator` against HiFi-GAN's discriminators.
 
     Batches hold ``audio`` ``(B, 1, S)``, ``units`` ``(B, S / 320)``, ``f0`` ``(B, 1, S / 80)`` where the generator
     takes it, ``speaker`` ``(B,)`` or, of a generator that knows voices by vectors, ``vector`` ``(B, D)`` and

@@ -1,4 +1,4 @@
-"""What acoustic model and vocoder agree on, the log-mel; and the vocoder (van Niekerk et al. 2022, section 2.3).
+"""The log-mel that acoustic model and vocoder agree on, and the vocoder (van Niekerk et al. 2022, section 2.3).
 
 B: batch, T: samples at 16 kHz, M: mel frames of 10 ms (``T // 160``).
 """
@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from models.hifigan.generator import Generator
+from speech.audio.waveforms import SAMPLE_RATE
 from speech.mel import MelSettings, log_mel
 
 # 128 bands of 64 ms windows every 10 ms, magnitudes without a floor under the root; the first frame is centred on
 # sample 80, so that two frames lie under each unit.
-MEL = MelSettings(sample_rate=16_000, n_fft=1024, hop=160, n_mels=128, power_floor=0.0)
+MEL = MelSettings(sample_rate=SAMPLE_RATE, n_fft=1024, hop=160, n_mels=128, power_floor=0.0)
 FRAMES_PER_UNIT = 2
 SILENCE = -11.512925  # log 1e-5, the least value of a log-mel
 EDGE_FRAMES = 5
@@ -33,7 +34,7 @@ PUBLISHED: dict[str, Any] = {
 
 
 class Vocoder(Generator):
-    """HiFi-GAN on log-mels: ``(B, 128, M)`` to ``(B, 1, 160 M)`` in [-1, 1] at 16 kHz.
+    """HiFi-GAN on log-mels, ``(B, 128, M)`` to ``(B, 1, 160 M)`` in [-1, 1] at 16 kHz.
 
     ``sizes``, keyword arguments of :class:`Generator`, replace published ones.
 
@@ -48,13 +49,14 @@ class Vocoder(Generator):
 
     @torch.inference_mode()
     def generate(self, mel: Tensor) -> tuple[Tensor, int]:
-        """Waveforms ``(B, 1, 160 (M + 10))`` of log-mels, and their rate in Hz, as the public code had it until 2023.
+        """Synthesize waveforms ``(B, 1, 160 (M + 10))`` of log-mels, and return their rate in Hz too.
 
-        The first and the last frame are heard five times more, lest the ends click; what they add stays.
+        The public code had this until 2023. The first and the last frame are repeated five times, lest the ends click;
+        what they add stays.
         """
         return self(pad(mel, (EDGE_FRAMES, EDGE_FRAMES), mode="replicate")), MEL.sample_rate
 
 
 def wave_to_mel(wave: Tensor) -> Tensor:
-    """Log-mels ``(B, 128, T // 160)`` of waveforms ``(B, T)`` float32 in [-1, 1] at 16 kHz, T at least 433."""
+    """Compute log-mels ``(B, 128, T // 160)`` of waveforms ``(B, T)`` float32 in [-1, 1] at 16 kHz, T at least 433."""
     return log_mel(wave, MEL)

@@ -12,12 +12,12 @@ from models.hifigan.training import GanTraining
 from models.softvc.mel import MEL, wave_to_mel
 from models.training import Batch
 
-GAINS = (0.4, 0.99)  # peaks that the vocoder hears in training
+GAINS = (0.4, 0.99)  # peaks of recordings in training
 SILENT_PEAK = 1e-5  # half of the least step of 16 bits is 1.5e-5
 
 
 class VocoderTraining(GanTraining):
-    """HiFi-GAN on log-mels (section 2.3).
+    """Training of HiFi-GAN on log-mels (section 2.3).
 
     Batches hold ``audio`` ``(B, 1, T)``; in fine-tuning also ``mel`` ``(B, mels, M)``, as the acoustic model predicts
     it. Without it the log-mel is the recording's own, at a random loudness and polarity.

@@ -49,7 +49,7 @@ _HOPS: dict[Stream, int] = {"audio": 1, "units": UNIT_HOP, "f0": F0_HOP}
 
 @dataclass(frozen=True)
 class Cut:
-    """How segments are cut.
+    """Settings by which segments are cut.
 
     Attributes:
         samples: their length at 16 kHz, a multiple of 1280.

@@ -1,4 +1,4 @@
-"""What a training leaves in its stage's output: weights, their configuration, and the curves of its losses."""
+"""Output of a training stage: weights, their configuration, and the curves of its losses."""
 
 from __future__ import annotations
 

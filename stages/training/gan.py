@@ -1,4 +1,4 @@
-"""Weights of a vocoder's losses, as ``params.yaml`` says them, for adversarial training."""
+"""Weights of a vocoder's losses, as ``params.yaml`` has them, for adversarial training."""
 
 from __future__ import annotations
 

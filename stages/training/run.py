@@ -31,7 +31,7 @@ class Metrics(Protocol):
 
 @dataclass(frozen=True)
 class Run:
-    """What a training loop is told beside the network and its batches.
+    """Everything that a training loop needs beside the network and its batches.
 
     Attributes:
         loop: steps, batch size, and how often it reports, validates and checkpoints.

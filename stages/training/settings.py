@@ -1,4 +1,4 @@
-"""Sections of ``params.yaml`` as what the networks' training takes."""
+"""Schedules of learning rates as ``params.yaml`` has them."""
 
 from __future__ import annotations
 
