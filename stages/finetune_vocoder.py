@@ -58,7 +58,7 @@ def run(stage: Stage) -> None:
         schedule(spec.optimiser),
         params.seed,
     )
-    train, valid = (UtteranceSet.of(corpus, split, mels=mels) for split in ("train", "valid"))
+    train, valid = (UtteranceSet.of(corpus, split, MEL, mels=mels) for split in ("train", "valid"))
     loop = spec.loop
     window = (loop.segment_samples, loop.batch_size, params.seed)
     batches = WindowBatches(train, *window, loop.steps)

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from models.softvc import AcousticModel
+from models.softvc import MEL, AcousticModel
 from models.softvc.acoustic_training import AcousticTraining
 from speech.errors import UserError
 from speech.storage.shards import shard_meta, shard_paths
@@ -39,7 +39,7 @@ def run(stage: Stage) -> None:
     name = stage.require_variant(list(spec.variants))
     variant = spec.variants[name]
     corpus = Path("data") / variant.corpus
-    train, valid = (UtteranceSet.of(corpus, split, variant.content) for split in ("train", "valid"))
+    train, valid = (UtteranceSet.of(corpus, split, MEL, variant.content) for split in ("train", "valid"))
     speakers = voices(train, variant)
     arguments = model_arguments(params, train, len(speakers) if variant.speakers == "table" else 0)
     torch.manual_seed(params.seed)

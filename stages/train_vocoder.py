@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from models.hifigan import Discriminators
-from models.softvc import Vocoder
+from models.softvc import MEL, Vocoder
 from models.softvc.vocoder_training import VocoderTraining
 from stages.data.batches import validation_steps
 from stages.data.utterances import UtteranceSet, WindowBatches
@@ -34,7 +34,7 @@ def run(stage: Stage) -> None:
     params, spec = stage.params, stage.params.train_vocoder
     name = stage.require_variant(list(spec.variants))
     corpus = Path("data") / spec.variants[name].corpus
-    train, valid = (UtteranceSet.of(corpus, split) for split in ("train", "valid"))
+    train, valid = (UtteranceSet.of(corpus, split, MEL) for split in ("train", "valid"))
     torch.manual_seed(params.seed)
     sizes, widths = dataclasses.asdict(spec.generator), dataclasses.asdict(spec.discriminator)
     module = VocoderTraining(

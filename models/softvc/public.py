@@ -17,7 +17,7 @@ from models.encoders.keys import torchaudio_state
 from models.encoders.soft import DiscreteHubert, SoftHubert
 from models.hifigan import Discriminators
 from models.softvc.acoustic import AcousticModel
-from models.softvc.mel import Vocoder
+from models.softvc.vocoder import Vocoder
 
 State = dict[str, Tensor]
 HEAD_DIM = 64  # of an attention head, in every published HuBERT

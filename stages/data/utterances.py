@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from models.softvc.mel import FRAMES_PER_UNIT, MEL, wave_to_mel
 from speech.audio.waveforms import decode_audio, quantise
 from speech.errors import UserError
+from speech.mel import MelSettings, log_mel
 from speech.storage.shards import read_group
 from speech.units import UNIT_HOP
 from stages.data.batches import Batches, own_share
@@ -38,6 +38,7 @@ class UtteranceSet:
         corpus: ``data/<name>``.
         index: where each lies.
         samples: ``(len(index),)`` int64, of each.
+        settings: of the log-mels, whose hop divides that of units.
         content: the folder of shards of what is spoken, ``units``, ``soft_units`` or ``features``; or None.
         mels: folder of shards of predicted log-mels; None: those of the recordings.
     """
@@ -45,11 +46,14 @@ class UtteranceSet:
     corpus: Path
     index: UtteranceIndex
     samples: np.ndarray
+    settings: MelSettings
     content: Path | None = None
     mels: Path | None = None
 
     @classmethod
-    def of(cls, corpus: Path, split: str, content: str | None = None, mels: Path | None = None) -> UtteranceSet:
+    def of(
+        cls, corpus: Path, split: str, settings: MelSettings, content: str | None = None, mels: Path | None = None
+    ) -> UtteranceSet:
         """Find the utterances of ``split`` (``train`` or ``valid``).
 
         Raises:
@@ -61,7 +65,7 @@ class UtteranceSet:
             for _, shard, group in index.groups
         ]
         counts = np.array([samples[g][r] for g, r in zip(index.group, index.row, strict=True)], np.int64)
-        return cls(corpus, index, counts, corpus / content if content else None, mels)
+        return cls(corpus, index, counts, settings, corpus / content if content else None, mels)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -88,12 +92,12 @@ class UtteranceReader:
         return samples
 
     def mel(self, number: int) -> Tensor:
-        """Read or make a log-mel ``(M, 128)`` float32, predicted or the recording's, M at least twice the units."""
+        """Read a predicted log-mel, or compute the recording's: ``(M, n_mels)`` float32, under all of the units."""
         if self.utterances.mels is not None:
             return torch.from_numpy(self._row(number, self.utterances.mels, "features").astype(np.float32))
         if number in self._mels:
             return self._mels[number]
-        mel = wave_to_mel(to_float(self.audio(number))[None])[0].T.contiguous()
+        mel = log_mel(to_float(self.audio(number))[None], self.utterances.settings)[0].T.contiguous()
         if self._afford(mel.nbytes):
             self._mels[number] = mel
         return mel
@@ -149,9 +153,9 @@ def to_float(samples: np.ndarray) -> Tensor:
 class UtteranceBatches(Batches):
     """Batches ``start`` to ``stop`` of whole utterances, as dictionaries of tensors.
 
-    ``content`` ``(B, N)`` int64 or ``(B, N, D)`` float32, ``mel`` ``(B, 2 N, 128)``, ``lengths`` ``(B,)`` in units and
-    ``speaker`` ``(B,)`` rows of ``speakers``. Behind an utterance's end units are ``padding``, all else zeros. The last
-    batch of an epoch may be smaller.
+    ``content`` ``(B, N)`` int64 or ``(B, N, D)`` float32, ``mel`` ``(B, M, n_mels)`` under it, ``lengths`` ``(B,)`` in
+    units and ``speaker`` ``(B,)`` rows of ``speakers``. Behind an utterance's end units are ``padding``, all else zeros.
+    The last batch of an epoch may be smaller.
 
     Args:
         utterances: with content.
@@ -194,15 +198,16 @@ class UtteranceBatches(Batches):
     def batch(self, step: int) -> dict[str, Tensor]:
         """Return the batch of one step, the same whenever it is asked for."""
         reader = self._reader = self._reader or UtteranceReader(self.utterances, own_share(CACHE_BYTES))
+        per_unit = UNIT_HOP // self.utterances.settings.hop
         contents, mels, speakers = [], [], []
         for number in self.numbers(step):
             content, mel = torch.from_numpy(reader.content(number)), reader.mel(number)
-            count = min(len(content), len(mel) // FRAMES_PER_UNIT)
+            count = min(len(content), len(mel) // per_unit)
             taken = min(count, self.longest)
             rng = np.random.default_rng((self.seed, step, number))
             first = int(rng.integers(count - taken + 1))
             contents.append(content[first : first + taken])
-            mels.append(mel[FRAMES_PER_UNIT * first : FRAMES_PER_UNIT * (first + taken)])
+            mels.append(mel[per_unit * first : per_unit * (first + taken)])
             speakers.append(self.rows[self.utterances.index.speaker[number]])
         padding = 0.0 if contents[0].dim() == 2 else self.padding
         return {
@@ -216,8 +221,8 @@ class UtteranceBatches(Batches):
 class WindowBatches(Batches):
     """Batches ``start`` to ``stop`` of random windows: ``audio`` ``(B, 1, S)`` and, of predicted mels, ``mel``.
 
-    The latter is ``(B, 128, S / 160)``, under the audio. What is shorter is filled up at its end: audio with zeros, a
-    log-mel with its least value.
+    The latter is ``(B, n_mels, S / hop)``, under the audio. What is shorter is filled up at its end: audio with zeros,
+    a log-mel with its least value.
 
     Raises:
         UserError: a window that is no whole number of mel frames.
@@ -226,24 +231,26 @@ class WindowBatches(Batches):
     def __init__(
         self, utterances: UtteranceSet, samples: int, batch_size: int, seed: int, stop: int, start: int = 0
     ) -> None:
-        if samples % MEL.hop:
-            raise UserError(f"params.yaml: segment_samples must be a multiple of {MEL.hop}, not {samples}")
+        hop = utterances.settings.hop
+        if samples % hop:
+            raise UserError(f"params.yaml: segment_samples must be a multiple of {hop}, not {samples}")
         super().__init__(stop, start)
-        self.utterances, self.frames, self.batch_size, self.seed = utterances, samples // MEL.hop, batch_size, seed
+        self.utterances, self.frames, self.batch_size, self.seed = utterances, samples // hop, batch_size, seed
         self._reader: UtteranceReader | None = None
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """Return the batch of one step, the same whenever it is asked for."""
         reader = self._reader = self._reader or UtteranceReader(self.utterances, own_share(CACHE_BYTES))
+        hop = self.utterances.settings.hop
         waves, mels = [], []
         for position in range(step * self.batch_size, (step + 1) * self.batch_size):
             epoch, place = divmod(position, len(self.utterances))
             number = int(epoch_order(self.utterances.index.group.tobytes(), self.seed, epoch)[place])
             wave = to_float(reader.audio(number))
             rng = np.random.default_rng((self.seed, position, 1))
-            first = int(rng.integers(max(len(wave) // MEL.hop - self.frames, 0) + 1))
-            piece = wave[first * MEL.hop : (first + self.frames) * MEL.hop]
-            waves.append(torch.nn.functional.pad(piece, (0, self.frames * MEL.hop - len(piece))))
+            first = int(rng.integers(max(len(wave) // hop - self.frames, 0) + 1))
+            piece = wave[first * hop : (first + self.frames) * hop]
+            waves.append(torch.nn.functional.pad(piece, (0, self.frames * hop - len(piece))))
             if self.utterances.mels is not None:
                 mel = reader.mel(number)
                 window = mel[first : first + self.frames].T

@@ -14,20 +14,20 @@ SEGMENTS = 2
 TITLES = ("recording", "generated")
 
 
-class Vocoder(Protocol):
-    """A training module that makes audio."""
+class Synthesizer(Protocol):
+    """A training module that synthesizes waveforms."""
 
     def generate(self, batch: dict[str, Tensor]) -> Tensor:
         """Return waveforms ``(B, 1, S)`` of a batch."""
 
-    def cpu(self) -> Vocoder:
+    def cpu(self) -> Synthesizer:
         """Move the module to the CPU."""
 
-    def eval(self) -> Vocoder:
+    def eval(self) -> Synthesizer:
         """Set evaluation mode."""
 
 
-def log_examples(tracker: Tracker, module: Vocoder, batch: dict[str, Tensor]) -> None:
+def log_examples(tracker: Tracker, module: Synthesizer, batch: dict[str, Tensor]) -> None:
     """Log audio and, where matplotlib is installed, log-mels of a batch's first segments: ``audio`` ``(B, 1, S)``."""
     batch = {name: values[:SEGMENTS] for name, values in batch.items()}
     module.cpu().eval()

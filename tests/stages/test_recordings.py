@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.softvc.mel import wave_to_mel
+from models.softvc.mel import MEL, wave_to_mel
 from speech.errors import UserError
 from speech.storage.shards import features_schema, read_shard, shard_paths, write_shard
 from stages.data.utterances import UtteranceBatches, UtteranceReader, UtteranceSet, WindowBatches, to_float
@@ -40,7 +40,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole_utterances(
     corpus: Path, batch: int = 4, longest: int = 10**6, start: int = 0, content: str = "units"
 ) -> UtteranceBatches:
-    utterances = UtteranceSet.of(corpus, "train", content)
+    utterances = UtteranceSet.of(corpus, "train", MEL, content)
     return UtteranceBatches(utterances, NAMES, batch, longest, padding=99, seed=5, stop=20, start=start)
 
 
@@ -80,7 +80,7 @@ def test_mels_lie_under_their_units_and_padding_is_marked(corpus: Path) -> None:
 
 
 def test_frames_are_found_in_smaller_row_groups(corpus: Path) -> None:
-    utterances = UtteranceSet.of(corpus, "train", "soft_units")
+    utterances = UtteranceSet.of(corpus, "train", MEL, "soft_units")
     reader = UtteranceReader(utterances)
     found = sorted(int(reader.content(number)[0, 0]) for number in range(len(utterances)))
     assert found == [n for n in range(40) if n // 2 % 4 != 3]
@@ -108,8 +108,8 @@ def test_windows_of_predicted_mels_lie_under_their_audio(corpus: Path, tmp_path:
             mel = np.repeat(np.arange(row["num_samples"] // 160, dtype=np.float32)[:, None], 128, 1)
             rows.append({"id": row["id"], "speaker": row["speaker"], "num_frames": len(mel), "features": mel})
         write_shard(tmp_path / path.name, rows, features_schema(128))
-    plain = UtteranceSet.of(corpus, "train")
-    windows = WindowBatches(UtteranceSet.of(corpus, "train", mels=tmp_path), 1600, 4, 3, 8)
+    plain = UtteranceSet.of(corpus, "train", MEL)
+    windows = WindowBatches(UtteranceSet.of(corpus, "train", MEL, mels=tmp_path), 1600, 4, 3, 8)
     audio = [to_float(UtteranceReader(plain).audio(number)) for number in range(len(plain))]
     begins = set()
     for batch in windows:
@@ -123,7 +123,7 @@ def test_windows_of_predicted_mels_lie_under_their_audio(corpus: Path, tmp_path:
 
 
 def test_a_short_recording_fills_its_window(corpus: Path) -> None:
-    utterances = UtteranceSet.of(corpus, "train")
+    utterances = UtteranceSet.of(corpus, "train", MEL)
     batch = WindowBatches(utterances, 160 * 200, 2, 0, 1).batch(0)
     assert batch["audio"].shape == (2, 1, 32000) and not batch["audio"][..., -1000:].any()
     assert "mel" not in batch
@@ -137,6 +137,6 @@ def test_shards_of_other_utterances_are_refused(corpus: Path, tmp_path: Path) ->
     from speech.storage.shards import UNITS
 
     write_shard(tmp_path / "tiny/units/part-00000.parquet", rows[::-1], UNITS)
-    reader = UtteranceReader(UtteranceSet.of(tmp_path / "tiny", "train", "units"))
+    reader = UtteranceReader(UtteranceSet.of(tmp_path / "tiny", "train", MEL, "units"))
     with pytest.raises(UserError, match=r"units/part-00000.parquet: does not hold the utterances of"):
         reader.content(0)
