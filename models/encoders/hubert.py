@@ -24,20 +24,20 @@ FrontEnd = Literal["group_norm", "layer_norm", "log_mel"]
 
 
 class LogMelFrontEnd(nn.Module):
-    """Log-mel bands in the place of the waveform encoder: nothing to learn there, and a tenth of its time."""
+    """Front end of log-mel bands instead of the waveform encoder: nothing to learn there, and a tenth of its time."""
 
     def __init__(self, bands: int) -> None:
         super().__init__()
         self.spectrum = LogMel(bands, floor=1e-4)
 
     def forward(self, padded: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, None]:
-        """Padded waveforms ``(B, T)`` to ``(B, N, bands)``; the second is torchaudio's idea of a return value."""
+        """Map padded waveforms ``(B, T)`` to ``(B, N, bands)``, and None, which torchaudio's extractor returns too."""
         with torch.autocast(padded.device.type, enabled=False):
             return self.spectrum.log_power(padded), None
 
 
 class Hubert(ContentEncoder):
-    """Output of transformer layer ``layer`` (counted from 1), as that layer leaves it.
+    """HuBERT, up to transformer layer ``layer`` (counted from 1), whose output is taken as that layer leaves it.
 
     The waveform is padded by 40 zeros each side, so that T samples give ``T // 320`` frames (van Niekerk et al. 2022)
     instead of one fewer. The default widths are those of HuBERT Base (95 M parameters).
@@ -116,7 +116,7 @@ class Hubert(ContentEncoder):
         self._waveforms: WaveformEncoder | None = None
 
     def prepare(self, dtype: torch.dtype = torch.float32) -> ContentEncoder:
-        """On a processor, convolutions of our own arithmetic; see ``ContentEncoder.prepare``."""
+        """Take our own arithmetic of convolutions on a processor; see ``ContentEncoder.prepare``."""
         transformer, extractor = self.model.encoder.transformer, self.model.feature_extractor
         if next(self.parameters()).device.type == "cpu":
             self._positions = PositionalConvolution(transformer.pos_conv_embed)
@@ -128,7 +128,7 @@ class Hubert(ContentEncoder):
         return self
 
     def encode(self, padded: Tensor, lengths: Tensor | None, layers: Sequence[int]) -> list[Tensor]:
-        """Outputs of the chosen layers; see ``ContentEncoder.encode``."""
+        """Return the outputs of the chosen layers; see ``ContentEncoder.encode``."""
         frames = None if lengths is None else torch.div(lengths.to(padded.device), self.hop, rounding_mode="floor")
         if isinstance(self.model.feature_extractor, LogMelFrontEnd):
             return self._transform(self.model.feature_extractor(padded)[0], frames, layers)
@@ -142,7 +142,7 @@ class Hubert(ContentEncoder):
         return self._transform(hidden, frames, layers)
 
     def predict(self, waves: Tensor, masked: Tensor | None, replacement: Tensor) -> Tensor:
-        """The last layer's output with some frames hidden from the transformer, with gradients: for training.
+        """Return the last layer's output with some frames hidden from the transformer, with gradients: for training.
 
         Args:
             waves: ``(B, T)``, all of the same length.
@@ -185,7 +185,7 @@ class Hubert(ContentEncoder):
 
 
 class Wav2Vec2(Hubert):
-    """wav2vec 2.0: HuBERT's network under another training; arguments and features alike.
+    """Encoder wav2vec 2.0: HuBERT's network under another training; arguments and features alike.
 
     The published Base has HuBERT Base's sizes. The published LV-60K Large models have ``layers: 24, heads: 16,
     dim: 1024, feed_forward: 4096, front_end: layer_norm, conv_bias: true, norm_first: true, normalise_wave: true``.
