@@ -2,7 +2,7 @@
 
 In: ``metrics.json`` and ``utterances.parquet`` of the table's experiments. Out: ``tables/<table>/table.md``, ``.csv``,
 ``.tex`` and ``.json``, ``measured.csv`` of our numbers alone and, where the registry compares systems phoneme by
-phoneme, ``phonemes.csv``, ``.svg`` and ``.png``; the Markdown on standard output too. Rows and columns are the paper's,
+phoneme, ``phonemes.csv``, ``.svg`` and ``.png``; a summary on standard output. Rows and columns are the paper's,
 in its order, its value beside ours; below them the rows that bound the judges: shuffled units, an untrained model.
 Every WER is also given as a paired difference from ground truth. One that is not better than that of shuffled units,
 by a paired interval that excludes zero, is called not intelligible. :mod:`stages.papers.registry` lists the tables.
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from respeak.results.columns import MEASURED
+from respeak.results.console import summarise
 from respeak.results.measured import TRUTH, Measured, name_recogniser
 from respeak.results.paired import Paired, read_sums, read_trials
 from respeak.results.phonemes import phoneme_rows, save_picture
@@ -49,8 +50,7 @@ def run(stage: Stage) -> None:
     name = stage.require_variant(list(stage.params.tables))
     table = make_table(stage.params, name, Path("evaluate"))
     directory = Path("tables") / name
-    markdown = to_markdown(table)
-    write_text(directory / "table.md", markdown)
+    write_text(directory / "table.md", to_markdown(table))
     write_text(directory / "table.csv", to_csv(table))
     write_text(directory / "table.tex", to_latex(table))
     write_json(directory / "table.json", to_json(table))
@@ -59,7 +59,7 @@ def run(stage: Stage) -> None:
         _write_phonemes(stage.params, name, directory)
     for path in sorted(directory.iterdir()):
         stage.tracker.log_artifact(path)
-    print(markdown, flush=True)
+    print(summarise(table, f"{directory}/table.md"), flush=True)
 
 
 def _write_phonemes(params: Params, name: str, directory: Path) -> None:

@@ -12,7 +12,7 @@ from speech.judges.settings import ASR
 from speech.metrics.bootstrap import Interval
 
 # What bounds the judges: the recordings themselves, and speech that cannot be understood.
-TRUTH, SHUFFLED = "ground_truth", "shuffled"
+TRUTH, SHUFFLED, UNTRAINED = "ground_truth", "shuffled", "untrained"
 
 _LANGUAGES = {
     "words": "a grammar of the corpus's words",

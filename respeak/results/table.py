@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
+
+from speech.errors import UserError
 
 MISSING = "\N{EN DASH}"
 # Said of a system whose WER is not below that of shuffled units.
@@ -177,6 +181,24 @@ def to_json(table: Table) -> dict[str, Any]:
     sentences = [finding.sentence for finding in table.findings]
     plain["findings"] = [f | {"sentence": s} for f, s in zip(plain["findings"], sentences, strict=True)]
     return plain
+
+
+def read_table(path: Path) -> Table:
+    """Return the table that :func:`to_json` described in a file.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        rows = [Row(**row | {"cells": {name: Cell(**c) for name, c in row["cells"].items()}}) for row in plain["rows"]]
+        columns = [Column(**column) for column in plain["columns"]]
+        findings = [Finding(**{k: v for k, v in f.items() if k != "sentence"}) for f in plain["findings"]]
+        return Table(plain["title"], plain["caption"], columns, rows, plain["context"], findings)
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; run dvc repro tables@{path.parent.name}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: not a table ({error!r}); run dvc repro tables@{path.parent.name}") from None
 
 
 def _plain(cell: Cell | None) -> float | str | None:

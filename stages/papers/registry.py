@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from respeak.results.measured import SHUFFLED, TRUTH, Claim
+from respeak.results.measured import SHUFFLED, TRUTH, UNTRAINED, Claim
 from stages.papers import baas2022, pitdyn2022, polyak2021, van_niekerk2022, yang2024
 from stages.papers.table import PaperTable
 
 FILES = ("table.md", "table.csv", "table.tex", "table.json", "measured.csv")
 PHONEME_FILES = ("phonemes.csv", "phonemes.svg", "phonemes.png")
 # The same judges on what bounds them: the recordings themselves, and speech that cannot be understood.
-UNTRAINED = "untrained"
 ANCHORS = {TRUTH: "ground truth", SHUFFLED: "shuffled units", UNTRAINED: "untrained model"}
 
 
