@@ -18,7 +18,7 @@ ALL ?=
 LOCKED ?= yes
 
 # The words of a variable as ${args[@]}, each after a flag; quotes within hold: S="scale=smoke 'roles.train=my voice'".
-words = args=(); found="$$(printf '%s\n' "$$$(1)" | xargs -n 1 printf '%s\n')" || exit 2; \
+arguments = args=(); found="$$(printf '%s\n' "$$$(1)" | xargs -n 1 printf '%s\n')" || exit 2; \
 	while IFS= read -r word; do [ -z "$$word" ] || args+=($(2) "$$word"); done <<< "$$found";
 export S G
 
@@ -40,7 +40,8 @@ help: ## this list
 	@echo 'Variables: S="scale=smoke seed=7" (what reproduce, plan and params compose), PYTHON=python3.12, VENV=.venv,'
 	@echo '           LOCKED=no (versions without hashes, for a platform that the locks do not know)'
 
-# The stamp is newer than what it was made from, so that nothing is installed twice.
+# The stamp is newer than what it was made from, so that nothing is installed twice. Locked packages are installed by
+# their hashes alone; torch after them, as pip finds it: which build is right depends on the machine.
 empty :=
 STAMP := $(subst $(empty) ,\ ,$(VENV))/.installed
 PIP := $(RUN) pip install --quiet
@@ -55,7 +56,6 @@ ifeq ($(LOCKED),no)
 else
 	$(PIP) --require-hashes --no-deps -r requirements-build.lock
 	$(PIP) --require-hashes --no-deps --no-build-isolation -r requirements.lock
-	# Which build of torch is right depends on the machine, so its hash is nobody's to state.
 	$(PIP) -c constraints.txt torch
 	$(PIP) --no-deps --no-build-isolation -e .
 endif
@@ -77,14 +77,14 @@ repository:
 		"git init && git add --all && git commit --message 'Respeak'" >&2; exit 2; }
 
 reproduce: setup repository ## run the graph, end with the measured table   (S="scale=smoke" for another size)
-	@$(call words,S,-S) $(RUN) flows.reproduce "$${args[@]}"
+	@$(call arguments,S,-S) $(RUN) flows.reproduce "$${args[@]}"
 
 plan: setup repository ## what `make reproduce` would run, and what it takes   (scale=paper corpus=vctk, or S="...")
-	@$(call words,S,-S) $(RUN) flows.planning.plan "$${args[@]}" \
+	@$(call arguments,S,-S) $(RUN) flows.planning.plan "$${args[@]}" \
 		$(foreach group,scale corpus encoder,$(if $($(group)),-S '$(group)=$($(group))'))
 
 sweep: setup repository ## a grid of parameters as experiments, compared   (G="kmeans.k=50,100,200")
-	@$(call words,G) $(RUN) flows.sweep "$${args[@]}"
+	@$(call arguments,G) $(RUN) flows.sweep "$${args[@]}"
 
 test: lint types ## lint, types, all tests
 	$(RUN) pytest -n auto
@@ -107,7 +107,7 @@ format: setup ## let ruff rewrite the code
 	$(RUN) ruff format .
 
 params: setup ## compose params.yaml from conf/'s defaults, or with S="..."
-	@$(call words,S) $(RUN) flows.graph "$${args[@]}"
+	@$(call arguments,S) $(RUN) flows.graph "$${args[@]}"
 
 tables: setup ## print the measured tables   (T=polyak1 one of them, ALL=1 every row and column)
 	@$(RUN) respeak.results $(T) $(if $(ALL),--all)

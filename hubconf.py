@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from models.resynthesis import F0VQVAE, UnitGenerator, WaveVQVAE
     from respeak import System
 
-dependencies = ["torch", "torchaudio", "numpy", "pyarrow", "pyworld", "safetensors", "soundfile", "soxr", "yaml"]
+dependencies = ["torch", "numpy", "pyarrow", "pyworld", "safetensors", "soundfile", "soxr", "yaml"]
 
 _ROOT = Path(__file__).resolve().parent
 _PACKAGES = ("speech", "models", "respeak")
