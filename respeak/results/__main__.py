@@ -13,7 +13,7 @@ FOLDER = Path("tables")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print them; return 2 where there are none, or none of a name."""
+    """Print the tables; return 2 where there are none, or none of a name."""
     parser = argparse.ArgumentParser(prog="python -m respeak.results", description=__doc__)
     parser.add_argument("tables", nargs="*", metavar="TABLE", help="as in tables/TABLE; all if none is named")
     parser.add_argument("--all", action="store_true", help="every row and column, as Markdown")

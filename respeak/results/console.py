@@ -84,13 +84,13 @@ def _is_run(row: Row, columns: Iterable[Column]) -> bool:
 
 
 def _has_number(rows: Sequence[Row], column: Column) -> bool:
-    """Whether a row has a number of ours in the column."""
+    """Return whether a row has a number of ours in the column."""
     cells = [row.cells.get(column.name) for row in rows]
     return not column.name.endswith("_paper") and any(cell and cell.value is not None for cell in cells)
 
 
 def _draw(rows: Sequence[Row], columns: Sequence[Column]) -> str:
-    """The grid: the first column with its intervals and the paper's values, the others without."""
+    """Return the grid: the first column with its intervals and the paper's values, the others without."""
     from rich import box
     from rich.table import Table as Grid
     from rich.text import Text
@@ -110,7 +110,7 @@ def _draw(rows: Sequence[Row], columns: Sequence[Column]) -> str:
 
 
 def _remarks(table: Table, rows: Sequence[Row], first: Column, whole: str) -> list[str]:
-    """What was claimed of the numbers and became of it; what they mean, and where the rest lies."""
+    """Return what was claimed of the numbers and became of it, what they mean, and where the rest lies."""
     context = table.context
     interval = any(cell.low is not None for row in rows if (cell := row.cells.get(first.name)))
     stated = [
@@ -130,20 +130,20 @@ def _heading(column: Column) -> str:
 
 
 def _label(row: Row) -> str:
-    """What is ours in the row, marked where it is not intelligible."""
+    """Return the name of what is ours in the row, marked where it is not intelligible."""
     ours = row.ours.removesuffix(f" (row '{row.label}')") or row.label
     return f"{ours} {MARK}" if NOT_INTELLIGIBLE in row.note else ours
 
 
 def _show(cell: Cell | None, digits: int, with_interval: bool) -> str:
-    """A number or the paper's words; an en dash also for what is not run, which is no news beside what is."""
+    """Return a number, or an en dash: that something is not run is no news beside what is."""
     if cell is None or cell.value is None:
         return MISSING
     return format_cell(cell if with_interval else replace(cell, low=None, high=None), digits)
 
 
 def _clean(text: str) -> str:
-    """Text without what would move a terminal's cursor."""
+    """Return the text without what would move a terminal's cursor."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 
@@ -154,7 +154,7 @@ def _fill(text: str) -> str:
 
 
 def _print(what: RenderableType) -> str:
-    """What rich prints of it into :data:`WIDTH` columns, without colours."""
+    """Return what rich prints of it into :data:`WIDTH` columns, without colours."""
     from rich.console import Console
 
     out = io.StringIO()

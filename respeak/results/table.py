@@ -13,7 +13,7 @@ from typing import Any
 from speech.errors import UserError
 
 MISSING = "\N{EN DASH}"
-# Said of a system whose WER is not below that of shuffled units.
+# Stated of a system whose WER is not below that of shuffled units.
 NOT_INTELLIGIBLE = "not intelligible"
 CLAIMS = "Claims, by the paired difference over the same utterances with its 95 % bootstrap interval (below 0: yes):"
 
@@ -74,7 +74,7 @@ class Finding:
 
     @property
     def sentence(self) -> str:
-        """``soft beats discrete in WER: yes, −4.2 [−6.0, −2.3]``."""
+        """Return the claim and its verdict: ``soft beats discrete in WER: yes, −4.2 [−6.0, −2.3]``."""
         if self.value is None:
             return f"{self.words}: {self.verdict}"
         return f"{self.words}: {self.verdict}, {format_cell(Cell(self.value, self.low, self.high), 1)}"
@@ -93,7 +93,7 @@ class Table:
 
 
 def format_cell(cell: Cell | None, digits: int) -> str:
-    """``21.3 [17.0, 25.7]``, without the bracket where there is no interval; the cell's text; or an en dash."""
+    """Return ``21.3 [17.0, 25.7]``, without brackets where there is no interval; the cell's text; or an en dash."""
     if cell is None:
         return MISSING
     if cell.text or cell.value is None:
@@ -106,7 +106,7 @@ def format_cell(cell: Cell | None, digits: int) -> str:
 
 
 def to_markdown(table: Table) -> str:
-    """A GitHub-flavoured table under its title, the caption below."""
+    """Return a GitHub-flavoured table under its title, the caption below."""
     lines = [f"### {table.title}", ""]
     lines += _markdown_row(["", *(column.heading for column in table.columns), "note"])
     lines += _markdown_row(["---", *("---:" for _ in table.columns), "---"])
@@ -120,7 +120,7 @@ def to_markdown(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """One line per row; each metric has a value and its bounds, unrounded."""
+    """Return CSV, one line per row; each metric has a value and its bounds, unrounded."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     bounds = [name for column in table.columns for name in (column.name, f"{column.name}_low", f"{column.name}_high")]
@@ -133,7 +133,7 @@ def to_csv(table: Table) -> str:
 
 
 def to_measured_csv(table: Table) -> str:
-    """Our numbers alone, one line per row that has any: what ``dvc plots`` draws."""
+    """Return our numbers alone, one line per row that has any: what ``dvc plots`` draws."""
     ours = [c for c in table.columns if any(_number_of(row, c.name) is not None for row in table.rows)]
     ours = [c for c in ours if not c.name.endswith("_paper")]
     out = io.StringIO()
@@ -147,7 +147,7 @@ def to_measured_csv(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A ``table`` environment for the booktabs package."""
+    """Return a ``table`` environment for the booktabs package."""
     body = []
     previous = None
     for row in table.rows:
@@ -176,7 +176,7 @@ def to_latex(table: Table) -> str:
 
 
 def to_json(table: Table) -> dict[str, Any]:
-    """Plain data: title, caption, context, columns and rows with their cells."""
+    """Return plain data: title, caption, context, columns and rows with their cells."""
     plain = asdict(table)
     sentences = [finding.sentence for finding in table.findings]
     plain["findings"] = [f | {"sentence": s} for f, s in zip(plain["findings"], sentences, strict=True)]
