@@ -21,6 +21,7 @@ sys.path.insert(0, str(PROJECT))
 
 from speech.audio.waveforms import encode_audio, resample  # noqa: E402
 from speech.corpora.espeak import RATE, Utterance, speak  # noqa: E402
+from speech.rates import SAMPLE_RATE  # noqa: E402
 from speech.storage.shards import AUDIO, SYNTHESIS, read_shard, shard_name, shard_paths, write_shard  # noqa: E402
 from stages.params.whole import load_params  # noqa: E402
 
@@ -44,7 +45,7 @@ def write_corpus(root: Path, count: int) -> float:
         for folder, schema in (("data/spoken/audio", AUDIO), ("synthesize/spoken", SYNTHESIS)):
             kept = [{name: row[name] for name in schema.names} for row in rows[start : start + PER_SHARD]]
             write_shard(root / folder / shard_name(shard), kept, schema)
-    return sum(row["num_samples"] for row in rows) / 16_000
+    return sum(row["num_samples"] for row in rows) / SAMPLE_RATE
 
 
 def judge(mode: str, workers: int) -> float:

@@ -15,9 +15,10 @@ from typing import Literal
 import numpy as np
 
 from speech.audio.decode import IsolatedDecoder
-from speech.audio.waveforms import SAMPLE_RATE, SILENCE_PEAK, Wave, quantise, trim_bounds
+from speech.audio.waveforms import SILENCE_PEAK, Wave, quantise, trim_bounds
 from speech.corpora import Entry, Listing
 from speech.errors import AudioError
+from speech.rates import SAMPLE_RATE
 
 FULL_SCALE = 0.999
 QUIET_PEAK = 0.01  # -40 dBFS: what is in there may be noise

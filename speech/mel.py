@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from speech.rates import SAMPLE_RATE
+
 if TYPE_CHECKING:
     import torch
 
@@ -28,7 +30,7 @@ class MelSettings:
     ``power_floor`` is added to power before its root is taken (0: Soft-VC's log-mel).
     """
 
-    sample_rate: int = 16000
+    sample_rate: int = SAMPLE_RATE
     n_fft: int = 1024
     hop: int = 256
     n_mels: int = 80

@@ -16,9 +16,8 @@ from typing import Literal
 import numpy as np
 
 from speech.errors import UserError
+from speech.rates import F0_HOP, SAMPLE_RATE
 
-SAMPLE_RATE = 16_000
-F0_HOP = 80
 # Frames this far below the utterance's loudest frame hold no voice. WORLD reports periodicity there nevertheless
 # (padding zeros, dither, codec noise); 50 dB keeps the weak ends of phrases, which lie 25 to 40 dB down.
 SILENCE_DB = -50.0

@@ -25,8 +25,9 @@ import numpy as np
 
 from speech.corpora.splits import utterance_name
 from speech.errors import UserError
+from speech.rates import SAMPLE_RATE, UNIT_HOP
 from speech.storage.shards import UNITS, read_shard, shard_name, shard_paths, write_shard
-from speech.units import UNIT_HOP, fit_units
+from speech.units import fit_units
 
 FORMATS = ("codes", "km", "dict", "npy")
 TIMES = "times"
@@ -147,7 +148,8 @@ def export_units(directory: Path, output: Path, kind: str, key: str = "hubert") 
     root = corpus_root(directory)
     if kind == "dict":
         literals = (
-            repr({"audio": str(PurePosixPath(root) / path), key: _joined(units), "duration": samples / 16000}) + "\n"
+            repr({"audio": str(PurePosixPath(root) / path), key: _joined(units), "duration": samples / SAMPLE_RATE})
+            + "\n"
             for path, samples, units in corpus_units(directory)
         )
         return _write_lines(output, literals)

@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 
 from speech.errors import UserError
+from speech.rates import UNIT_HOP
 
-UNIT_HOP = 320  # samples at 16 kHz: 20 ms
 # Dimensions that hardly vary (a band above the recording's bandwidth) must not be blown up to unit variance.
 SMALLEST_STD = 1e-3
 BLOCK = 4096  # frames per distance matrix: 4096 x 2000 centroids in float32 are 33 MB

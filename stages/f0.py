@@ -9,7 +9,8 @@ import functools
 from pathlib import Path
 
 from speech.audio.waveforms import decode_audio
-from speech.pitch import F0_HOP, extract_f0, num_f0_frames
+from speech.pitch import extract_f0, num_f0_frames
+from speech.rates import F0_HOP
 from speech.storage.shards import F0, read_shard, shard_paths, write_shard
 from stages.params import whole
 from stages.runtime.stage import Stage, stage_main

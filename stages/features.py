@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from speech.errors import UserError
+from speech.rates import SAMPLE_RATE
 from speech.storage.shards import features_schema, read_shard, shard_paths, write_shard
 from speech.units import num_frames
-from stages.data.extraction import COLUMNS, SAMPLE_RATE, Extraction, is_kept
+from stages.data.extraction import COLUMNS, Extraction, is_kept
 from stages.runtime.stage import Stage, stage_main
 
 ENCODER = Path("encoder")

@@ -9,11 +9,11 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from speech.rates import SAMPLE_RATE, UNIT_HOP
 from stages.params.whole import Params
 from stages.runtime.stage import Stage, stage_main
 
 KMEANS = Path("kmeans")
-SAMPLE_RATE, UNIT_HOP = 16_000, 320
 
 
 def run(stage: Stage) -> None:

@@ -26,7 +26,8 @@ from models.resynthesis.training import LossWeights, ResynthesisTraining
 from respeak.bundle import save_bundle
 from speech.errors import UserError
 from speech.pitch import Normalisation, location_scale
-from stages.data.segments import F0_HOP, UNIT_HOP, Corpus, Segment, Segments, Stream, build_index
+from speech.rates import F0_HOP, SAMPLE_RATE, UNIT_HOP
+from stages.data.segments import Corpus, Segment, Segments, Stream, build_index
 from stages.data.speaker_facts import read_voices, unit_voicing
 from stages.params.whole import Params
 from stages.runtime.stage import Stage, stage_main
@@ -127,7 +128,7 @@ def _bundle_config(params: Params, arguments: dict[str, Any], fingerprint: str, 
     kmeans = yaml.safe_load((KMEANS / "config.yaml").read_text())
     return {
         "scale": params.scale,
-        "sample_rate": 16000,
+        "sample_rate": SAMPLE_RATE,
         "unit_hop": UNIT_HOP,
         "f0_hop": F0_HOP,
         "encoder": encoder,

@@ -34,6 +34,7 @@ from models.softvc.acoustic_training import AcousticTraining
 from models.softvc.soft_unit_training import SoftUnitTraining
 from models.softvc.vocoder_training import VocoderTraining
 from models.training import Schedule, TrainingModule
+from speech.rates import F0_HOP, SAMPLE_RATE, UNIT_HOP
 
 if TYPE_CHECKING:
     from stages.params.digit_classifier import TrainDigitClassifier
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
 BYTES_TRAINED = 16  # per weight: itself, its gradient, Adam's two moments, in float32
 QUICK_SECONDS = 3.0  # a step that would take longer is not tried at its full batch
-UNIT_HOP, F0_HOP, RATE = 320, 80, 16_000
 MANY_SPEAKERS = 128  # rows of a table that costs next to nothing
 
 Batch = dict[str, Tensor]
@@ -162,7 +162,7 @@ def digits_step(spec: TrainDigitClassifier) -> Step:
 def encoder_speed(kind: str, layer: int, options: Mapping[str, Any], seconds: float) -> float:
     """Seconds of audio that the encoder encodes per second, in a batch of ``seconds``."""
     encoder = build_encoder({"kind": kind, "layer": layer, "options": dict(options)}).eval().to(device()).prepare()
-    wave = 0.1 * torch.randn(1, int(seconds * RATE), device=device())
+    wave = 0.1 * torch.randn(1, int(seconds * SAMPLE_RATE), device=device())
     with torch.inference_mode():
         return seconds / _timed(lambda: encoder(wave))
 
@@ -171,7 +171,7 @@ def vocoder_speed(spec: TrainResynthesis, f0_vq: TrainF0VQ, k: int, seconds: flo
     """Seconds of audio that the trained vocoder makes per second, one utterance of ``seconds`` after another."""
     model = _generator(spec, f0_vq, k).eval().to(device())
     model.vocoder.prepare()
-    batch = _segments(replace(spec.loop, segment_samples=1280 * int(seconds * RATE / 1280)), 1)
+    batch = _segments(replace(spec.loop, segment_samples=1280 * int(seconds * SAMPLE_RATE / 1280)), 1)
     with torch.inference_mode():
         return seconds / _timed(lambda: model(batch["units"], batch["f0"], batch["speaker"]))
 

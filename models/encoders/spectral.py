@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.encoders.base import SAMPLE_RATE, WINDOW, ContentEncoder
-from speech.units import UNIT_HOP
+from models.encoders.base import WINDOW, ContentEncoder
+from speech.rates import SAMPLE_RATE, UNIT_HOP
 
 FFT = 512
 PREEMPHASIS = 0.97

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-SAMPLE_RATE = 16_000
+from speech.rates import SAMPLE_RATE
+
 F0_RANGE = (50.0, 600.0)
 # Positions in a recording index this many samples of noise, so that a piece of it meets the noise of the whole.
 NOISE_SAMPLES = 2**18

@@ -25,8 +25,8 @@ from speech.errors import AudioError, UserError
 from speech.judges.cache import Answers, Recording
 from speech.judges.settings import Evaluate
 from speech.pitch import extract_f0
+from speech.rates import SAMPLE_RATE
 
-SAMPLE_RATE = 16_000
 PEAK = 0.95  # the audio stage's
 UTTERANCES_PER_TASK = 4
 

@@ -8,7 +8,6 @@ import zlib
 
 import numpy as np
 
-SAMPLE_RATE = 16_000
 FFT, HOP = 512, 80
 DYNAMIC_RANGE_DB = 70.0
 # From dark to bright, evenly spaced; equal steps of level look about equally large.

@@ -8,9 +8,10 @@ from typing import Any
 
 from respeak.page.charts import f0_chart, grouped_chart, unit_timeline
 from respeak.page.clips import Clip, Sentence
-from respeak.page.pictures import SAMPLE_RATE, data_url, encode_png, spectrogram
+from respeak.page.pictures import data_url, encode_png, spectrogram
 from respeak.results.table import MISSING, NOT_INTELLIGIBLE, Cell, format_cell
 from speech.phonemes import PHONES
+from speech.rates import SAMPLE_RATE
 
 Json = Mapping[str, Any]
 QUIET = {"not run", "human, not run", "not verified", "only in a figure", MISSING}

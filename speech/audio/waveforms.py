@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from speech.audio.containers import locate, read_bytes
 from speech.errors import AudioError, UserError
+from speech.rates import SAMPLE_RATE
 from speech.storage.files import atomic_path
 
-SAMPLE_RATE = 16000
 SILENCE_PEAK = 1e-4  # half the peak-to-peak range below which a recording counts as silent: -80 dBFS
 TRIM_FRAME, TRIM_HOP = 2048, 512
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from speech.errors import UserError
 from speech.judges.ngram import NGram
+from speech.rates import SAMPLE_RATE
 from speech.text import normalise_text
 
 Mode = Literal["open", "lm", "words", "sentences"]
@@ -27,7 +28,6 @@ Mode = Literal["open", "lm", "words", "sentences"]
 PAD_SECONDS = 0.25
 NOISE_RMS = 0.005
 _NOISE_SEED = 0
-_SAMPLE_RATE = 16_000
 _SEARCH = "judge"
 
 
@@ -168,7 +168,7 @@ def load_decoder(**settings: Any) -> Any:
 
 
 def _with_noise(wave: np.ndarray) -> bytes:
-    pad = int(PAD_SECONDS * _SAMPLE_RATE)
+    pad = int(PAD_SECONDS * SAMPLE_RATE)
     padded = np.pad(np.asarray(wave, np.float64), pad)
     padded += NOISE_RMS * np.random.default_rng(_NOISE_SEED).standard_normal(len(padded))
     return (np.clip(padded, -1.0, 1.0) * 32767).astype("<i2").tobytes()

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from speech.mel import MelSettings, mel_filterbank
+from speech.rates import SAMPLE_RATE
 
 if TYPE_CHECKING:
     import torch
 
-SAMPLES = 16_000
+SAMPLES = SAMPLE_RATE  # a recording of one second
 N_FFT, HOP, BANDS = 2048, 512, 32
 RANGE_DB, FLOOR = 80.0, 1e-10
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

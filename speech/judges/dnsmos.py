@@ -15,9 +15,9 @@ import numpy as np
 
 from speech.errors import UserError
 from speech.judges.bundles import damaged
+from speech.rates import SAMPLE_RATE
 
 DNSMOS_URL = "https://github.com/microsoft/DNS-Challenge/raw/master/DNSMOS/DNSMOS/sig_bak_ovr.onnx"
-SAMPLE_RATE = 16_000
 WINDOW = 144_160  # samples: 9.01 s
 # Columns in the order of the network's outputs, and the polynomial of each, highest power first.
 POLYNOMIALS = {

@@ -18,9 +18,9 @@ import numpy as np
 
 from speech.errors import UserError
 from speech.judges.ctc import WORD_END
+from speech.rates import SAMPLE_RATE
 from speech.text import normalise_text
 
-SAMPLE_RATE = 16_000
 SHORTEST = 400  # samples: what the first output frame of wav2vec 2.0 sees
 WHISPER_WINDOW = 30 * SAMPLE_RATE
 # Tokens that are no sounds, as <pad>, [UNK] or </s>.

@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 
 from speech.metrics.cepstra import mel_cepstra
-from speech.pitch import F0_HOP, frame_rms
+from speech.pitch import frame_rms
+from speech.rates import F0_HOP
 
 # Leading and trailing frames this far below the loudest are silence: as recordings are trimmed by default.
 TRIM_DB = 40.0

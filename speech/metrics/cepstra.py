@@ -10,7 +10,8 @@ import functools
 
 import numpy as np
 
-from speech.pitch import F0_HOP, SAMPLE_RATE, extract_f0
+from speech.pitch import extract_f0
+from speech.rates import F0_HOP, SAMPLE_RATE
 
 ORDER = 24
 ALPHA = 0.42

@@ -15,8 +15,8 @@ import numpy as np
 from speech.errors import UserError
 from speech.metrics.alignment import best_lag, shift, speech_frames, warp
 from speech.metrics.cepstra import mel_cepstra
+from speech.rates import SAMPLE_RATE
 
-SAMPLE_RATE = 16_000
 # Of the natural-logarithm cepstra's distance in dB (Kubichek 1993).
 DB = 10 / np.log(10) * np.sqrt(2)
 

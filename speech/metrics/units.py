@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from speech.units import UNIT_HOP, run_lengths
+from speech.rates import SAMPLE_RATE, UNIT_HOP
+from speech.units import run_lengths
 
-SAMPLE_RATE = 16_000
 SILENCE = "sil"
 
 

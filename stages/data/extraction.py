@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from speech.audio.waveforms import decode_audio
+from speech.rates import SAMPLE_RATE
 from speech.units import num_frames
 from stages.params.whole import Features
 from stages.runtime.engine import pick_device
 from stages.runtime.faults import ExhaustedError
 
-SAMPLE_RATE = 16_000
 COLUMNS = ["id", "speaker", "num_samples", "audio"]
 
 

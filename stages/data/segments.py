@@ -27,11 +27,10 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from speech.audio.waveforms import decode_audio, quantise
 from speech.errors import UserError
 from speech.pitch import location_scale, normalise_f0
+from speech.rates import F0_HOP, UNIT_HOP
 from speech.storage.shards import shard_paths
 
 ALIGNMENT = 1280
-UNIT_HOP = 320
-F0_HOP = 80
 WINDOW_GROUPS = 8
 CACHE_BYTES = 256 * 2**20
 

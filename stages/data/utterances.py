@@ -22,8 +22,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 from models.softvc.mel import FRAMES_PER_UNIT, MEL, wave_to_mel
 from speech.audio.waveforms import decode_audio, quantise
 from speech.errors import UserError
+from speech.rates import UNIT_HOP
 from speech.storage.shards import read_group
-from speech.units import UNIT_HOP
 from stages.data.segments import Corpus, Index, build_index, epoch_order
 
 CACHE_BYTES = 256 * 2**20

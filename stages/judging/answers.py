@@ -19,12 +19,11 @@ from speech.judges.cache import Answers, Recording
 from speech.judges.settings import Evaluate
 from speech.metrics.f0 import move_contour
 from speech.metrics.summary import UTTERANCES
-from speech.pitch import F0_HOP
+from speech.rates import F0_HOP, SAMPLE_RATE
 from speech.storage.shards import read_rows, read_shard, shard_paths, write_shard, zip_shards
 from stages.params import whole as schema
 from stages.runtime.engine import pick_device
 
-SAMPLE_RATE = 16_000
 # Beside scratch that stages prune: the answers outlive them.
 ANSWERS = Path(".scratch") / "answers"
 # Few enough that the workers finish together, enough that a task costs more than reading its shards.

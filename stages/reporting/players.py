@@ -11,10 +11,10 @@ import numpy as np
 
 from respeak.page.clips import Clip, Sentence, choose, groups
 from speech.pitch import extract_f0
+from speech.rates import SAMPLE_RATE
 from speech.storage.shards import read_rows, read_shard, shard_paths
 from stages.params.whole import Params
 
-SAMPLE_RATE = 16_000
 HEARD = ("hypothesis", "word_errors", "words")
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from speech.errors import UserError
+from speech.rates import F0_HOP, SAMPLE_RATE
 from speech.storage.shards import SYNTHESIS, read_shard, write_shard, zip_shards
 from stages.params.whole import Experiment
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from respeak.systems.softvc.system import SoftVC
     from respeak.voices import Voice
     from speech.intonation import Intonation
-
-F0_HOP = 80
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,12 @@ class Part:
 def synthesize_part(part: Part, path: Path) -> dict[str, float]:
     """Write one part; the report tells seconds of audio made and of time taken, loading not counted."""
     report = {"audio_seconds": 0.0, "wall_seconds": 0.0}
-    write_shard(path, _rows(part, report), SYNTHESIS, {"stage": "synthesize", "sample_rate": 16000})
+    write_shard(path, _rows(part, report), SYNTHESIS, {"stage": "synthesize", "sample_rate": SAMPLE_RATE})
     return report
 
 
 def _rows(part: Part, report: dict[str, float]) -> Iterator[dict[str, Any]]:
-    from speech.audio.waveforms import SAMPLE_RATE, encode_audio
+    from speech.audio.waveforms import encode_audio
 
     made = _copies(part) if part.experiment.task == "copy" else _renderings(part, report)
     for source, voice, wave in made:

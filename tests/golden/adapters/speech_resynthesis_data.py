@@ -14,10 +14,10 @@ from speech.audio.waveforms import TRIM_HOP, Conditioning, condition, encode_aud
 from speech.corpora.folder import speaker_of
 from speech.errors import UserError
 from speech.mel import log_mel
-from speech.pitch import METHODS, SAMPLE_RATE, extract_f0, normalise_f0, voiced_statistics
+from speech.pitch import METHODS, extract_f0, normalise_f0, voiced_statistics
+from speech.rates import SAMPLE_RATE, UNIT_HOP
 from speech.storage.shards import AUDIO, F0, UNITS, shard_name, write_shard
 from speech.unit_formats import open_units
-from speech.units import UNIT_HOP
 from stages.data.segments import ALIGNMENT, Corpus, Segment, Segments, build_index
 from tests.golden.fill import Case
 
