@@ -18,7 +18,7 @@ from models.hifigan.discriminators import Discriminators, Output
 from models.resynthesis.durations import DurationPredictor, runs_of, whole_runs
 from models.resynthesis.f0_vq import F0VQVAE
 from models.training import Batch, Schedule, TrainingModule
-from speech.mel import PUBLISHED
+from speech.mel_spectrogram import PUBLISHED
 
 
 class F0VQTraining(TrainingModule):

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from models.hifigan.generator import Generator
-from speech.mel import MelSettings, log_mel
+from speech.mel_spectrogram import MelSettings, log_mel
 
 # 128 bands of 64 ms windows every 10 ms, magnitudes without a floor under the root; the first frame is centred on
 # sample 80, so that two frames lie under each unit.

@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from respeak.judges.digits import digit_judge, names_classifier
-from respeak.judges.phonemes import phoneme_judge
-from respeak.judges.quality import PACKAGES, quality_judges
+from respeak.judges.digit_judge import digit_judge, names_classifier
+from respeak.judges.phoneme_judge import phoneme_judge
+from respeak.judges.quality_judges import PACKAGES, quality_judges
 from respeak.judges.recognisers import Device, recogniser
-from respeak.judges.speakers import describe_speaker_judge
+from respeak.judges.speaker_judge import describe_speaker_judge
 from speech.judges.cache import Answer, Answers, Heard, Judge, Recording, package_version
-from speech.judges.digits import WORDS as DIGITS
+from speech.judges.digit_mel import WORDS as DIGITS
 from speech.judges.settings import Evaluate
 from speech.metrics.alignment import Alignment, align, take
-from speech.metrics.f0 import compare_f0, f0_correlation
-from speech.metrics.phonemes import count_phoneme_errors
+from speech.metrics.f0_metrics import compare_f0, f0_correlation
+from speech.metrics.phoneme_metrics import count_phoneme_errors
 from speech.metrics.words import count_errors
 from speech.pitch import extract_f0
 from speech.text import normalise_text
@@ -117,7 +117,7 @@ class Panel:
 
 
 def f0_judge(f0: dict[str, Any], tolerance: float, alignment: Alignment) -> Judge:
-    """F0 against an expected contour: the counts of :class:`speech.metrics.f0.F0Counts`, ``f0_lag_ms``, ``f0_pcc``."""
+    """F0 against an expected contour: the counts of :class:`speech.metrics.f0_metrics.F0Counts`, ``f0_lag_ms``, ``f0_pcc``."""
 
     def listen(heard: Heard, source: Heard, expected: np.ndarray) -> Answer:
         here, there, lag = align(source.wave, heard.wave, alignment)

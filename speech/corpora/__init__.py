@@ -19,8 +19,8 @@ from speech.corpora import (
     speech_commands,
     vctk,
 )
-from speech.corpora.corpus import Corpus, Entry, Listing, Phone
 from speech.corpora.install import check_complete
+from speech.corpora.listing import Corpus, Entry, Listing, Phone
 from speech.errors import UserError
 
 CORPORA: dict[str, Corpus] = {

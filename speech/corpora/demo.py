@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from speech.corpora.corpus import DIGITS, SPLITS, Entry, Listing, shuffle_key
 from speech.corpora.espeak import RATE, Utterance, speak
+from speech.corpora.listing import DIGITS, SPLITS, Entry, Listing, shuffle_key
 from speech.errors import UserError
 
 LAYOUT = "sentences.txt (of other languages sentences.fr.txt, sentences.af.txt), one sentence per line"

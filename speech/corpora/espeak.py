@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech.audio.child import Answer, Child, ChildDiedError, serve
-from speech.corpora.corpus import Phone
+from speech.corpora.listing import Phone
 from speech.errors import UserError
 
 RATE = 22050

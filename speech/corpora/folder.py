@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from speech.corpora.corpus import SPLITS, Entry, Listing, find_files, seeded_splits
+from speech.corpora.listing import SPLITS, Entry, Listing, find_files, seeded_splits
 from speech.errors import UserError
 
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus")

@@ -27,8 +27,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from speech.audio.containers import address
-from speech.corpora.corpus import Entry, Listing, find_files, seeded_splits
 from speech.corpora.install import begin, complete, is_complete
+from speech.corpora.listing import Entry, Listing, find_files, seeded_splits
 from speech.errors import UserError
 from speech.fetching.downloads import TIMEOUT, fetch
 

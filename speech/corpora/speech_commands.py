@@ -14,8 +14,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from speech.corpora.corpus import DIGITS, Entry, Listing, find_files
 from speech.corpora.install import Archive, chosen, install
+from speech.corpora.listing import DIGITS, Entry, Listing, find_files
 from speech.errors import UserError
 
 LAYOUT = "<word>/<speaker>_nohash_<n>.wav (the speech_commands folder)"

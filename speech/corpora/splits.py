@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from speech.corpora.corpus import shuffle_key
+from speech.corpora.listing import shuffle_key
 from speech.errors import UserError
 
 LISTS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from speech.corpora.corpus import Entry, Listing, find_files, seeded_splits
+from speech.corpora.listing import Entry, Listing, find_files, seeded_splits
 from speech.errors import UserError
 
 SPLIT_OF = {"train": "train", "dev": "valid", "test": "test"}

@@ -16,8 +16,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from speech.corpora.corpus import Entry, Listing, find_files
 from speech.corpora.install import Archive, install
+from speech.corpora.listing import Entry, Listing, find_files
 from speech.corpora.splits import split_utterances, utterance_name
 from speech.errors import UserError
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from speech.metrics.bootstrap import Interval, percentile_interval, resample_weights
-from speech.metrics.speaker import cosine_scores, equal_error_rate
+from speech.metrics.speaker_metrics import cosine_scores, equal_error_rate
 
 CONVERTED, GENUINE = "converted", "genuine"
 

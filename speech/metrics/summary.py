@@ -13,7 +13,7 @@ from speech.metrics.bootstrap import SET_RESAMPLES, Interval, ratio_interval, se
 from speech.metrics.frechet import fit_gaussian, frechet_distance
 from speech.metrics.genuine import GenuineTrials, genuine_eer
 from speech.metrics.inception import RealDigits, am_score, inception_score, modified_inception_score
-from speech.metrics.speaker import eer_interval, nearest_speaker_hits
+from speech.metrics.speaker_metrics import eer_interval, nearest_speaker_hits
 
 _TEXT = ("word_errors", "words", "char_errors", "chars")
 _PHONES = ("phoneme_errors", "phones")

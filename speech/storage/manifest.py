@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from speech.audio.decode import IsolatedDecoder
-from speech.corpora.corpus import Entry, Listing
+from speech.corpora.listing import Entry, Listing
 from speech.errors import AudioError, UserError
 from speech.storage.shards import MANIFEST, REJECTS, write_shard
 

@@ -17,7 +17,7 @@ from respeak.judges.panel import Panel, Reference, Row
 from speech.errors import UserError
 from speech.judges.cache import Answers, Recording
 from speech.judges.settings import Evaluate
-from speech.metrics.f0 import move_contour
+from speech.metrics.f0_metrics import move_contour
 from speech.metrics.summary import UTTERANCES
 from speech.rates import F0_HOP, SAMPLE_RATE
 from speech.storage.shards import read_rows, read_shard, shard_paths, write_shard, zip_shards

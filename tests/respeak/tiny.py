@@ -14,7 +14,7 @@ from models.judges.resnext import DigitClassifier
 from models.resynthesis import UnitGenerator
 from respeak.bundle import save_bundle
 from respeak.encoders.loading import save_encoder
-from respeak.judges.digits import DigitJudge, save_classifier, save_real
+from respeak.judges.digit_judge import DigitJudge, save_classifier, save_real
 
 # The command line, run in this process: arguments to exit status, stdout, stderr.
 Respeak = Callable[..., tuple[int, str, str]]

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speech.corpora import CORPORA, Listing, prepare
-from speech.corpora.corpus import DIGITS, Entry, seeded_splits
 from speech.corpora.espeak import Utterance, speak
 from speech.corpora.folder import speaker_of
+from speech.corpora.listing import DIGITS, Entry, seeded_splits
 from speech.errors import UserError
 from speech.storage.manifest import check_rejects, manifest_rows
 

@@ -11,7 +11,7 @@ import soundfile
 from speech.audio.waveforms import resample
 from speech.corpora.espeak import Pronouncer
 from speech.judges.allphone import Allphone
-from speech.metrics.phonemes import count_phoneme_errors, errors_by_phoneme, phoneme_rates
+from speech.metrics.phoneme_metrics import count_phoneme_errors, errors_by_phoneme, phoneme_rates
 from speech.phonemes import PHONES, from_ipa
 from speech.text import normalise_text
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from respeak.results import phonemes
+from respeak.results import phoneme_table
 from respeak.results.table import Cell, format_cell, to_csv, to_json, to_latex, to_markdown, to_measured_csv
 from speech.errors import UserError
 from speech.metrics.summary import TRIALS, UTTERANCES
@@ -86,7 +86,9 @@ def test_phonemes_stand_beside_the_papers_figure(params: Params, evaluated: Path
         write_shard(evaluated / f"{name}/utterances.parquet", rows, UTTERANCES)
     labels, files = {n: n for n in run}, {n: evaluated / f"{n}/utterances.parquet" for n in run}
     paper = REGISTRY["softvc1"].paper.phonemes
-    found = list(csv.DictReader(io.StringIO(phonemes.to_csv(phonemes.phoneme_rows(labels, files, paper, 100, 0)))))
+    found = list(
+        csv.DictReader(io.StringIO(phoneme_table.to_csv(phoneme_table.phoneme_rows(labels, files, paper, 100, 0))))
+    )
     cells = {(row["system"], row["phone"]): row for row in found}
     assert len(cells) == len(found) == 2 * len(paper["softvc_soft"])
     discrete, soft = (cells[name, "TH"] for name in run)

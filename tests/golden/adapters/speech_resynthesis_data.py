@@ -13,7 +13,7 @@ import pytest
 from speech.audio.waveforms import TRIM_HOP, Conditioning, condition, encode_audio, resample, trim_bounds
 from speech.corpora.folder import speaker_of
 from speech.errors import UserError
-from speech.mel import log_mel
+from speech.mel_spectrogram import log_mel
 from speech.pitch import METHODS, extract_f0, normalise_f0, voiced_statistics
 from speech.rates import SAMPLE_RATE, UNIT_HOP
 from speech.storage.shards import AUDIO, F0, UNITS, shard_name, write_shard

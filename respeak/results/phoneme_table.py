@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speech.metrics.phonemes import PhonemeRate, phoneme_rates
+from speech.metrics.phoneme_metrics import PhonemeRate, phoneme_rates
 from speech.phonemes import PHONES
 from speech.storage.files import atomic_path
 from speech.storage.shards import read_shard

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speech.judges.bundles import DAMAGE, damaged
+from speech.judges.torchaudio_bundles import DAMAGE, damaged
 
 UTMOS_URL = "https://github.com/tarepan/SpeechMOS/releases/download/v1.0.0/utmos22_strong_step7459_v1.pt"
 

@@ -14,10 +14,10 @@ import numpy as np
 import yaml
 
 from respeak.folders import CONFIG, read_tensors, read_yaml, save_state
-from respeak.judges.files import files_digest
+from respeak.judges.judge_weights import files_digest
 from speech.errors import UserError
 from speech.judges.cache import Answer, Heard, Judge
-from speech.judges.digits import WORDS, digit_mel, one_second
+from speech.judges.digit_mel import WORDS, digit_mel, one_second
 from speech.metrics.frechet import Gaussian, fit_gaussian
 from speech.metrics.inception import RealDigits
 from speech.storage.files import atomic_path, write_text

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from respeak.judges.files import files_digest, judge_weights
-from speech.judges.bundles import DAMAGE, damaged
+from respeak.judges.judge_weights import files_digest, judge_weights
 from speech.judges.cache import Answer, Heard, Judge, package_version
 from speech.judges.settings import Evaluate
+from speech.judges.torchaudio_bundles import DAMAGE, damaged
 
 Device = Callable[[], str]
 _HUB = "https://huggingface.co/speechbrain/"
@@ -33,7 +33,7 @@ class SpeakerNetwork:
     def __init__(self, name: str, weights: Path, device: str = "cpu") -> None:
         import torch
 
-        from models.judges.speakers import EcapaTDNN, XVector
+        from models.judges.speaker_networks import EcapaTDNN, XVector
 
         self._model: EcapaTDNN | XVector = EcapaTDNN() if name == "ecapa" else XVector()
         try:
@@ -54,7 +54,7 @@ class SpeakerNetwork:
         """
         import torch
 
-        from models.judges.speakers import HOP
+        from models.judges.speaker_networks import HOP
 
         if not np.any(wave):
             return np.zeros(self._model.dim, np.float32)

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from respeak.judges.files import files_digest
+from respeak.judges.judge_weights import files_digest
 from respeak.judges.recognisers import Device
 from speech.judges.cache import Answer, Heard, Judge
 from speech.judges.settings import Phonemes

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from respeak.judges.panel import Panel, Reference, Row
-from respeak.judges.speakers import speaker_judge
+from respeak.judges.speaker_judge import speaker_judge
 from respeak.pairs import SUFFIXES
 from speech.audio.decode import IsolatedDecoder
 from speech.audio.waveforms import encode_audio, resample

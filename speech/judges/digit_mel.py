@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from speech.mel import MelSettings, mel_filterbank
+from speech.mel_spectrogram import MelSettings, mel_filterbank
 from speech.rates import SAMPLE_RATE
 
 if TYPE_CHECKING:
