@@ -22,7 +22,7 @@ LOWEST_HZ = 20.0
 
 @dataclass(frozen=True)
 class Intonation:
-    """How a melody is changed.
+    """A change of a melody.
 
     Attributes:
         semitones: how much higher it is spoken.
@@ -79,7 +79,7 @@ def intone(
 
 
 def carry_melody(melody: np.ndarray, voiced: np.ndarray) -> np.ndarray:
-    """One recording's melody on the voicing of another: stretched to its length, gaps bridged by straight lines.
+    """Carry one recording's melody to the voicing of another: stretched to its length, gaps bridged by straight lines.
 
     Args:
         melody: ``(M,)`` F0, 0 where unvoiced.

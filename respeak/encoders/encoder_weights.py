@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def read_encoder_weights(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any], str]:
-    """Weights, the encoder options that lie beside them, and the sha256 of what was read.
+    """Read weights, the encoder options that lie beside them, and the sha256 of what was read.
 
     Folders are Hugging Face's, or of an encoder as ``save_encoder`` leaves one (what pretraining makes).
 

@@ -46,7 +46,7 @@ class Reference:
 
 
 class Panel:
-    """Judges utterances one at a time.
+    """A panel of judges, which hears one utterance at a time.
 
     Args:
         evaluate: which judges, and how they are set.
@@ -75,7 +75,7 @@ class Panel:
         self.quality = quality_judges(evaluate, device)
 
     def judge(self, made: Recording, text: str | None, reference: Reference | None = None) -> Row:
-        """Everything that can be said of one utterance.
+        """Judge one utterance in every way that the parameters ask for.
 
         Args:
             made: the utterance as a system spoke it.
@@ -117,7 +117,7 @@ class Panel:
 
 
 def f0_judge(f0: dict[str, Any], tolerance: float, alignment: Alignment) -> Judge:
-    """F0 against an expected contour: the counts of :class:`speech.metrics.f0_metrics.F0Counts`, ``f0_lag_ms``, ``f0_pcc``."""
+    """Return the judge of F0 against a contour: `F0Counts` of the frames, ``f0_lag_ms`` and ``f0_pcc``."""
 
     def listen(heard: Heard, source: Heard, expected: np.ndarray) -> Answer:
         here, there, lag = align(source.wave, heard.wave, alignment)
@@ -130,7 +130,7 @@ def f0_judge(f0: dict[str, Any], tolerance: float, alignment: Alignment) -> Judg
 
 
 def describe(evaluate: Evaluate, f0: dict[str, Any]) -> dict[str, str]:
-    """Every judge in words, with its version and settings, for whoever reads the numbers later."""
+    """Describe every judge in words, with its version and settings, for whoever reads the numbers later."""
     asr = evaluate.asr
     model = f" {asr.model}" if asr.model else ""
     packages = {"pocketsphinx": "pocketsphinx", "torchaudio": "torchaudio", "ctc": "transformers"}

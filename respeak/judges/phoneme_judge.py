@@ -18,7 +18,7 @@ from speech.phonemes import from_ipa
 
 
 def phoneme_judge(settings: Phonemes, device: Device = lambda: "cpu") -> Judge | None:
-    """A judge of a recording and its normalised English text, by its settings; None where none is wanted.
+    """Return the judge of a recording and its normalised English text, by its settings; None where none is wanted.
 
     Raises:
         UserError: the model's weights are not there; names the folder and its address.

@@ -26,7 +26,7 @@ PACKAGES = {
 
 
 def quality_judges(evaluate: Evaluate, device: Device = lambda: "cpu") -> list[Judge]:
-    """Judges in the order of the parameters; ``settings["against"]`` says whether one hears a reference too.
+    """Return judges in the order of the parameters; ``settings["against"]`` states whether one hears a reference too.
 
     Answers are columns of :data:`speech.metrics.summary.UTTERANCES`; None where a measure is not defined.
 

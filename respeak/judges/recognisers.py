@@ -14,7 +14,7 @@ Device = Callable[[], str]
 
 
 def recogniser(settings: ASR, texts: Sequence[str], device: Device = lambda: "cpu") -> Judge:
-    """A recogniser by its settings.
+    """Return a recogniser by its settings.
 
     Args:
         settings: which, and the language it may hear.

@@ -43,7 +43,7 @@ class SpeakerNetwork:
         self._model, self._device = self._model.eval().to(device), device
 
     def __call__(self, wave: np.ndarray) -> np.ndarray:
-        """The embedding of a recording.
+        """Embed a recording.
 
         Args:
             wave: ``(T,)`` float in [-1, 1] at 16 kHz, ``T > 0``. What is too short for a convolution's edges (under
@@ -66,7 +66,7 @@ class SpeakerNetwork:
 
 
 def speaker_judge(evaluate: Evaluate, device: Device = lambda: "cpu") -> Judge:
-    """The judge that ``evaluate.speaker_judge`` names.
+    """Return the judge that ``evaluate.speaker_judge`` names.
 
     Raises:
         UserError: its weights are not there; names the file and its address.
@@ -86,7 +86,7 @@ def speaker_judge(evaluate: Evaluate, device: Device = lambda: "cpu") -> Judge:
 
 
 def describe_speaker_judge(name: str) -> str:
-    """The judge in words, with its version."""
+    """Describe the judge in words, with its version."""
     if name == "resemblyzer":
         return f"{name} {package_version('Resemblyzer')}"
     return f"{name} (SpeechBrain's {PUBLIC[name]}), torch {package_version('torch')}"

@@ -36,7 +36,7 @@ class UtmosJudge:
         self._model, self._device = self._model.eval().to(device), device
 
     def __call__(self, wave: np.ndarray) -> Mapping[str, float]:
-        """Predicted opinion, 1 (bad) to 5 (excellent), of ``(T,)`` float32 at 16 kHz; under 25 ms padded with zeros."""
+        """Predict opinion, 1 (bad) to 5 (excellent), of ``(T,)`` float32 at 16 kHz; zeros fill it to 25 ms."""
         import torch
 
         padded = np.pad(np.asarray(wave, np.float32), (0, max(0, self._model.shortest - len(wave))))

@@ -1,4 +1,4 @@
-"""What can be heard on the page: sentences, and what every system made of them."""
+"""Recordings on the page: test sentences, and what every system made of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WANTED_SECONDS = 4.0
 
 @dataclass(frozen=True)
 class Clip:
-    """What one system made of a sentence.
+    """A recording that one system made of a sentence.
 
     Attributes:
         system: its label.
@@ -51,13 +51,13 @@ class Clip:
 
     @property
     def mime(self) -> str:
-        """What a browser calls the format."""
+        """The name that browsers have for the format."""
         return "audio/flac" if self.audio.startswith(b"fLaC") else "audio/wav"
 
 
 @dataclass
 class Sentence:
-    """One test utterance: who said what, its F0 in Hz every 5 ms, its units at 50 Hz, its clips.
+    """A test utterance: its speaker and text, its F0 in Hz every 5 ms, its units at 50 Hz, its clips.
 
     ``wrong``: the share of words that the recogniser gets wrong in the recording itself; None where it was not judged.
     """
@@ -100,7 +100,7 @@ def groups(spoken: Mapping[str, Collection[str]]) -> Iterator[tuple[list[str], l
 
 
 def choose(sentences: Sequence[Sentence], count: int) -> list[Sentence]:
-    """``count`` of those that the recogniser hears best in the recordings, of these the nearest to four seconds.
+    """Choose ``count`` of those that the recogniser hears best in the recordings, of these the nearest to four seconds.
 
     A speaker or text that was taken comes after the others, as long as that brings in none that is heard worse than the
     ``count`` best. What a system made of a sentence plays no part.

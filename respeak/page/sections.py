@@ -18,7 +18,7 @@ QUIET = {"not run", "human, not run", "not verified", "only in a figure", MISSIN
 
 
 def table_section(name: str, table: Json, is_open: bool) -> str:
-    """One table, folded away or open: the paper's value and ours under one heading, claims below."""
+    """Write one table, folded away or open: the paper's value and ours under one heading, claims below."""
     rows = "".join(_table_row(row, table["columns"]) for row in table["rows"])
     findings = "".join(_finding(finding) for finding in table.get("findings", ()))
     claims = f'<h4>Claims</h4><ul class="claims">{findings}</ul>' if findings else ""
@@ -75,7 +75,7 @@ def _finding(finding: Json) -> str:
 
 
 def phoneme_section(title: str, rows: Sequence[Mapping[str, str]]) -> str:
-    """Errors by phoneme of several systems, and the paper's below them, from the lines of ``phonemes.csv``."""
+    """Write errors by phoneme of several systems, and the paper's below them, from the lines of ``phonemes.csv``."""
     signs = {phone: sign for phone, sign in PHONES.items() if any(row["phone"] == phone for row in rows)}
     figures = []
     for column, whose in (("per", "ours"), ("paper", "the paper's")):
@@ -94,7 +94,7 @@ def phoneme_section(title: str, rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def listen_section(sentence: Sentence, units: int) -> str:
-    """One sentence in every system: players side by side, with spectrogram and F0; the source's units, of ``units``."""
+    """Write one sentence in every system: players with spectrogram and F0; the source's units, of ``units``."""
     cards = "".join(_card(n, clip, sentence) for n, clip in enumerate(sentence.clips, 1))
     timeline = ""
     if sentence.units is not None and len(sentence.units):

@@ -1,4 +1,4 @@
-"""The demo corpus: sentences and digit words spoken by espeak-ng, nothing to download.
+"""The demo corpus: sentences and digit words synthesized by espeak-ng, nothing to download.
 
 Eight voices of clearly different pitch (about 80 to 250 Hz) and timbre, and a ninth for a second corpus of one target
 voice; with the default options about 14 minutes at 22.05 kHz. Exact text, phone timings, the same to the sample each
@@ -50,7 +50,7 @@ TARGET = {"irene": Voice("f5", 50)}
 
 @dataclass(frozen=True)
 class Prompt:
-    """One utterance to be spoken."""
+    """A text to be synthesized in one voice."""
 
     speaker: str
     kind: str
@@ -60,7 +60,7 @@ class Prompt:
 
     @property
     def id(self) -> str:
-        """Utterance id, also the name of its file."""
+        """The utterance's id, also the name of its file."""
         return f"{self.speaker}-{self.kind}-{self.number:03d}"
 
 
@@ -74,7 +74,9 @@ def prepare(
     digits: int = 20,
     language: str = "en",
 ) -> Listing:
-    """Speak the corpus into ``out/recordings/<speaker>/``, every file anew; whoever owns ``out`` publishes it whole.
+    """Synthesize the corpus into ``out/recordings/<speaker>/``, every file anew.
+
+    Whoever owns ``out`` publishes it whole.
 
     Args:
         root: folder with ``sentences.txt``.
@@ -122,7 +124,7 @@ def _read_sentences(path: Path) -> list[str]:
 
 
 def _sentence_pools(sentences: list[str], seed: int) -> dict[str, list[str]]:
-    """Texts by split. No option changes which text is in which split, so corpora with one seed never mix them."""
+    """Divide texts into splits. No option changes which is in which, so corpora with one seed never mix them."""
     shuffled = sorted(sentences, key=lambda text: shuffle_key(seed, text))
     num_test, num_valid = _shares(len(shuffled))
     return {
@@ -133,7 +135,7 @@ def _sentence_pools(sentences: list[str], seed: int) -> dict[str, list[str]]:
 
 
 def _sentence_prompts(speaker: str, pools: dict[str, list[str]], count: int, seed: int) -> Iterator[Prompt]:
-    """Sentences of one voice.
+    """Yield the sentences of one voice.
 
     Every voice says the same test and validation sentences, so that a conversion can be held against the target's own
     rendition; in train each has its own draw, for variety.
@@ -151,7 +153,7 @@ def _sentence_prompts(speaker: str, pools: dict[str, list[str]], count: int, see
 
 
 def _test_prompts(cast: Iterable[str], texts: list[str], count: int, seed: int) -> Iterator[Prompt]:
-    """``count`` sentences of each voice, dealt out so that the voices together say as many as there are."""
+    """Yield ``count`` sentences of each voice, dealt out so that the voices together read as many as there are."""
     shuffled = sorted(texts, key=lambda text: shuffle_key(seed, text))
     for place, speaker in enumerate(cast):
         for number in range(count):

@@ -38,7 +38,7 @@ _SEED = 1
 
 @dataclass(frozen=True)
 class Utterance:
-    """What to say and how: an espeak voice such as ``en-us+f5``; pitch, pitch_range and volume in espeak's 0-100."""
+    """A text and how it is read: an espeak voice such as ``en-us+f5``; pitch, pitch_range and volume of 0-100."""
 
     text: str
     voice: str
@@ -50,14 +50,14 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Spoken:
-    """``samples`` (T,) int16 at 22.05 kHz, and the phones in order; pauses are the gaps between them."""
+    """A synthesized utterance: ``samples`` (T,) int16 at 22.05 kHz, and phones in order with gaps for pauses."""
 
     samples: NDArray[np.int16]
     phones: list[Phone]
 
 
 def speak(utterances: Iterable[Utterance]) -> Iterator[Spoken]:
-    """Speak utterances one after another, the same to the sample each time.
+    """Synthesize utterances one after another, the same to the sample each time.
 
     Raises:
         UserError: espeak-ng is not installed, does not know a voice, or failed on a text.
@@ -74,14 +74,14 @@ def speak(utterances: Iterable[Utterance]) -> Iterator[Spoken]:
 
 
 class Pronouncer:
-    """Text to phonemes by espeak-ng's rules and dictionary, in one helper process that stays until :meth:`close`."""
+    """A pronouncer of text by espeak-ng's rules and dictionary, in a helper process that lives until :meth:`close`."""
 
     def __init__(self, voice: str = "en-us") -> None:
         self.voice = voice
         self._child = Child("speech.corpora.espeak", "main")
 
     def __call__(self, text: str) -> list[str]:
-        """IPA phonemes of a text, each a string, stress marks included; pauses and word limits left out.
+        """Pronounce a text: IPA phonemes, stress marks included, pauses and word limits left out.
 
         Raises:
             UserError: espeak-ng is not installed, does not know the voice, or failed on the text.
@@ -100,7 +100,7 @@ class Pronouncer:
 
 
 def main() -> None:
-    """The helper process."""
+    """Run the helper process."""
     serve(_answer)
 
 
@@ -193,7 +193,7 @@ def _speak(utterance: Utterance) -> Answer:
 
 
 def _pronounce(text: str, voice: str) -> Answer:
-    """Clause by clause; unlike speech this leaves no state behind, so no fork is needed."""
+    """Pronounce clause by clause; unlike synthesis this leaves no state behind, so no fork is needed."""
     library = _library()
     if library.espeak_SetVoiceByName(voice.encode()) != 0:
         return {"error": f"espeak-ng has no voice '{voice}'"}, b""
@@ -208,7 +208,7 @@ def _pronounce(text: str, voice: str) -> Answer:
 
 
 def _has_variant(voice: str) -> bool:
-    """Whether the variant exists: espeak-ng speaks an unknown one, ``en-us+nobody``, in the plain voice."""
+    """Return whether the variant exists: espeak-ng reads with an unknown one, ``en-us+nobody``, in the plain voice."""
     import espeakng_loader
 
     _, _, variant = voice.partition("+")
@@ -216,7 +216,7 @@ def _has_variant(voice: str) -> bool:
 
 
 def _phones(marks: list[tuple[int, str]], num_samples: int) -> list[Phone]:
-    """Intervals from start marks; an empty label is a pause.
+    """Make intervals of start marks; an empty label is a pause.
 
     A consonant that espeak renders inside the vowel before it starts at the same sample as the phone that follows:
     it has no interval of its own and joins that vowel's label.

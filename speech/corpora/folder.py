@@ -65,7 +65,7 @@ def prepare(
 
 
 def speaker_of(path: str, rule: str) -> str:
-    """Who speaks in the recording at ``path``, relative to the corpus's folder.
+    """Return who speaks in the recording at ``path``, relative to the corpus's folder.
 
     Rules: ``folder`` (the outermost folder), ``parent`` and ``grandparent`` (the innermost two), ``prefix`` (the
     file's name up to the first underscore) and ``single`` (one speaker, who is called ``A``). All but the first are

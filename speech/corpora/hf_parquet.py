@@ -147,7 +147,7 @@ def prepare(
 
 
 def split_of(path: str) -> str:
-    """Split that a file's path names, the innermost word first; train where it names none."""
+    """Return the split that a file's path names, the innermost word first; train where it names none."""
     for part in reversed(Path(path.lower()).parts):
         if match := SPLIT_WORD.search(part):
             return SPLIT_OF[match[1]]
@@ -157,7 +157,7 @@ def split_of(path: str) -> str:
 def _rows(
     root: Path, path: Path, names: dict[str, str], channel: int | None, voice: str
 ) -> Iterator[tuple[str, str, str, str | None, str]]:
-    """Id, address, speaker, text and split of each row; recordings are not read."""
+    """Yield id, address, speaker, text and split of each row; recordings are not read."""
     relative = path.relative_to(root).as_posix()
     try:
         parquet = pq.ParquetFile(path)
@@ -197,7 +197,7 @@ def _wanted(path: str, subsets: list[str] | None) -> bool:
 
 
 def _listed(hub: str, repository: str, revision: str) -> Iterator[dict[str, Any]]:
-    """The hub's list of files, page by page; only those that it gives a sha256 for."""
+    """Yield the hub's list of files, page by page; only those that it gives a sha256 for."""
     url: str | None = f"{hub}/api/datasets/{repository}/tree/{revision}?recursive=true"
     while url:
         request = urllib.request.Request(url, headers={"User-Agent": "respeak"})  # noqa: S310 - an address of the hub's

@@ -1,4 +1,4 @@
-"""What LibriSpeech and LibriTTS share: subsets that are splits, then speakers, then chapters."""
+"""Common ground of LibriSpeech and LibriTTS: subsets that are splits, then speakers, then chapters."""
 
 from __future__ import annotations
 

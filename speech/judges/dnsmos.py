@@ -57,7 +57,10 @@ class Dnsmos:
             raise damaged(weights, ValueError(f"its outputs have the shape {shape}"))
 
     def __call__(self, wave: np.ndarray) -> Mapping[str, float]:
-        """Signal, background and overall opinion of ``(T,)`` float32 at 16 kHz, ``T > 0``: means over the windows."""
+        """Predict signal, background and overall opinion of ``(T,)`` float32 at 16 kHz, ``T > 0``.
+
+        They are means over the windows.
+        """
         raw = np.stack([self._hear(part) for part in windows(wave)])
         return {
             name: float(np.mean(np.polyval(polynomial, raw[:, column])))
@@ -69,7 +72,7 @@ class Dnsmos:
 
 
 def windows(wave: np.ndarray) -> Iterator[np.ndarray]:
-    """Windows ``(144160,)`` float32, one every second; a recording that is shorter is doubled until it is not.
+    """Yield windows ``(144160,)`` float32, one every second; a recording that is shorter is doubled until it is not.
 
     Microsoft's script leaves out the 7th to 23rd of long recordings by a rounding error of floats; here all count.
     """

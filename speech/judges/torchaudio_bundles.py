@@ -24,7 +24,7 @@ SHORTEST = 400  # samples: what the first output frame of wav2vec 2.0 sees
 
 
 def recogniser_bundle(name: str) -> Any:
-    """Torchaudio's bundle of a CTC recogniser, such as ``WAV2VEC2_ASR_BASE_960H``.
+    """Return torchaudio's bundle of a CTC recogniser, such as ``WAV2VEC2_ASR_BASE_960H``.
 
     Raises:
         UserError: torchaudio knows none of that name.
@@ -39,7 +39,7 @@ def recogniser_bundle(name: str) -> Any:
 
 
 def bundle_url(bundle: Any) -> str:
-    """Where its weights are published."""
+    """Return the address where its weights are published."""
     return ADDRESS + str(bundle._path)
 
 
@@ -71,7 +71,7 @@ class BundleCTC:
         self._device = device
 
     def emissions(self, wave: np.ndarray) -> np.ndarray:
-        """Log-probabilities ``(T, V)`` float32 of a recording ``(N,)`` at 16 kHz, a frame every 20 ms."""
+        """Compute log-probabilities ``(T, V)`` float32 of a recording ``(N,)`` at 16 kHz, a frame every 20 ms."""
         import torch
 
         wave = np.pad(np.asarray(wave, np.float32), (0, max(0, SHORTEST - len(wave))))
@@ -104,7 +104,7 @@ class Squim:
         self._device = device
 
     def __call__(self, wave: np.ndarray) -> Mapping[str, float]:
-        """Estimated STOI (0..1), PESQ (1..4.5) and SI-SDR (dB) of ``(N,)`` float32 at 16 kHz."""
+        """Estimate STOI (0..1), PESQ (1..4.5) and SI-SDR (dB) of ``(N,)`` float32 at 16 kHz."""
         import torch
 
         with torch.inference_mode():
@@ -114,6 +114,6 @@ class Squim:
 
 
 def damaged(weights: Path, error: Exception) -> UserError:
-    """What to say of weights that cannot be read; torch tells damage by many kinds of errors."""
+    """Return the error for weights that cannot be read; torch tells damage by many kinds of errors."""
     reason = " ".join(str(error).split())[:160]
     return UserError(f"{weights}: not the weights that this judge needs ({reason}); get the file anew")

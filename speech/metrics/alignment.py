@@ -1,4 +1,4 @@
-"""Where speech begins and ends, and which frame of an output belongs to which of its reference.
+"""Alignment: where speech begins and ends, and which frame of an output belongs to which of its reference.
 
 All frames are of 5 ms: frame ``n`` is centred on sample ``80 n`` at 16 kHz, as F0's are.
 """
@@ -23,7 +23,7 @@ Alignment = Literal["none", "lag", "dtw"]
 
 
 def speech_frames(wave: np.ndarray, trim_db: float = TRIM_DB) -> tuple[int, int]:
-    """First frame of the speech and the one after its last; ``(0, 0)`` for silence.
+    """Return the first frame (5 ms) of the speech and the one after its last; ``(0, 0)`` for silence.
 
     Args:
         wave: ``(T,)`` at 16 kHz.
@@ -35,7 +35,7 @@ def speech_frames(wave: np.ndarray, trim_db: float = TRIM_DB) -> tuple[int, int]
 
 
 def best_lag(reference: np.ndarray, output: np.ndarray, max_lag: int = MAX_LAG) -> int:
-    """By how many frames the output comes later (negative: earlier) than its reference.
+    """Return by how many frames (5 ms) the output comes later (negative: earlier) than its reference.
 
     The lag, of at most ``max_lag`` frames, at which the levels in dB correlate best; the smallest of equals.
 
@@ -55,7 +55,7 @@ def best_lag(reference: np.ndarray, output: np.ndarray, max_lag: int = MAX_LAG) 
 
 
 def align(reference: np.ndarray, output: np.ndarray, mode: Alignment) -> tuple[np.ndarray, np.ndarray, int]:
-    """The frames to be compared: the reference's from where its speech begins to where it ends, each with its partner.
+    """Return the frames to be compared: the reference's from begin to end of its speech, each with its partner.
 
     Args:
         reference: ``(T,)`` at 16 kHz.
@@ -84,7 +84,7 @@ def align(reference: np.ndarray, output: np.ndarray, mode: Alignment) -> tuple[n
 
 
 def take(contour: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """``contour`` ``(N,)`` at the given frames; 0 before its begin and after its end."""
+    """Take ``contour`` ``(N,)`` at the given frames; 0 before its begin and after its end."""
     inside = (frames >= 0) & (frames < len(contour))
     taken = np.zeros(len(frames), dtype=np.asarray(contour).dtype)
     taken[inside] = np.asarray(contour)[frames[inside]]
@@ -92,7 +92,7 @@ def take(contour: np.ndarray, frames: np.ndarray) -> np.ndarray:
 
 
 def warp(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Dynamic time warping (Sakoe & Chiba 1978): steps (1, 1), (1, 0), (0, 1), Euclidean distance, no weights, no band.
+    """Warp time (DTW, Sakoe & Chiba 1978): steps (1, 1), (1, 0), (0, 1), Euclidean distance, no weights, no band.
 
     Computed by anti-diagonals, so that memory is a byte for each pair of frames.
 
@@ -131,7 +131,7 @@ def _trace(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def shift(wave: np.ndarray, lag: int, length: int) -> np.ndarray:
-    """``length`` samples of a wave from ``lag`` frames on; zeros where there are none."""
+    """Return ``length`` samples of a wave at 16 kHz from ``lag`` frames (5 ms) on; zeros where there are none."""
     samples = np.arange(length) + lag * F0_HOP
     return take(wave, samples)
 

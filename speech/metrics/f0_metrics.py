@@ -24,7 +24,7 @@ FEWEST_VOICED, FLAT_HZ = 10, 1e-3
 
 @dataclass(frozen=True)
 class F0Counts:
-    """What the four metrics of one or many utterances are made of; counts are of frames."""
+    """Counts of frames that the four metrics of one or many utterances are made of."""
 
     frames: int
     voicing_errors: int
@@ -64,7 +64,7 @@ def compare_f0(
 
 
 def f0_correlation(reference: np.ndarray, output: np.ndarray) -> float | None:
-    """Pearson correlation of F0 in Hz over the frames voiced in both contours, each ``(N,)``, 0 where unvoiced.
+    """Correlate F0 in Hz (Pearson) over the frames voiced in both contours, each ``(N,)``, 0 where unvoiced.
 
     Returns:
         None with fewer than ten such frames (50 ms), or where either is flat: no correlation is defined.
@@ -96,22 +96,25 @@ def move_contour(
 
 
 def vde(counts: F0Counts) -> float:
-    """Voicing decision error (Nakatani 2008): percent of all frames voiced in one contour only; NaN without frames."""
+    """Return the voicing decision error (Nakatani 2008): percent of frames voiced in one contour only.
+
+    It is NaN without frames.
+    """
     return _percent(counts.voicing_errors, counts.frames)
 
 
 def gpe(counts: F0Counts) -> float:
-    """Gross pitch error: percent of the frames voiced in both that are off by more than the tolerance."""
+    """Return the gross pitch error: percent of the frames voiced in both that are off by more than the tolerance."""
     return _percent(counts.gross_errors, counts.voiced_both)
 
 
 def ffe(counts: F0Counts) -> float:
-    """F0 frame error (Chu & Alwan 2009): percent of all frames with a voicing or a gross pitch error."""
+    """Return the F0 frame error (Chu & Alwan 2009): percent of all frames with a voicing or a gross pitch error."""
     return _percent(counts.voicing_errors + counts.gross_errors, counts.frames)
 
 
 def f0_rmse_cents(counts: F0Counts) -> float:
-    """Root mean square log-F0 difference in cents over the frames voiced in both; NaN when there are none."""
+    """Return the root mean square log-F0 difference in cents over frames voiced in both; NaN when there are none."""
     return float(np.sqrt(counts.squared_cents / counts.voiced_both)) if counts.voiced_both else float("nan")
 
 

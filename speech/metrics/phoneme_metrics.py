@@ -26,7 +26,7 @@ class PhonemeCounts:
 
 @dataclass(frozen=True)
 class PhonemeRate:
-    """One phoneme in many utterances: how often it was said, how often wrong, and the share of errors in percent."""
+    """A phoneme in many utterances: how often the texts have it, how often wrong, and the percentage of errors."""
 
     phone: str
     said: int
@@ -35,7 +35,7 @@ class PhonemeRate:
 
 
 def count_phoneme_errors(said: Sequence[str], heard: Sequence[str]) -> PhonemeCounts:
-    """Levenshtein errors between phones.
+    """Count Levenshtein errors between phones.
 
     Args:
         said: the text's phones; not empty.
@@ -51,7 +51,7 @@ def count_phoneme_errors(said: Sequence[str], heard: Sequence[str]) -> PhonemeCo
 
 
 def errors_by_phoneme(said: Sequence[str], heard: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """How often each phone was ``(wrong, said)``, by one best alignment."""
+    """Count how often each phone was ``(wrong, said)``, by one best alignment."""
     wrong = np.ones(len(said), bool)
     for chunk in _aligned(said, heard).alignments[0]:
         if chunk.type == "equal":
@@ -64,7 +64,7 @@ def errors_by_phoneme(said: Sequence[str], heard: Sequence[str]) -> dict[str, tu
 
 
 def phoneme_rates(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> dict[str, PhonemeRate]:
-    """Rates by phone, most frequent first, from ``phones_said`` and ``phones_heard`` of the utterances that have them.
+    """Return rates by phone, most frequent first, from the ``phones_said`` and ``phones_heard`` of utterances.
 
     Args:
         rows: of :data:`speech.metrics.summary.UTTERANCES`.

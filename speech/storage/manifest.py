@@ -42,7 +42,7 @@ def write_manifest(directory: Path, root: Path, rows: Sequence[Row], rejects: Se
 
 
 def reject_row(path: str, stage: str, reason: str) -> Row:
-    """A row of ``REJECTS``."""
+    """Make a row of ``REJECTS``."""
     return {"path": path, "stage": stage, "reason": reason}
 
 
