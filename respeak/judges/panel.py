@@ -112,8 +112,8 @@ class Panel:
         if self.phonemes is None:
             return {}
         answer = self.answers.ask(self.phonemes, made, text)
-        said, heard = (answer[name].split() for name in ("phones_said", "phones_heard"))
-        return {**answer, **asdict(count_phoneme_errors(said, heard))} if said else {}
+        reference, hypothesis = (answer[name].split() for name in ("phones_said", "phones_heard"))
+        return {**answer, **asdict(count_phoneme_errors(reference, hypothesis))} if reference else {}
 
 
 def f0_judge(f0: dict[str, Any], tolerance: float, alignment: Alignment) -> Judge:
@@ -152,5 +152,5 @@ def _describe_phonemes(evaluate: Evaluate) -> str:
     if judge == "none":
         return "none"
     version = package_version("pocketsphinx" if judge == "pocketsphinx" else "transformers")
-    said = f"espeak-ng {package_version('espeakng-loader')}"
-    return f"{judge} {version}{f' {model}' if model else ''}, against phonemes of the text by {said}"
+    pronouncer = f"espeak-ng {package_version('espeakng-loader')}"
+    return f"{judge} {version}{f' {model}' if model else ''}, against phonemes of the text by {pronouncer}"

@@ -40,8 +40,8 @@ def _against_text(listen: Callable[[Heard], list[str]]) -> Callable[[Heard, str]
     pronounce = _pronouncer()
 
     def judge(heard: Heard, text: str) -> Answer:
-        said = from_ipa(pronounce(text))
-        return {"phones_said": " ".join(said), "phones_heard": " ".join(listen(heard))}
+        phones = from_ipa(pronounce(text))
+        return {"phones_said": " ".join(phones), "phones_heard": " ".join(listen(heard))}
 
     return judge
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from respeak.judges.judge_weights import files_digest, judge_weights
 from speech.judges.cache import Answer, Heard, Judge, package_version
+from speech.judges.public_weights import load_weights
 from speech.judges.settings import Evaluate
-from speech.judges.torchaudio_bundles import DAMAGE, damaged
 
 Device = Callable[[], str]
 _HUB = "https://huggingface.co/speechbrain/"
@@ -31,15 +31,10 @@ class SpeakerNetwork:
     """
 
     def __init__(self, name: str, weights: Path, device: str = "cpu") -> None:
-        import torch
-
         from models.judges.speaker_networks import EcapaTDNN, XVector
 
         self._model: EcapaTDNN | XVector = EcapaTDNN() if name == "ecapa" else XVector()
-        try:
-            self._model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        except DAMAGE as error:
-            raise damaged(weights, error) from None
+        load_weights(weights, self._model.load_state_dict)
         self._model, self._device = self._model.eval().to(device), device
 
     def __call__(self, wave: np.ndarray) -> np.ndarray:

@@ -77,23 +77,23 @@ class Sentence:
         return sum(len(clip.audio) for clip in self.clips)
 
 
-def groups(spoken: Mapping[str, Collection[str]]) -> Iterator[tuple[list[str], list[str]]]:
-    """Divide systems so that those of a group can be heard side by side: with the sentences that all of it spoke.
+def groups(synthesized: Mapping[str, Collection[str]]) -> Iterator[tuple[list[str], list[str]]]:
+    """Divide systems so that those of a group can be heard side by side: with the sentences that all of it synthesized.
 
     Args:
-        spoken: ids of the sentences of each system.
+        synthesized: ids of the sentences of each system.
 
     Yields:
         The systems of a group in the order given and their common sentences; the largest group first. A system that
-        spoke nothing is in none, every other in exactly one.
+        synthesized nothing is in none, every other in exactly one.
     """
-    waiting = [name for name, ids in spoken.items() if ids]
+    waiting = [name for name, ids in synthesized.items() if ids]
     while waiting:
-        sharing = Counter(id_ for name in waiting for id_ in spoken[name])
+        sharing = Counter(id_ for name in waiting for id_ in synthesized[name])
         most = max(sharing.values())
         sets: dict[tuple[str, ...], list[str]] = defaultdict(list)
         for id_ in (id_ for id_, count in sharing.items() if count == most):
-            sets[tuple(name for name in waiting if id_ in spoken[name])].append(id_)
+            sets[tuple(name for name in waiting if id_ in synthesized[name])].append(id_)
         names = max(sets, key=lambda names: len(sets[names]))
         yield list(names), sets[names]
         waiting = [name for name in waiting if name not in names]

@@ -100,10 +100,10 @@ def listen_section(sentence: Sentence, units: int) -> str:
     if sentence.units is not None and len(sentence.units):
         timeline = f'<figure class="timeline">{unit_timeline(sentence.units, units)}'
         timeline += f"<figcaption>Its {len(sentence.units)} units of 20 ms, a colour for each</figcaption></figure>"
-    said = f"\N{LEFT DOUBLE QUOTATION MARK}{escape(sentence.text)}\N{RIGHT DOUBLE QUOTATION MARK}"
+    quoted = f"\N{LEFT DOUBLE QUOTATION MARK}{escape(sentence.text)}\N{RIGHT DOUBLE QUOTATION MARK}"
     return (
         f'<section class="sentence" aria-label="{escape(sentence.id)}">'
-        f"<h3>{said if sentence.text else escape(sentence.id)} <small>said by {escape(sentence.speaker)}, "
+        f"<h3>{quoted if sentence.text else escape(sentence.id)} <small>said by {escape(sentence.speaker)}, "
         f"{sentence.seconds:.1f} s</small></h3>{timeline}"
         f'<div class="cards">{cards}</div></section>'
     )

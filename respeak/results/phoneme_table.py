@@ -69,7 +69,7 @@ def to_csv(rows: Sequence[PhonemeRow]) -> str:
     writer.writerow(HEADER)
     for row in rows:
         rate = row.rate
-        ours = [rate.said, rate.errors, rate.rate.value, rate.rate.low, rate.rate.high] if rate else [""] * 5
+        ours = [rate.count, rate.errors, rate.rate.value, rate.rate.low, rate.rate.high] if rate else [""] * 5
         published = "" if row.paper is None else row.paper
         writer.writerow([row.system, row.label, row.phone, row.ipa, *ours, published])
     return out.getvalue()

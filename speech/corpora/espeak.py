@@ -1,7 +1,7 @@
 """espeak-ng through ctypes on the library inside the pip package ``espeakng_loader``: text to samples and phones.
 
 The library keeps hidden state from one utterance to the next (oscillator phases, random numbers seeded by the clock),
-so each utterance is spoken by a fork of a freshly initialised helper with fixed seeds: what an utterance sounds like
+so each utterance is synthesized by a fork of a freshly initialised helper with fixed seeds: what an utterance sounds like
 depends on nothing but its own text and settings. Interface: espeak-ng's ``speak_lib.h``. GPL-3.0, used as a program.
 """
 
@@ -49,14 +49,14 @@ class Utterance:
 
 
 @dataclass(frozen=True)
-class Spoken:
+class Synthesized:
     """A synthesized utterance: ``samples`` (T,) int16 at 22.05 kHz, and phones in order with gaps for pauses."""
 
     samples: NDArray[np.int16]
     phones: list[Phone]
 
 
-def speak(utterances: Iterable[Utterance]) -> Iterator[Spoken]:
+def synthesize(utterances: Iterable[Utterance]) -> Iterator[Synthesized]:
     """Synthesize utterances one after another, the same to the sample each time.
 
     Raises:
@@ -70,7 +70,7 @@ def speak(utterances: Iterable[Utterance]) -> Iterator[Spoken]:
                 raise UserError(f"espeak-ng {death.reason} on '{utterance.text}' in voice {utterance.voice}") from None
             if "error" in header:
                 raise UserError(header["error"])
-            yield Spoken(np.frombuffer(samples, "<i2"), [Phone(*phone) for phone in header["phones"]])
+            yield Synthesized(np.frombuffer(samples, "<i2"), [Phone(*phone) for phone in header["phones"]])
 
 
 class Pronouncer:
@@ -187,7 +187,7 @@ def _speak(utterance: Utterance) -> Answer:
     library.espeak_ng_SetRandSeed(ctypes.c_long(_SEED))
     text = utterance.text.encode() + b"\0"
     if library.espeak_Synth(text, ctypes.c_size_t(len(text)), 0, 1, 0, _CHARS_UTF8, None, None) != 0:
-        return {"error": f"espeak-ng could not speak '{utterance.text}'"}, b""
+        return {"error": f"espeak-ng could not synthesize '{utterance.text}'"}, b""
     samples = b"".join(chunks)
     return {"phones": _phones(marks, len(samples) // 2)}, samples
 

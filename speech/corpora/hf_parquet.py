@@ -77,7 +77,7 @@ def download(
     """
     repository = repository or _preset(preset).repository
     if not repository:
-        raise UserError("corpus adapter 'hf_parquet': say which data set: option 'repository' (owner/name) or 'preset'")
+        raise UserError("corpus adapter 'hf_parquet': name a data set: option 'repository' (owner/name) or 'preset'")
     name = "+".join([f"{repository}@{revision}", *(subsets or [])]).replace("/", "--")
     if is_complete(root, name):
         return
@@ -111,7 +111,7 @@ def prepare(
     valid_share: float = 0.05,
     test_share: float = 0.05,
 ) -> Listing:
-    """List the rows of every file; what an option leaves open, the preset says, then the usual names of columns.
+    """List the rows of every file; what an option leaves open, the preset states, then the usual names of columns.
 
     Args:
         root: folder with the files, at any depth.
@@ -142,8 +142,8 @@ def prepare(
     present = {split for *_, split in rows}
     shares = (0.0 if "valid" in present else valid_share, 0.0 if "test" in present else test_share)
     drawn = seeded_splits({id_: who for id_, _, who, _, split in rows if split == "train"}, seed, *map(float, shares))
-    spoken = language or known.language
-    return Listing(root, [Entry(i, p, who, words, drawn.get(i, split), spoken) for i, p, who, words, split in rows])
+    tongue = language or known.language
+    return Listing(root, [Entry(i, p, who, words, drawn.get(i, split), tongue) for i, p, who, words, split in rows])
 
 
 def split_of(path: str) -> str:
@@ -173,8 +173,8 @@ def _rows(
         texts = batch.column(text).to_pylist() if text else [None] * batch.num_rows
         voices = batch.column(speaker).to_pylist() if speaker else [voice] * batch.num_rows
         for words, who in zip(texts, voices, strict=True):
-            said = None if words is None else str(words).strip() or None
-            yield f"{stem}-{number:07d}", address(relative, audio, number, channel), str(who), said, split
+            transcript = None if words is None else str(words).strip() or None
+            yield f"{stem}-{number:07d}", address(relative, audio, number, channel), str(who), transcript, split
             number += 1
 
 

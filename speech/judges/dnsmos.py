@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from speech.errors import UserError
-from speech.judges.torchaudio_bundles import damaged
+from speech.judges.public_weights import damaged
 from speech.rates import SAMPLE_RATE
 
 DNSMOS_URL = "https://github.com/microsoft/DNS-Challenge/raw/master/DNSMOS/DNSMOS/sig_bak_ovr.onnx"

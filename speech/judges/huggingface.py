@@ -119,9 +119,9 @@ class Whisper:
         inputs = self._processor(wave, sampling_rate=SAMPLE_RATE, return_tensors="pt", **fitting).to(self._device)
         # English-only models know no language tokens.
         multilingual = getattr(self._model.generation_config, "is_multilingual", False)
-        speaks = {"language": "en", "task": "transcribe"} if multilingual else {}
+        language = {"language": "en", "task": "transcribe"} if multilingual else {}
         with torch.inference_mode():
-            ids = self._model.generate(**inputs, **speaks, do_sample=False, num_beams=1, return_timestamps=longer)
+            ids = self._model.generate(**inputs, **language, do_sample=False, num_beams=1, return_timestamps=longer)
         return normalise_text(self._processor.batch_decode(ids, skip_special_tokens=True)[0])
 
 

@@ -6,7 +6,6 @@ Weights are files that somebody put there; nothing is fetched.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,11 @@ from typing import Any
 import numpy as np
 
 from speech.errors import UserError
+from speech.judges.public_weights import DAMAGE, damaged, load_weights
 
 ADDRESS = "https://download.pytorch.org/torchaudio/models/"
 SQUIM_URL = ADDRESS + "squim_objective_dns2020.pth"
 BLANK = "-"
-# How torch tells that a file is not what it should be.
-DAMAGE = (RuntimeError, EOFError, ValueError, LookupError, AttributeError, OSError, pickle.UnpicklingError)
 SHORTEST = 400  # samples: what the first output frame of wav2vec 2.0 sees
 
 
@@ -92,14 +90,10 @@ class Squim:
     """
 
     def __init__(self, weights: Path, device: str = "cpu") -> None:
-        import torch
         from torchaudio.models import squim_objective_base
 
         self._model = squim_objective_base()
-        try:
-            self._model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        except DAMAGE as error:
-            raise damaged(weights, error) from None
+        load_weights(weights, self._model.load_state_dict)
         self._model = self._model.eval().to(device)
         self._device = device
 
@@ -111,9 +105,3 @@ class Squim:
             scores = self._model(torch.from_numpy(np.asarray(wave, np.float32))[None].to(self._device))
         names = ("squim_stoi", "squim_pesq", "squim_si_sdr")
         return {name: float(score) for name, score in zip(names, scores, strict=True)}
-
-
-def damaged(weights: Path, error: Exception) -> UserError:
-    """Return the error for weights that cannot be read; torch tells damage by many kinds of errors."""
-    reason = " ".join(str(error).split())[:160]
-    return UserError(f"{weights}: not the weights that this judge needs ({reason}); get the file anew")

@@ -29,35 +29,35 @@ class PhonemeRate:
     """A phoneme in many utterances: how often the texts have it, how often wrong, and the percentage of errors."""
 
     phone: str
-    said: int
+    count: int
     errors: int
     rate: Interval
 
 
-def count_phoneme_errors(said: Sequence[str], heard: Sequence[str]) -> PhonemeCounts:
+def count_phoneme_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> PhonemeCounts:
     """Count Levenshtein errors between phones.
 
     Args:
-        said: the text's phones; not empty.
-        heard: the recogniser's; may be empty (all deletions).
+        reference: the text's phones; not empty.
+        hypothesis: the recogniser's; may be empty (all deletions).
 
     Raises:
-        ValueError: nothing was said; a rate against it is undefined.
+        ValueError: the reference is empty; a rate against it is undefined.
     """
-    if not said:
+    if not reference:
         raise ValueError("a text without phones has no error rate; leave the utterance out")
-    found = _aligned(said, heard)
-    return PhonemeCounts(found.substitutions + found.deletions + found.insertions, len(said))
+    found = _aligned(reference, hypothesis)
+    return PhonemeCounts(found.substitutions + found.deletions + found.insertions, len(reference))
 
 
-def errors_by_phoneme(said: Sequence[str], heard: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Count how often each phone was ``(wrong, said)``, by one best alignment."""
-    wrong = np.ones(len(said), bool)
-    for chunk in _aligned(said, heard).alignments[0]:
+def errors_by_phoneme(reference: Sequence[str], hypothesis: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Count how often each phone was ``(wrong, present)``, by one best alignment."""
+    wrong = np.ones(len(reference), bool)
+    for chunk in _aligned(reference, hypothesis).alignments[0]:
         if chunk.type == "equal":
             wrong[chunk.ref_start_idx : chunk.ref_end_idx] = False
     counts: dict[str, tuple[int, int]] = {}
-    for phone, error in zip(said, wrong.tolist(), strict=True):
+    for phone, error in zip(reference, wrong.tolist(), strict=True):
         before = counts.get(phone, (0, 0))
         counts[phone] = (before[0] + error, before[1] + 1)
     return counts
@@ -76,14 +76,14 @@ def phoneme_rates(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) 
     ]
     rates = []
     for phone in sorted({phone for utterance in counts for phone in utterance}):
-        errors, said = np.array([utterance.get(phone, (0, 0)) for utterance in counts], np.float64).T
-        found = ratio_interval(errors, said, resamples, seed)
+        errors, present = np.array([utterance.get(phone, (0, 0)) for utterance in counts], np.float64).T
+        found = ratio_interval(errors, present, resamples, seed)
         percent = Interval(100 * found.value, 100 * found.low, 100 * found.high)
-        rates.append(PhonemeRate(phone, int(said.sum()), int(errors.sum()), percent))
-    return {rate.phone: rate for rate in sorted(rates, key=lambda rate: -rate.said)}
+        rates.append(PhonemeRate(phone, int(present.sum()), int(errors.sum()), percent))
+    return {rate.phone: rate for rate in sorted(rates, key=lambda rate: -rate.count)}
 
 
-def _aligned(said: Sequence[str], heard: Sequence[str]) -> Any:
+def _aligned(reference: Sequence[str], hypothesis: Sequence[str]) -> Any:
     import jiwer
 
-    return jiwer.process_words(" ".join(said), " ".join(heard))
+    return jiwer.process_words(" ".join(reference), " ".join(hypothesis))

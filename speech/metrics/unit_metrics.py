@@ -147,11 +147,11 @@ class UnitTally:
         return found
 
     def _distances(self, text: str, rng: np.random.Generator, pairs: int) -> list[float]:
-        spoken = self._renditions[text]
-        couples: Iterable[tuple[int, ...]] = combinations(range(len(spoken)), 2)
-        if len(spoken) * (len(spoken) - 1) // 2 > pairs:
-            couples = map(tuple, rng.integers(len(spoken), size=(pairs, 2)).tolist())
-        compared = [(spoken[i][1], spoken[j][1]) for i, j in couples if spoken[i][0] != spoken[j][0]]
+        renditions = self._renditions[text]
+        couples: Iterable[tuple[int, ...]] = combinations(range(len(renditions)), 2)
+        if len(renditions) * (len(renditions) - 1) // 2 > pairs:
+            couples = map(tuple, rng.integers(len(renditions), size=(pairs, 2)).tolist())
+        compared = [(renditions[i][1], renditions[j][1]) for i, j in couples if renditions[i][0] != renditions[j][0]]
         return [edit_distance(a, b) / max(len(a), len(b), 1) for a, b in compared]
 
 
