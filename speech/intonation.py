@@ -25,7 +25,7 @@ class Intonation:
     """A change of a melody.
 
     Attributes:
-        semitones: how much higher it is spoken.
+        semitones: how much higher it becomes.
         span: factor of its distances from the speaker's mean; 0 is flat, 1 as it is.
 
     Raises:
@@ -57,7 +57,7 @@ def intone(
     Args:
         f0: ``(N,)`` normalised.
         voiced: ``(N,)`` bool; a voiced frame at the speaker's mean is 0 too.
-        stats: F0 statistics of who speaks it, which say how many Hz a semitone is.
+        stats: F0 statistics of its speaker, which decide how many Hz a semitone is.
         mode: of the normalisation.
         intonation: the change.
         band: open interval around 0 that a narrowed melody must not enter; frames inside go to its nearer end.

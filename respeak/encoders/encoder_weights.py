@@ -64,7 +64,7 @@ def _huggingface_files(folder: Path) -> list[Path]:
         return [whole]
     if index.is_file():
         names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        # Names in an index are those of files beside it, whatever it says.
+        # Names in an index are those of files beside it, whatever it states.
         return [folder / Path(name).name for name in sorted(names)]
     if (folder / "pytorch_model.bin").is_file():
         return [folder / "pytorch_model.bin"]

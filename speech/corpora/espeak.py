@@ -1,8 +1,8 @@
 """espeak-ng through ctypes on the library inside the pip package ``espeakng_loader``: text to samples and phones.
 
 The library keeps hidden state from one utterance to the next (oscillator phases, random numbers seeded by the clock),
-so each utterance is synthesized by a fork of a freshly initialised helper with fixed seeds: what an utterance sounds like
-depends on nothing but its own text and settings. Interface: espeak-ng's ``speak_lib.h``. GPL-3.0, used as a program.
+so a fork of a freshly initialised helper with fixed seeds synthesizes each utterance: its sound depends on nothing but
+its own text and settings. Interface: espeak-ng's ``speak_lib.h``. GPL-3.0, used as a program.
 """
 
 from __future__ import annotations

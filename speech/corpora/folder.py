@@ -33,7 +33,7 @@ def prepare(
 ) -> Listing:
     """List a folder, or a table if ``root`` is a file.
 
-    In a folder, ``speaker`` says who speaks (:func:`speaker_of`); a table says so itself. Where no split is given,
+    In a folder, ``speaker`` tells who speaks (:func:`speaker_of`); a table states it. Where no split is given,
     these shares of each speaker's utterances become validation and test; every speaker keeps one to train on. Ids are
     paths without suffix, ``/`` written ``--``; where two recordings would share one, a hash of the whole path is
     appended to both.

@@ -165,7 +165,7 @@ def _receive(url: str, file: BinaryIO, target: Path, size: int | None, progress:
     except urllib.error.HTTPError as error:
         if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE or not have:
             raise
-        return  # nothing lies beyond what is here; the digest says whether it is the file
+        return  # nothing lies beyond what is here; the digest tells whether it is the file
     with response:
         if have and response.status != http.client.PARTIAL_CONTENT:
             _empty(file)  # the server cannot continue and sends all of it

@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
 START, END = "<s>", "</s>"
-# ARPA's way of saying never.
+# ARPA's logarithm of never.
 _NEVER = -99.0
 
 Words = tuple[str, ...]

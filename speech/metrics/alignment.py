@@ -75,7 +75,7 @@ def align(reference: np.ndarray, output: np.ndarray, mode: Alignment) -> tuple[n
     first, last = speech_frames(output)
     if not len(frames) or first == last:
         return frames, frames, 0
-    # The level says nothing of the sound: c0 is left out.
+    # The level tells nothing of the sound: c0 is left out.
     one, other = (mel_cepstra(wave)[a:b, 1:] for wave, a, b in ((reference, start, end), (output, first, last)))
     path = warp(one, other)
     # A frame with several partners takes the one in the middle.

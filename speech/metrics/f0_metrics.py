@@ -89,7 +89,7 @@ def move_contour(
     """
     moved = np.zeros(len(f0))
     voiced = np.asarray(f0) > 0
-    # A source without spread says nothing about scale: move its mean only.
+    # A source without spread tells nothing of scale: move its mean only.
     scale = min(target[1] / source[1], max_scale) if source[1] > 0 else 1.0
     moved[voiced] = np.exp((np.log(np.asarray(f0, np.float64)[voiced]) - source[0]) * scale + target[0])
     return moved

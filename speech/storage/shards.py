@@ -109,7 +109,7 @@ def write_shard(
     schema = schema.with_metadata(text)
     count = 0
     plain = [field.name for field in schema if not _is_matrix(field)]
-    # Frames hardly compress, and neither a dictionary nor the least and greatest of them says anything.
+    # Frames hardly compress, and neither a dictionary nor the least and greatest of them tells anything.
     encoding: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
     size = ROW_GROUP_ROWS
     if len(plain) < len(schema):
