@@ -1,6 +1,6 @@
 """A helper process that answers requests over a pipe, for native code that may crash, hang or keep hidden state.
 
-Both ends exchange frames of one form: a line of JSON, then as many raw bytes as its ``bytes`` states. Plain pipes rather than
+Both ends exchange frames: a line of JSON, then as many raw bytes as its ``bytes`` states. Plain pipes rather than
 ``multiprocessing``: the helper does not re-import the program that started it, starts in a fraction of a second, and
 may be started from daemonic workers too.
 """

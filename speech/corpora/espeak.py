@@ -208,7 +208,7 @@ def _pronounce(text: str, voice: str) -> Answer:
 
 
 def _has_variant(voice: str) -> bool:
-    """Return whether the variant exists: espeak-ng reads with an unknown one, ``en-us+nobody``, in the plain voice."""
+    """Return whether the variant exists: for an unknown one, ``en-us+nobody``, espeak-ng takes the plain voice."""
     import espeakng_loader
 
     _, _, variant = voice.partition("+")

@@ -94,7 +94,7 @@ def prepare(
 
 
 def _recordings(root: Path) -> dict[str, tuple[Path, str, dict[str, str]]]:
-    """Find, by id, the speaker and the relative path by microphone ('' for the only one)."""
+    """Find, by id: the corpus's folder, the speaker, and the relative path by microphone ('' for the only one)."""
     folder = next((root / name for name in FOLDERS if (root / name).is_dir()), None)
     if folder is None:
         raise UserError(f"{root}: no VCTK corpus; expected {LAYOUT}")

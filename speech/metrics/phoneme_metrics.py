@@ -1,8 +1,8 @@
 """Phoneme error rates, of utterances and of single phonemes, counted so that they can be resampled.
 
 Phones are those of :mod:`speech.phonemes`. The rate of utterances is (substitutions + deletions + insertions) over
-phones of the text; that of a phoneme (van Niekerk et al. 2022, Fig. 2) is how often it was heard as another or not at all,
-over how often the text has it: an insertion is nobody's.
+the text's phones; that of a phoneme (van Niekerk et al. 2022, Fig. 2) is how often it was heard as another or not at
+all, over how often the text has it: an insertion is nobody's.
 """
 
 from __future__ import annotations
