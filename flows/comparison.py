@@ -11,8 +11,9 @@ from typing import Any
 from flows.experiments import Experiment, Metrics
 from respeak.results.columns import MEASURED
 from respeak.results.table import Cell, Column, Row, Table, to_markdown
+from speech.rates import F0_HOP, SAMPLE_RATE, UNIT_HOP
 
-UNIT_RATE, F0_RATE = 50.0, 200.0  # per second: units (hop 320 at 16 kHz), F0 frames (5 ms) before they are quantised
+UNIT_RATE, F0_RATE = SAMPLE_RATE / UNIT_HOP, SAMPLE_RATE / F0_HOP  # Hz, before F0 is quantised
 SHOWN = ("wer", "cer", "ffe", "speaker_accuracy", "eer")  # in the Markdown; the CSV has every metric
 TRUTH = "ground_truth"
 CAPTION = (

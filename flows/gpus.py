@@ -37,7 +37,7 @@ def wants_gpu(stage: str, params: Params | None) -> bool:
 
 def has_networks(judges: Evaluate) -> bool:
     """Whether any of the judges is one that a GPU is for."""
-    from respeak.judges.digits import names_classifier
+    from respeak.judges.digit_judge import names_classifier
 
     recognisers = {asr.judge for asr in (judges.asr, *judges.asr_of.values())}
     chosen = {*recognisers, judges.phonemes.judge, judges.speaker_judge, *judges.quality}

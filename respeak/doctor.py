@@ -1,4 +1,4 @@
-"""What this machine has and lacks: versions, weights, devices; what ``params.yaml`` here asks for and is missing."""
+"""A report of what this machine has and lacks: versions, weights, devices, and what ``params.yaml`` here asks for."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Finding = tuple[str, bool, str]
 
 
 def examine(params: Path) -> Iterator[Finding]:
-    """Everything that was looked at, as topic, whether all is well, and one line."""
+    """Yield everything that is looked at: its topic, whether all is well, and one line."""
     yield "python", True, f"{platform.python_version()} on {platform.platform()}"
     yield from _packages()
     yield from _devices()
@@ -92,7 +92,7 @@ def _cpu_bfloat16() -> bool:
 
 
 def _wanted(params: Path) -> Iterator[Finding]:
-    """What the sections ``encoder`` and ``kmeans`` name."""
+    """Yield what the sections ``encoder`` and ``kmeans`` name."""
     try:
         settings = yaml.safe_load(params.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -22,8 +22,8 @@ from respeak.results.columns import MEASURED
 from respeak.results.console import summarise
 from respeak.results.measured import TRUTH, Measured, name_recogniser
 from respeak.results.paired import Paired, read_sums, read_trials
-from respeak.results.phonemes import phoneme_rows, save_picture
-from respeak.results.phonemes import to_csv as phonemes_csv
+from respeak.results.phoneme_table import phoneme_rows, save_picture
+from respeak.results.phoneme_table import to_csv as phonemes_csv
 from respeak.results.table import (
     NOT_INTELLIGIBLE,
     Cell,

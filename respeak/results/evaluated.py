@@ -15,8 +15,8 @@ from respeak.page.document import document
 from respeak.page.sections import listen_section, phoneme_section, table_section
 from respeak.results.columns import MEASURED
 from respeak.results.measured import TRUTH, Claim, Measured
-from respeak.results.phonemes import phoneme_rows
-from respeak.results.phonemes import to_csv as phonemes_csv
+from respeak.results.phoneme_table import phoneme_rows
+from respeak.results.phoneme_table import to_csv as phonemes_csv
 from respeak.results.table import Row, Table, to_json
 from speech.audio.decode import IsolatedDecoder
 from speech.pitch import extract_f0

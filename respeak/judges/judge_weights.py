@@ -1,4 +1,4 @@
-"""Where the judges' weights lie; an absent file is named together with the address that has it."""
+"""Files of the judges' weights; an absent one is named together with the address that has it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from speech.fetching.downloads import file_sha256
 
 
 def judge_weights(url: str, path: str, key: str, name: str = "") -> Path:
-    """The file of a judge's weights; nothing is fetched.
+    """Return the file of a judge's weights; nothing is fetched.
 
     Args:
         url: where it is published.
@@ -31,5 +31,5 @@ def judge_weights(url: str, path: str, key: str, name: str = "") -> Path:
 
 @functools.cache
 def files_digest(*files: Path) -> str:
-    """One hash of files' names and contents."""
+    """Hash the names and contents of files to one digest."""
     return hashlib.sha256("".join(f"{file.name} {file_sha256(file)}\n" for file in files).encode()).hexdigest()[:16]

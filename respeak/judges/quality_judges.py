@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from respeak.judges.files import files_digest, judge_weights
-from respeak.judges.utmos import UTMOS_URL, UtmosJudge
-from speech.judges.bundles import SQUIM_URL, Squim
+from respeak.judges.judge_weights import files_digest, judge_weights
+from respeak.judges.utmos_judge import UTMOS_URL, UtmosJudge
 from speech.judges.cache import Answer, Heard, Judge
 from speech.judges.dnsmos import DNSMOS_URL, Dnsmos
 from speech.judges.settings import Evaluate
+from speech.judges.torchaudio_bundles import SQUIM_URL, Squim
 
 _ADDRESSES = {"squim": SQUIM_URL, "dnsmos": DNSMOS_URL, "utmos": UTMOS_URL}
 Device = Callable[[], str]
@@ -26,7 +26,7 @@ PACKAGES = {
 
 
 def quality_judges(evaluate: Evaluate, device: Device = lambda: "cpu") -> list[Judge]:
-    """Judges in the order of the parameters; ``settings["against"]`` says whether one hears a reference too.
+    """Return judges in the order of the parameters; ``settings["against"]`` states whether one hears a reference too.
 
     Answers are columns of :data:`speech.metrics.summary.UTTERANCES`; None where a measure is not defined.
 

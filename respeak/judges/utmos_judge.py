@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speech.judges.bundles import DAMAGE, damaged
+from speech.judges.public_weights import load_weights
 
 UTMOS_URL = "https://github.com/tarepan/SpeechMOS/releases/download/v1.0.0/utmos22_strong_step7459_v1.pt"
 
@@ -24,19 +24,14 @@ class UtmosJudge:
     """
 
     def __init__(self, weights: Path, device: str = "cpu") -> None:
-        import torch
-
         from models.judges.utmos import Utmos
 
         self._model = Utmos()
-        try:
-            self._model.load_public(torch.load(weights, map_location="cpu", weights_only=True))
-        except DAMAGE as error:
-            raise damaged(weights, error) from None
+        load_weights(weights, self._model.load_public)
         self._model, self._device = self._model.eval().to(device), device
 
     def __call__(self, wave: np.ndarray) -> Mapping[str, float]:
-        """Predicted opinion, 1 (bad) to 5 (excellent), of ``(T,)`` float32 at 16 kHz; under 25 ms padded with zeros."""
+        """Predict opinion, 1 (bad) to 5 (excellent), of ``(T,)`` float32 at 16 kHz; zeros fill it to 25 ms."""
         import torch
 
         padded = np.pad(np.asarray(wave, np.float32), (0, max(0, self._model.shortest - len(wave))))

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from speech.rates import SAMPLE_RATE
+
 if TYPE_CHECKING:
     import torch
 
@@ -22,13 +24,13 @@ _LOG_STEP = np.log(6.4) / 27.0
 
 @dataclass(frozen=True)
 class MelSettings:
-    """What defines a log-mel; the defaults are the published ones at 16 kHz.
+    """The settings that define a log-mel; the defaults are the published ones at 16 kHz.
 
     ``n_fft`` and ``hop`` are in samples, ``f_min`` and ``f_max`` in Hz (``None``: half the sample rate).
     ``power_floor`` is added to power before its root is taken (0: Soft-VC's log-mel).
     """
 
-    sample_rate: int = 16000
+    sample_rate: int = SAMPLE_RATE
     n_fft: int = 1024
     hop: int = 256
     n_mels: int = 80
@@ -41,7 +43,7 @@ PUBLISHED = MelSettings()
 
 
 def hz_to_mel(hz: np.ndarray) -> np.ndarray:
-    """Slaney's mel scale: 200/3 Hz per mel up to 1 kHz, then 27 mels per factor 6.4."""
+    """Convert Hz to Slaney's mel scale: 200/3 Hz per mel up to 1 kHz, then 27 mels per factor 6.4."""
     hz = np.asarray(hz, dtype=np.float64)
     log_from_mel = _LOG_FROM_HZ / _LINEAR_HZ_PER_MEL
     above = log_from_mel + np.log(np.maximum(hz, _LOG_FROM_HZ) / _LOG_FROM_HZ) / _LOG_STEP
@@ -49,7 +51,7 @@ def hz_to_mel(hz: np.ndarray) -> np.ndarray:
 
 
 def mel_to_hz(mel: np.ndarray) -> np.ndarray:
-    """Inverse of :func:`hz_to_mel`."""
+    """Convert mels to Hz, the inverse of :func:`hz_to_mel`."""
     mel = np.asarray(mel, dtype=np.float64)
     log_from_mel = _LOG_FROM_HZ / _LINEAR_HZ_PER_MEL
     above = _LOG_FROM_HZ * np.exp(_LOG_STEP * (np.maximum(mel, log_from_mel) - log_from_mel))
@@ -57,7 +59,7 @@ def mel_to_hz(mel: np.ndarray) -> np.ndarray:
 
 
 def mel_filterbank(settings: MelSettings = PUBLISHED) -> np.ndarray:
-    """Triangular filters of unit area, ``(n_mels, n_fft // 2 + 1)`` float32."""
+    """Make triangular filters of unit area, ``(n_mels, n_fft // 2 + 1)`` float32."""
     f_max = settings.sample_rate / 2 if settings.f_max is None else settings.f_max
     bins = np.linspace(0.0, settings.sample_rate / 2, settings.n_fft // 2 + 1)
     ends = hz_to_mel(np.array([settings.f_min, f_max]))
@@ -69,7 +71,7 @@ def mel_filterbank(settings: MelSettings = PUBLISHED) -> np.ndarray:
 
 
 def log_mel(wave: torch.Tensor, settings: MelSettings = PUBLISHED) -> torch.Tensor:
-    """Natural-log mel magnitudes, as the HiFi-GAN mel loss wants them.
+    """Compute natural-log mel magnitudes, as the HiFi-GAN mel loss wants them.
 
     Args:
         wave: ``(B, T)`` float32 in [-1, 1] at ``settings.sample_rate``; T above (n_fft - hop) / 2.

@@ -1,4 +1,4 @@
-"""Judging folders of recordings that anybody's system made: with or without references, texts, or the voice meant.
+"""Judgement of folders of recordings that anybody's system made, with or without references, texts or a meant voice.
 
 Recordings, references and texts belong together by name: that of the file without suffix. Recordings may have any rate
 and format; they are brought to 16 kHz mono and one peak, as recordings of the corpora are, and are not cut.
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from respeak.judges.panel import Panel, Reference, Row
-from respeak.judges.speakers import speaker_judge
+from respeak.judges.speaker_judge import speaker_judge
 from respeak.pairs import SUFFIXES
 from speech.audio.decode import IsolatedDecoder
 from speech.audio.waveforms import encode_audio, resample
@@ -25,15 +25,15 @@ from speech.errors import AudioError, UserError
 from speech.judges.cache import Answers, Recording
 from speech.judges.settings import Evaluate
 from speech.pitch import extract_f0
+from speech.rates import SAMPLE_RATE
 
-SAMPLE_RATE = 16_000
 PEAK = 0.95  # the audio stage's
 UTTERANCES_PER_TASK = 4
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one task judges, plain data that travels to a worker process.
+    """The recordings that one task judges, and with what: plain data that travels to a worker process.
 
     Attributes:
         recordings: what a system made, by name.
@@ -59,7 +59,7 @@ class Task:
 
 
 def find_recordings(folder: Path) -> dict[str, Path]:
-    """Recordings in a folder and below it, by name, sorted.
+    """Find the recordings in a folder and below it, by name, sorted.
 
     Raises:
         UserError: no such folder, no recording, or two of one name.
@@ -78,7 +78,7 @@ def find_recordings(folder: Path) -> dict[str, Path]:
 
 
 def read_texts(path: Path) -> dict[str, str]:
-    """Texts by name: lines of ``name|text`` (the last field), ``name<TAB>text`` or ``name text``.
+    """Read texts by name: lines of ``name|text`` (the last field), ``name<TAB>text`` or ``name text``.
 
     Raises:
         UserError: the file cannot be read, or a line has no text.
@@ -100,7 +100,7 @@ def read_texts(path: Path) -> dict[str, str]:
 
 
 def embed_voice(source: Path, answers: Answers, evaluate: Evaluate, device: str = "cpu") -> np.ndarray:
-    """The mean embedding ``(D,)`` of a recording, or of a folder of one speaker's.
+    """Return the mean embedding ``(D,)`` of a recording, or of a folder of one speaker's.
 
     Raises:
         UserError: there is no recording, one cannot be read, or the judge's weights are not there.
@@ -113,7 +113,7 @@ def embed_voice(source: Path, answers: Answers, evaluate: Evaluate, device: str 
 
 
 def judge_all(task: Task, workers: int) -> tuple[list[Row], list[str]]:
-    """Rows of :data:`speech.metrics.summary.UTTERANCES` in the order of the recordings; reasons of what was skipped."""
+    """Return rows of :data:`speech.metrics.summary.UTTERANCES` in the recordings' order, and why some were skipped."""
     names = list(task.recordings)
     parts = [names[i : i + UTTERANCES_PER_TASK] for i in range(0, len(names), UTTERANCES_PER_TASK)]
     if workers == 1:
@@ -125,7 +125,7 @@ def judge_all(task: Task, workers: int) -> tuple[list[Row], list[str]]:
 
 
 def judge_some(task: Task, names: Sequence[str]) -> tuple[list[Row], list[str]]:
-    """What a worker process does: judge the recordings of these names."""
+    """Judge the recordings of these names, in a worker process."""
     answers = Answers(task.answers)
     panel = Panel(task.evaluate, dict(task.f0), task.language, answers, lambda: task.device)
     rows, skipped = [], []

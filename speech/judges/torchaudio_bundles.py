@@ -6,7 +6,6 @@ Weights are files that somebody put there; nothing is fetched.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,16 @@ from typing import Any
 import numpy as np
 
 from speech.errors import UserError
+from speech.judges.public_weights import DAMAGE, damaged, load_weights
 
 ADDRESS = "https://download.pytorch.org/torchaudio/models/"
 SQUIM_URL = ADDRESS + "squim_objective_dns2020.pth"
 BLANK = "-"
-# How torch tells that a file is not what it should be.
-DAMAGE = (RuntimeError, EOFError, ValueError, LookupError, AttributeError, OSError, pickle.UnpicklingError)
 SHORTEST = 400  # samples: what the first output frame of wav2vec 2.0 sees
 
 
 def recogniser_bundle(name: str) -> Any:
-    """Torchaudio's bundle of a CTC recogniser, such as ``WAV2VEC2_ASR_BASE_960H``.
+    """Return torchaudio's bundle of a CTC recogniser, such as ``WAV2VEC2_ASR_BASE_960H``.
 
     Raises:
         UserError: torchaudio knows none of that name.
@@ -39,7 +37,7 @@ def recogniser_bundle(name: str) -> Any:
 
 
 def bundle_url(bundle: Any) -> str:
-    """Where its weights are published."""
+    """Return the address where its weights are published."""
     return ADDRESS + str(bundle._path)
 
 
@@ -71,7 +69,7 @@ class BundleCTC:
         self._device = device
 
     def emissions(self, wave: np.ndarray) -> np.ndarray:
-        """Log-probabilities ``(T, V)`` float32 of a recording ``(N,)`` at 16 kHz, a frame every 20 ms."""
+        """Compute log-probabilities ``(T, V)`` float32 of a recording ``(N,)`` at 16 kHz, a frame every 20 ms."""
         import torch
 
         wave = np.pad(np.asarray(wave, np.float32), (0, max(0, SHORTEST - len(wave))))
@@ -92,28 +90,18 @@ class Squim:
     """
 
     def __init__(self, weights: Path, device: str = "cpu") -> None:
-        import torch
         from torchaudio.models import squim_objective_base
 
         self._model = squim_objective_base()
-        try:
-            self._model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        except DAMAGE as error:
-            raise damaged(weights, error) from None
+        load_weights(weights, self._model.load_state_dict)
         self._model = self._model.eval().to(device)
         self._device = device
 
     def __call__(self, wave: np.ndarray) -> Mapping[str, float]:
-        """Estimated STOI (0..1), PESQ (1..4.5) and SI-SDR (dB) of ``(N,)`` float32 at 16 kHz."""
+        """Estimate STOI (0..1), PESQ (1..4.5) and SI-SDR (dB) of ``(N,)`` float32 at 16 kHz."""
         import torch
 
         with torch.inference_mode():
             scores = self._model(torch.from_numpy(np.asarray(wave, np.float32))[None].to(self._device))
         names = ("squim_stoi", "squim_pesq", "squim_si_sdr")
         return {name: float(score) for name, score in zip(names, scores, strict=True)}
-
-
-def damaged(weights: Path, error: Exception) -> UserError:
-    """What to say of weights that cannot be read; torch tells damage by many kinds of errors."""
-    reason = " ".join(str(error).split())[:160]
-    return UserError(f"{weights}: not the weights that this judge needs ({reason}); get the file anew")

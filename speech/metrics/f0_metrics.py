@@ -24,7 +24,7 @@ FEWEST_VOICED, FLAT_HZ = 10, 1e-3
 
 @dataclass(frozen=True)
 class F0Counts:
-    """What the four metrics of one or many utterances are made of; counts are of frames."""
+    """Counts of frames that the four metrics of one or many utterances are made of."""
 
     frames: int
     voicing_errors: int
@@ -64,7 +64,7 @@ def compare_f0(
 
 
 def f0_correlation(reference: np.ndarray, output: np.ndarray) -> float | None:
-    """Pearson correlation of F0 in Hz over the frames voiced in both contours, each ``(N,)``, 0 where unvoiced.
+    """Correlate F0 in Hz (Pearson) over the frames voiced in both contours, each ``(N,)``, 0 where unvoiced.
 
     Returns:
         None with fewer than ten such frames (50 ms), or where either is flat: no correlation is defined.
@@ -89,29 +89,32 @@ def move_contour(
     """
     moved = np.zeros(len(f0))
     voiced = np.asarray(f0) > 0
-    # A source without spread says nothing about scale: move its mean only.
+    # A source without spread tells nothing of scale: move its mean only.
     scale = min(target[1] / source[1], max_scale) if source[1] > 0 else 1.0
     moved[voiced] = np.exp((np.log(np.asarray(f0, np.float64)[voiced]) - source[0]) * scale + target[0])
     return moved
 
 
 def vde(counts: F0Counts) -> float:
-    """Voicing decision error (Nakatani 2008): percent of all frames voiced in one contour only; NaN without frames."""
+    """Return the voicing decision error (Nakatani 2008): percent of frames voiced in one contour only.
+
+    It is NaN without frames.
+    """
     return _percent(counts.voicing_errors, counts.frames)
 
 
 def gpe(counts: F0Counts) -> float:
-    """Gross pitch error: percent of the frames voiced in both that are off by more than the tolerance."""
+    """Return the gross pitch error: percent of the frames voiced in both that are off by more than the tolerance."""
     return _percent(counts.gross_errors, counts.voiced_both)
 
 
 def ffe(counts: F0Counts) -> float:
-    """F0 frame error (Chu & Alwan 2009): percent of all frames with a voicing or a gross pitch error."""
+    """Return the F0 frame error (Chu & Alwan 2009): percent of all frames with a voicing or a gross pitch error."""
     return _percent(counts.voicing_errors + counts.gross_errors, counts.frames)
 
 
 def f0_rmse_cents(counts: F0Counts) -> float:
-    """Root mean square log-F0 difference in cents over the frames voiced in both; NaN when there are none."""
+    """Return the root mean square log-F0 difference in cents over frames voiced in both; NaN when there are none."""
     return float(np.sqrt(counts.squared_cents / counts.voiced_both)) if counts.voiced_both else float("nan")
 
 

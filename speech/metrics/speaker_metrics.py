@@ -46,17 +46,17 @@ def join_groups(seconds: Sequence[float], at_least: float, seed: int, max_groups
 
 
 def cosine_scores(groups: np.ndarray, enrolled: np.ndarray) -> np.ndarray:
-    """Cosine similarity of every group ``(G, D)`` with every enrolled speaker ``(S, D)``: ``(G, S)`` float64."""
+    """Score every group ``(G, D)`` with every enrolled speaker ``(S, D)`` by the cosine: ``(G, S)`` float64."""
     return _unit(groups) @ _unit(enrolled).T
 
 
 def nearest_speaker_hits(scores: np.ndarray, intended: np.ndarray) -> np.ndarray:
-    """Whether the best of ``scores`` ``(G, S)`` is the ``intended`` speaker's ``(G,)``: ``(G,)`` float64 of 0 and 1."""
+    """Score 1 where the best of ``scores`` ``(G, S)`` is the ``intended`` ``(G,)``, else 0: ``(G,)`` float64."""
     return (np.argmax(scores, axis=1) == intended).astype(np.float64)
 
 
 def equal_error_rate(scores: np.ndarray, is_target: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Equal error rate in percent: where false acceptances and false rejections cross on the ROC.
+    """Return the equal error rate in percent: where false acceptances and false rejections cross on the ROC.
 
     Args:
         scores: ``(N,)``, higher means more alike; trials at a threshold are accepted.
@@ -82,7 +82,7 @@ def equal_error_rate(scores: np.ndarray, is_target: np.ndarray, weights: np.ndar
 def eer_interval(
     scores: np.ndarray, intended: np.ndarray, resamples: int = 1000, seed: int = 0, level: float = 0.95
 ) -> Interval:
-    """Equal error rate in percent of all groups × speakers, with the interval from resampling groups.
+    """Return the equal error rate in percent of all groups × speakers, with the interval from resampling groups.
 
     Args:
         scores: ``(G, S)`` of every group against every enrolled speaker.

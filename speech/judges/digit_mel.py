@@ -1,4 +1,4 @@
-"""What the digit classifier sees: one second as a log-mel of 32 bands and 32 frames (SaShiMi's benchmark of SC09).
+"""The digit classifier's input: one second as a log-mel of 32 bands and 32 frames (SaShiMi's benchmark of SC09).
 
 STFT of 2048 samples every 512, centred; 32 Slaney mel bands of power; decibels below the loudest, to 80 dB.
 """
@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from speech.mel import MelSettings, mel_filterbank
+from speech.mel_spectrogram import MelSettings, mel_filterbank
+from speech.rates import SAMPLE_RATE
 
 if TYPE_CHECKING:
     import torch
 
-SAMPLES = 16_000
+SAMPLES = SAMPLE_RATE  # a recording of one second
 N_FFT, HOP, BANDS = 2048, 512, 32
 RANGE_DB, FLOOR = 80.0, 1e-10
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 def one_second(wave: np.ndarray, place: float = 0.5) -> np.ndarray:
-    """``(T,)`` to ``(16000,)``: cut out of what is longer, between zeros what is shorter; ``place`` 0 left, 1 right."""
+    """Fit ``(T,)`` to ``(16000,)``: cut what is longer, put zeros around what is shorter; ``place`` 0 left, 1 right."""
     spare = SAMPLES - len(wave)
     before = round(abs(spare) * place)
     if spare < 0:
@@ -31,7 +32,7 @@ def one_second(wave: np.ndarray, place: float = 0.5) -> np.ndarray:
 
 
 def digit_mel(waves: torch.Tensor) -> torch.Tensor:
-    """``(B, 16000)`` float32 at 16 kHz to ``(B, 1, 32, 32)`` decibels, -80 to 0, of each recording's loudest."""
+    """Compute ``(B, 1, 32, 32)`` dB, -80 to 0 of each recording's loudest, of ``(B, 16000)`` float32 at 16 kHz."""
     import torch
 
     window = torch.hann_window(N_FFT, device=waves.device)

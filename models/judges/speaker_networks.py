@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from speech.audio.waveforms import SAMPLE_RATE
+from speech.rates import SAMPLE_RATE
 
 WINDOW, HOP = 400, 160  # samples: 25 and 10 ms
 RANGE_DB = 80.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speech.metrics.phonemes import PhonemeRate, phoneme_rates
+from speech.metrics.phoneme_metrics import PhonemeRate, phoneme_rates
 from speech.phonemes import PHONES
 from speech.storage.files import atomic_path
 from speech.storage.shards import read_shard
@@ -69,7 +69,7 @@ def to_csv(rows: Sequence[PhonemeRow]) -> str:
     writer.writerow(HEADER)
     for row in rows:
         rate = row.rate
-        ours = [rate.said, rate.errors, rate.rate.value, rate.rate.low, rate.rate.high] if rate else [""] * 5
+        ours = [rate.count, rate.errors, rate.rate.value, rate.rate.low, rate.rate.high] if rate else [""] * 5
         published = "" if row.paper is None else row.paper
         writer.writerow([row.system, row.label, row.phone, row.ipa, *ours, published])
     return out.getvalue()

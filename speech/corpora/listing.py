@@ -1,4 +1,4 @@
-"""What a corpus adapter gives: a listing of utterances, each with its speaker, words and split."""
+"""The result of every corpus adapter: a listing of utterances, each with its speaker, words and split."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ class Corpus(Protocol):
 
     @property
     def prepare(self) -> Callable[..., Listing]:
-        """Read or make the corpus."""
+        """The function that reads or makes the corpus."""
 
 
 def find_files(root: Path, suffixes: Iterable[str], layout: str) -> list[Path]:
-    """Files with one of the suffixes anywhere below ``root``, sorted; hidden ones are left out.
+    """Find the files with one of the suffixes anywhere below ``root``, sorted; hidden ones are left out.
 
     Raises:
         UserError: ``root`` is no folder or holds none; names ``layout``, what was expected.
@@ -106,7 +106,7 @@ def seeded_splits(groups: Mapping[str, str], seed: int, valid_share: float, test
 
 
 def shuffle_key(seed: int, name: str) -> str:
-    """Sorting by this is a shuffle that depends on nothing but the seed and the names."""
+    """Return a key to sort by: a shuffle that depends on nothing but the seed and the names."""
     return hashlib.sha256(f"{seed}/{name}".encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""How good units are: what they say of phones, how alike speakers' renditions are, how much they tell of the speaker.
+"""Measures of units: how they follow phones, how alike speakers' renditions are, how much they tell of the speaker.
 
 Phone measures as Hsu et al. 2021 (HuBERT), section IV-C, over frames of 20 ms: y is the phone that sounds at the
 frame's centre, z its unit.
@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from speech.units import UNIT_HOP, run_lengths
+from speech.rates import SAMPLE_RATE, UNIT_HOP
+from speech.units import run_lengths
 
-SAMPLE_RATE = 16_000
 SILENCE = "sil"
 
 
@@ -36,7 +36,7 @@ class PhonePurity:
 
 
 def phone_purity(counts: np.ndarray) -> PhonePurity:
-    """Purities and PNMI of joint counts.
+    """Compute purities and PNMI of joint counts.
 
     Args:
         counts: ``(phones, K)`` frames of each phone under each unit.
@@ -61,7 +61,7 @@ def _entropy(shares: np.ndarray) -> float:
 
 
 def frame_phones(phones: Sequence[Mapping[str, Any]], num_samples: int) -> list[str]:
-    """The phone at the centre of each of ``num_samples // 320`` frames; ``sil`` where none is.
+    """Return the phone at the centre of each of ``num_samples // 320`` frames; ``sil`` where none is.
 
     Args:
         phones: ``phone``, ``start`` and ``end`` (seconds), in order of time.
@@ -77,7 +77,7 @@ def frame_phones(phones: Sequence[Mapping[str, Any]], num_samples: int) -> list[
 
 
 class UnitTally:
-    """What a codebook does to a corpus, counted utterance by utterance.
+    """A codebook's effect on a corpus, counted utterance by utterance.
 
     Args:
         k: size of the codebook.
@@ -127,7 +127,7 @@ class UnitTally:
                 self._rows[self.phones.index(phone)][unit] += 1
 
     def summary(self, rng: np.random.Generator, pairs: int) -> dict[str, float]:
-        """Every measure that the utterances allow; speaker accuracy in percent.
+        """Compute every measure that the utterances allow; speaker accuracy in percent.
 
         Args:
             rng: draws the pairs of renditions where there are more.
@@ -147,16 +147,16 @@ class UnitTally:
         return found
 
     def _distances(self, text: str, rng: np.random.Generator, pairs: int) -> list[float]:
-        spoken = self._renditions[text]
-        couples: Iterable[tuple[int, ...]] = combinations(range(len(spoken)), 2)
-        if len(spoken) * (len(spoken) - 1) // 2 > pairs:
-            couples = map(tuple, rng.integers(len(spoken), size=(pairs, 2)).tolist())
-        compared = [(spoken[i][1], spoken[j][1]) for i, j in couples if spoken[i][0] != spoken[j][0]]
+        renditions = self._renditions[text]
+        couples: Iterable[tuple[int, ...]] = combinations(range(len(renditions)), 2)
+        if len(renditions) * (len(renditions) - 1) // 2 > pairs:
+            couples = map(tuple, rng.integers(len(renditions), size=(pairs, 2)).tolist())
+        compared = [(renditions[i][1], renditions[j][1]) for i, j in couples if renditions[i][0] != renditions[j][0]]
         return [edit_distance(a, b) / max(len(a), len(b), 1) for a, b in compared]
 
 
 def edit_distance(first: np.ndarray, second: np.ndarray) -> int:
-    """Insertions, deletions and substitutions that turn one sequence into the other (Levenshtein)."""
+    """Count the insertions, deletions and substitutions that turn one sequence into the other (Levenshtein)."""
     second = np.asarray(second)
     columns = np.arange(len(second) + 1)
     row = columns.copy()
@@ -170,10 +170,10 @@ def edit_distance(first: np.ndarray, second: np.ndarray) -> int:
 
 
 def histogram(units: np.ndarray, k: int) -> np.ndarray:
-    """Shares of each of K units in a sequence ``(N,)``: ``(K,)`` float64 of sum 1."""
+    """Compute the shares of each of K units in a sequence ``(N,)``: ``(K,)`` float64 of sum 1."""
     return np.bincount(units, minlength=k) / max(len(units), 1)
 
 
 def nearest_speaker(probe: np.ndarray, enrolled: Mapping[str, np.ndarray]) -> str:
-    """The speaker whose histogram ``(K,)`` is nearest to ``probe`` by Hellinger's distance."""
+    """Return the speaker whose histogram ``(K,)`` is nearest to ``probe`` by Hellinger's distance."""
     return max(enrolled, key=lambda name: float(np.sqrt(probe * enrolled[name]).sum()))

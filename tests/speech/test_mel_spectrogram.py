@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from speech.mel import MelSettings, hz_to_mel, log_mel, mel_filterbank, mel_to_hz
+from speech.mel_spectrogram import MelSettings, hz_to_mel, log_mel, mel_filterbank, mel_to_hz
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from respeak.judges.files import files_digest
+from respeak.judges.judge_weights import files_digest
 from respeak.judges.recognisers import Device
 from speech.judges.cache import Answer, Heard, Judge
 from speech.judges.settings import Phonemes
@@ -18,7 +18,7 @@ from speech.phonemes import from_ipa
 
 
 def phoneme_judge(settings: Phonemes, device: Device = lambda: "cpu") -> Judge | None:
-    """A judge of a recording and its normalised English text, by its settings; None where none is wanted.
+    """Return the judge of a recording and its normalised English text, by its settings; None where none is wanted.
 
     Raises:
         UserError: the model's weights are not there; names the folder and its address.
@@ -40,8 +40,8 @@ def _against_text(listen: Callable[[Heard], list[str]]) -> Callable[[Heard, str]
     pronounce = _pronouncer()
 
     def judge(heard: Heard, text: str) -> Answer:
-        said = from_ipa(pronounce(text))
-        return {"phones_said": " ".join(said), "phones_heard": " ".join(listen(heard))}
+        phones = from_ipa(pronounce(text))
+        return {"phones_said": " ".join(phones), "phones_heard": " ".join(listen(heard))}
 
     return judge
 

@@ -1,4 +1,4 @@
-"""The digit classifier that stage ``train_digit_classifier`` leaves, and what it makes of real recordings.
+"""The judge of digits: the classifier of stage ``train_digit_classifier``, and its impression of real recordings.
 
 Its answer is ``{"digit_heard": word, "digit_log_probabilities": (10,), "digit_features": (D,)}``.
 """
@@ -14,10 +14,10 @@ import numpy as np
 import yaml
 
 from respeak.folders import CONFIG, read_tensors, read_yaml, save_state
-from respeak.judges.files import files_digest
+from respeak.judges.judge_weights import files_digest
 from speech.errors import UserError
 from speech.judges.cache import Answer, Heard, Judge
-from speech.judges.digits import WORDS, digit_mel, one_second
+from speech.judges.digit_mel import WORDS, digit_mel, one_second
 from speech.metrics.frechet import Gaussian, fit_gaussian
 from speech.metrics.inception import RealDigits
 from speech.storage.files import atomic_path, write_text
@@ -32,7 +32,7 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Impressions:
-    """What a classifier makes of B recordings.
+    """A classifier's impressions of B recordings.
 
     Attributes:
         logs: ``(B, 10)`` float32 natural logarithms of the probabilities of zero to nine.
@@ -56,12 +56,12 @@ def save_classifier(folder: Path, sizes: Mapping[str, Any], model: DigitClassifi
 
 
 def names_classifier(folder: str) -> bool:
-    """Whether ``evaluate.digits`` names one: nothing, or a .py file, stands for none."""
+    """Return whether ``evaluate.digits`` names a classifier: nothing, or a .py file, stands for none."""
     return bool(folder) and not folder.endswith(".py")
 
 
 class DigitJudge:
-    """A classifier from its folder.
+    """A digit classifier loaded from its folder.
 
     Raises:
         UserError: a file is missing or damaged, or weights do not fit the configuration.
@@ -81,7 +81,7 @@ class DigitJudge:
         self._model, self._device = model.eval().to(device), device
 
     def __call__(self, waves: Sequence[np.ndarray]) -> Impressions:
-        """Of recordings, each ``(T,)`` float32 at 16 kHz, ``T > 0``; the middle second of what is longer."""
+        """Classify recordings, each ``(T,)`` float32 at 16 kHz, ``T > 0``; the middle second of what is longer."""
         import torch
 
         logs, features = [], []
@@ -105,7 +105,7 @@ def save_real(folder: Path, impressions: Impressions) -> None:
 
 
 def read_real(folder: str) -> RealDigits | None:
-    """What `save_real` wrote; None where the parameters name no classifier.
+    """Read what `save_real` wrote; return None where the parameters name no classifier.
 
     Raises:
         UserError: the file is missing or damaged.
@@ -117,7 +117,7 @@ def read_real(folder: str) -> RealDigits | None:
 
 
 def digit_judge(folder: str, device: Callable[[], str] = lambda: "cpu") -> Judge | None:
-    """The judge in ``folder``; None where the parameters name none.
+    """Return the judge in ``folder``, or None where the parameters name none.
 
     Raises:
         UserError: there is none in the folder.

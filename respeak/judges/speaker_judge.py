@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from respeak.judges.files import files_digest, judge_weights
-from speech.judges.bundles import DAMAGE, damaged
+from respeak.judges.judge_weights import files_digest, judge_weights
 from speech.judges.cache import Answer, Heard, Judge, package_version
+from speech.judges.public_weights import load_weights
 from speech.judges.settings import Evaluate
 
 Device = Callable[[], str]
@@ -31,19 +31,14 @@ class SpeakerNetwork:
     """
 
     def __init__(self, name: str, weights: Path, device: str = "cpu") -> None:
-        import torch
-
-        from models.judges.speakers import EcapaTDNN, XVector
+        from models.judges.speaker_networks import EcapaTDNN, XVector
 
         self._model: EcapaTDNN | XVector = EcapaTDNN() if name == "ecapa" else XVector()
-        try:
-            self._model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        except DAMAGE as error:
-            raise damaged(weights, error) from None
+        load_weights(weights, self._model.load_state_dict)
         self._model, self._device = self._model.eval().to(device), device
 
     def __call__(self, wave: np.ndarray) -> np.ndarray:
-        """The embedding of a recording.
+        """Embed a recording.
 
         Args:
             wave: ``(T,)`` float in [-1, 1] at 16 kHz, ``T > 0``. What is too short for a convolution's edges (under
@@ -54,7 +49,7 @@ class SpeakerNetwork:
         """
         import torch
 
-        from models.judges.speakers import HOP
+        from models.judges.speaker_networks import HOP
 
         if not np.any(wave):
             return np.zeros(self._model.dim, np.float32)
@@ -66,7 +61,7 @@ class SpeakerNetwork:
 
 
 def speaker_judge(evaluate: Evaluate, device: Device = lambda: "cpu") -> Judge:
-    """The judge that ``evaluate.speaker_judge`` names.
+    """Return the judge that ``evaluate.speaker_judge`` names.
 
     Raises:
         UserError: its weights are not there; names the file and its address.
@@ -86,7 +81,7 @@ def speaker_judge(evaluate: Evaluate, device: Device = lambda: "cpu") -> Judge:
 
 
 def describe_speaker_judge(name: str) -> str:
-    """The judge in words, with its version."""
+    """Describe the judge in words, with its version."""
     if name == "resemblyzer":
         return f"{name} {package_version('Resemblyzer')}"
     return f"{name} (SpeechBrain's {PUBLIC[name]}), torch {package_version('torch')}"
