@@ -22,9 +22,6 @@ CONNECT_SECONDS = 30
 # 17 times slower; but not before ten thousand looks, since falling asleep after every small operation costs half the
 # speed of training on idle cores (5.3 steps/s, 10.5 with this; beside two busy neighbours 3.1 and 2.7).
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
-# Stages whose own process computes with runtime.threads, which their numbers depend on in the last bits; the others'
-# with one, whatever that is.
-TRAINING = ("train_", "finetune_", "pretrain")
 
 
 def limit_threads(threads: int) -> None:

@@ -15,6 +15,7 @@ ROOMS = ("flows", "stages", "respeak", "models", "speech")
 PROJECT = Path(__file__).resolve().parents[2]
 # They count, restart and report work; what it makes is the same whatever they do.
 BYSTANDERS = (
+    "stages.facts",
     *(f"stages.runtime.{name}" for name in ("faults", "fingerprint", "imports", "processes")),
     *(f"stages.tracking.{name}" for name in ("lineage", "machine", "tracker")),
 )

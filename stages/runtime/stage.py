@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from speech.errors import UserError
+from stages.facts import facts_of
 from stages.params.whole import Params, load_params
-from stages.runtime.engine import TRAINING, limit_threads
+from stages.runtime.engine import limit_threads
 from stages.runtime.faults import EXHAUSTED, exhausted
 from stages.runtime.fingerprint import declared_params, fingerprint
 from stages.runtime.jobs import Job
@@ -73,7 +74,7 @@ def stage_main(name: str, run: Callable[[Stage], None]) -> NoReturn:
 def _guarded(name: str, variant: str | None, run: Callable[[Stage], None]) -> int:
     try:
         params = load_params()
-        limit_threads(params.runtime.threads if name.startswith(TRAINING) else 1)
+        limit_threads(params.runtime.threads if facts_of(name).trains else 1)
         tracker = Tracker.open(name, variant, section(params, name), params.scale)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
