@@ -40,7 +40,6 @@ $(STAMP): constraints.txt pyproject.toml scripts/fit_torchaudio.py
 	$(BIN)/python -m pip install --quiet -c constraints.txt pip setuptools wheel
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[pipeline,dev]'
 	$(BIN)/python scripts/fit_torchaudio.py
-	$(BIN)/python -m flows.database
 	@touch $@
 
 reproduce: setup ## run the graph, end with the measured table   (S="scale=smoke" for another size)
@@ -101,4 +100,4 @@ worker: setup ## do what is due by those schedules, until Ctrl-C
 	$(SERVED) $(BIN)/prefect worker start --pool respeak --limit 1
 
 clean: ## remove what the graph made (outputs, scratch, runs); DVC's cache and the environment stay
-	rm -rf data encoder kmeans train_f0_vq train_soft_units train_acoustic train_vocoder finetune_vocoder systems synthesize evaluate tables reports sweeps .scratch .prefect mlflow.db mlartifacts
+	$(BIN)/python -m flows.clean

@@ -64,15 +64,34 @@ def judged_bundles(inputs: list[Dataset]) -> list[str]:
 
 
 def declared_deps(stage: str, variant: str | None, params: Mapping[str, Any]) -> list[str]:
-    """What ``dvc.yaml`` says a stage depends on, its templates filled as DVC fills them."""
+    """Return what ``dvc.yaml`` says a stage depends on, its templates filled as DVC fills them."""
+    return _filled(stage, variant, params, ("deps",))
+
+
+def declared_outs(stage: str, variant: str | None, params: Mapping[str, Any]) -> list[str]:
+    """Return what ``dvc.yaml`` says a stage makes: outputs, metrics and plots."""
+    return _filled(stage, variant, params, ("outs", "metrics", "plots"))
+
+
+def variants_of(stage: str, params: Mapping[str, Any]) -> list[str | None]:
+    """Return the variants that a stage has at these parameters; ``[None]`` for a stage without any."""
+    items = _items(load_yaml(PROJECT / "dvc.yaml")["stages"][stage], params)
+    return [None] if items is None else [str(item) for item in items]
+
+
+def _items(entry: Mapping[str, Any], params: Mapping[str, Any]) -> Any:
+    items = entry.get("foreach")
+    return _look_up(items[2:-1], params) if isinstance(items, str) else items
+
+
+def _filled(stage: str, variant: str | None, params: Mapping[str, Any], parts: tuple[str, ...]) -> list[str]:
     entry = load_yaml(PROJECT / "dvc.yaml")["stages"][stage]
     scope: dict[str, Any] = {**params, "key": variant}
-    if "foreach" in entry:
-        items = entry["foreach"]
-        items = _look_up(items[2:-1], params) if isinstance(items, str) else items
+    if (items := _items(entry, params)) is not None:
         scope["item"] = variant if isinstance(items, list) else items[variant]
     fill = functools.partial(_TEMPLATE.sub, lambda match: str(_look_up(match[1], scope)))
-    return list(dict.fromkeys(fill(dep) for dep in entry.get("do", entry).get("deps", [])))
+    paths = [path for part in parts for path in entry.get("do", entry).get(part, [])]
+    return list(dict.fromkeys(fill(path if isinstance(path, str) else next(iter(path))) for path in paths))
 
 
 def _look_up(place: str, values: Mapping[str, Any]) -> Any:

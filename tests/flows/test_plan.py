@@ -7,11 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from flows.planning.corpus_sizes import size_of
 
 from flows import reproduce
 from flows.graph import Node, compose
 from flows.planning import plan, preflight, step_benchmark
-from flows.planning.corpus_sizes import size_of
 from flows.planning.costs import ESTIMATES, cost, hours
 from flows.planning.preflight import Scene, disk, missing
 from flows.reproduction import find_dvc_program
