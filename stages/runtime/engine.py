@@ -31,6 +31,13 @@ def limit_threads(threads: int) -> None:
         os.environ[name] = str(threads)
 
 
+def shun_proxies() -> None:
+    """See that servers of this machine, MLflow's and Prefect's, are never asked through a proxy."""
+    known = ",".join(os.environ.get(name, "") for name in ("NO_PROXY", "no_proxy")).split(",")
+    hosts = dict.fromkeys([*(host for host in known if host), "127.0.0.1", "localhost"])
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(hosts)
+
+
 def open_executor(runtime: Runtime) -> Executor:
     """Worker processes, one thread each, started from a clean server so that no lock or thread is inherited.
 

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from speech.errors import UserError
 from stages.facts import facts_of
 from stages.params.whole import Params, load_params
-from stages.runtime.engine import limit_threads
+from stages.runtime.engine import limit_threads, shun_proxies
 from stages.runtime.faults import EXHAUSTED, exhausted
 from stages.runtime.fingerprint import declared_params, fingerprint
 from stages.runtime.jobs import Job
@@ -72,6 +72,7 @@ def stage_main(name: str, run: Callable[[Stage], None]) -> NoReturn:
 
 
 def _guarded(name: str, variant: str | None, run: Callable[[Stage], None]) -> int:
+    shun_proxies()
     try:
         params = load_params()
         limit_threads(params.runtime.threads if facts_of(name).trains else 1)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from flows import reproduce, sweep
+from flows.children import remembered_interrupts
 from flows.graph import Graph, Node
-from flows.interrupts import remembered_interrupts
 from flows.planning import plan
 
 
@@ -30,9 +30,8 @@ def heard() -> Iterator[None]:
 
 @pytest.fixture
 def light(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No server is begun, and no copy made."""
+    """No server is begun."""
     monkeypatch.setattr("flows.reproduce.begin_server", lambda root: None)
-    monkeypatch.setattr("flows.forks.Forks.copy_this", lambda forks: None)
 
 
 def test_an_interrupt_is_raised_and_remembered() -> None:
