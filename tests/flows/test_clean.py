@@ -28,4 +28,4 @@ def test_every_output_goes_and_the_users_own_stays(tmp_path: Path) -> None:
     assert left == sorted([*own, "dvc.lock", "dvc.yaml", "params.yaml"])
     assert not (tmp_path / "systems").exists()
     assert clean(tmp_path) == []
-    assert own_folders(tmp_path) == [tmp_path / "data/mine/corpus", tmp_path / "prompts"]
+    assert set(own_folders(tmp_path)) == {tmp_path / "data/mine/corpus", tmp_path / "prompts"}

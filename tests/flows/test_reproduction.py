@@ -353,19 +353,23 @@ def test_cores_are_never_more_than_there_are():
     assert order[-1] == "late"
 
 
-def test_a_stage_that_waits_for_a_gpu_holds_no_core_and_lets_others_pass():
-    cores, never, began = Cores(2, gpus=1), threading.Event(), []
+def test_a_stage_that_waits_for_a_gpu_holds_no_core_and_lets_others_pass(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr(tempfile, "tempdir", os.fspath(tmp_path))
+    cores, never, began = Cores(2), threading.Event(), []
 
     def work(name, urgency, on_gpu):
-        assert cores.acquire(name, lambda: 1, urgency, never, on_gpu)
+        grant = cores.acquire(name, lambda: 1, urgency, never, on_gpu)
+        assert grant.cores == 1 and bool(grant.gpu) == on_gpu
         began.append(name)
+        return grant
 
-    work("first", 9.0, True)
+    first = work("first", 9.0, True)
     waiting = threading.Thread(target=work, args=("second", 8.0, True))
     waiting.start()
     work("without", 1.0, False)
     assert began == ["first", "without"]
-    cores.release(1, on_gpu=True)
+    cores.release(first)
     waiting.join(60)
     assert began == ["first", "without", "second"]
 
