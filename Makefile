@@ -72,7 +72,7 @@ format: setup ## let ruff rewrite the code
 	$(BIN)/ruff format .
 
 params: setup ## compose params.yaml from conf/'s defaults, or with S="..."
-	$(BIN)/python -m flows.graph $(S)
+	$(BIN)/python -m stages.params.compose $(S)
 
 tables: ## print the measured tables
 	@cat tables/*/table.md 2>/dev/null || echo 'no tables yet: make reproduce'
@@ -100,4 +100,4 @@ worker: setup ## do what is due by those schedules, until Ctrl-C
 	$(SERVED) $(BIN)/prefect worker start --pool respeak --limit 1
 
 clean: ## remove what the graph made (outputs, scratch, runs); DVC's cache and the environment stay
-	$(BIN)/python -m flows.clean
+	$(BIN)/python scripts/clean.py

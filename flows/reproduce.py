@@ -19,11 +19,12 @@ import threading
 from pathlib import Path
 
 from flows.children import remembered_interrupts
-from flows.graph import compose_for_a_look, compose_params, describe, log_line, read_graph
+from flows.graph import compose_for_a_look, describe, log_line, read_graph
 from flows.locks import alone
 from flows.planning.preflight import check
-from flows.server import await_records, begin_server, crash_dead_runs, prepare_prefect
+from flows.server import await_records, crash_dead_runs, prepare_prefect
 from speech.errors import UserError
+from stages.params.compose import compose_params
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,19 +62,18 @@ def _main(options: argparse.Namespace, interrupted: threading.Event) -> int:
         if options.overrides:
             compose_params(root, options.overrides)
             print(f"params.yaml: composed from conf/ with {' '.join(options.overrides)}")
-        server = begin_server(root)  # it imports for seconds before it answers
         graph = read_graph(root, options.targets)
         check(root, graph)
         if not any(node.changed for node in graph.values()):
             print(f"Nothing to do: all {len(graph)} stages are up to date.")
             print(closing(root))
             return 0
-        from flows.flow import known, reproduce
-
         if interrupted.is_set():
             raise KeyboardInterrupt
-        if own := prepare_prefect(root, server):
+        if own := prepare_prefect(root):
             crash_dead_runs("reproduce")
+        from flows.flow import known, reproduce
+
         # Composed and read above; the flow does so by itself where a deployment calls it.
         with known(graph, interrupted):
             state = reproduce(targets=options.targets, retries=options.retries, root=os.fspath(root), return_state=True)

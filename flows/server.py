@@ -16,7 +16,6 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,15 +27,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 # Prefect's server costs seconds to start; nothing of these is of use to one that lives for a single flow.
-IDLE_SERVICES = (
-    "SCHEDULER",
-    "LATE_RUNS",
-    "FOREMAN",
-    "PAUSE_EXPIRATIONS",
-    "REPOSSESSOR",
-    "TRIGGERS",
-    "CLEANUP_RECONCILER",
-)
+IDLE = ("SCHEDULER", "LATE_RUNS", "FOREMAN", "PAUSE_EXPIRATIONS", "REPOSSESSOR", "TRIGGERS", "CLEANUP_RECONCILER")
 AT_WORK = ["RUNNING", "PENDING"]
 DEAD = "its process ended without a word: it was killed, or the machine went down"
 START_SECONDS = 300.0  # the first start makes the database
@@ -45,35 +36,34 @@ PAGE = 200  # the most that it tells at once
 HEARTBEAT_SECONDS = 30  # a run gives so often a sign of life; Prefect allows no less
 
 
-@dataclass
-class OwnServer:
-    """The project's server: its address, its process, where it writes what goes wrong."""
+def prepare_prefect(root: Path) -> bool:
+    """See that Prefect has a server: the user's, else the project's, which ends with this process.
 
-    url: str
-    process: subprocess.Popen[bytes]
-    log: Path
+    Prefect is to be imported after this, which makes its settings.
 
-    def stop(self) -> None:
-        """End it; what it has been told is in its database."""
-        self.process.terminate()
-        try:
-            self.process.wait(timeout=5.0)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+    Returns:
+        Whether the server is the project's own, with its records in ``.prefect/``.
 
-
-def begin_server(root: Path) -> OwnServer | None:
-    """Start the project's server, which imports for seconds before it answers: time to read the graph in.
-
-    It keeps its records in ``.prefect/``, listens on a port that is free, out of the terminal's reach, and ends with
-    this process. None where ``PREFECT_API_URL`` names the user's.
+    Raises:
+        UserError: the user's does not answer, or the project's does not start.
     """
     _make_settings(root)
-    if os.environ.get("PREFECT_API_URL"):
-        return None
-    settings = {f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in IDLE_SERVICES}
+    if users_server():
+        return False
+    from prefect.context import refresh_global_settings_context
+
     log = root / ".prefect" / "server.log"
+    process, os.environ["PREFECT_API_URL"] = _start(log)
+    atexit.register(_stop, process)
+    refresh_global_settings_context()
+    url = os.environ["PREFECT_API_URL"]
+    _await_health(url, START_SECONDS, f"{log}: Prefect's server did not start", process)
+    return True
+
+
+def _start(log: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """The server on a port that is free, out of the terminal's reach; its process and its address."""
+    settings = {f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in IDLE}
     with socket.create_server(("127.0.0.1", 0)) as listening, log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.server", str(listening.fileno()), str(os.getpid())],
@@ -84,34 +74,17 @@ def begin_server(root: Path) -> OwnServer | None:
             pass_fds=[listening.fileno()],
             start_new_session=True,
         )
-        server = OwnServer(f"http://127.0.0.1:{listening.getsockname()[1]}/api", process, log)
-    atexit.register(server.stop)
-    return server
+        return process, f"http://127.0.0.1:{listening.getsockname()[1]}/api"
 
 
-def prepare_prefect(root: Path, begun: OwnServer | None = None) -> bool:
-    """See that Prefect has a server: the user's, else the project's, ``begun`` before or here.
-
-    Returns:
-        Whether the server is the project's own.
-
-    Raises:
-        UserError: the user's does not answer, or the project's does not start.
-    """
-    _make_settings(root)
-    if users_server():
-        if begun:
-            begun.stop()
-        return False
-    server = begun or begin_server(root)
-    assert server, "there is no PREFECT_API_URL, or it would be the user's"
-    # Imported here, when its settings are made.
-    from prefect.context import refresh_global_settings_context
-
-    os.environ["PREFECT_API_URL"] = server.url
-    refresh_global_settings_context()
-    _await_health(server.url, START_SECONDS, f"{server.log}: Prefect's server did not start", server.process)
-    return True
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End it; what it has been told is in its database."""
+    process.terminate()
+    try:
+        process.wait(timeout=5.0)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _make_settings(root: Path) -> None:

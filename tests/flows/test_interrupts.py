@@ -28,12 +28,6 @@ def heard() -> Iterator[None]:
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
 
 
-@pytest.fixture
-def light(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No server is begun."""
-    monkeypatch.setattr("flows.reproduce.begin_server", lambda root: None)
-
-
 def test_an_interrupt_is_raised_and_remembered() -> None:
     with remembered_interrupts() as interrupted:
         assert not interrupted.is_set()
@@ -54,7 +48,6 @@ def test_an_interrupt_is_raised_and_remembered() -> None:
 def test_a_command_ends_while_it_reads(
     empty_project: Path,
     monkeypatch: pytest.MonkeyPatch,
-    light: None,
     main: Callable[[list[str]], int],
     reads: str,
     words: list[str],
@@ -64,7 +57,7 @@ def test_a_command_ends_while_it_reads(
 
 
 def test_it_ends_too_where_a_library_swallowed_the_interrupt(
-    empty_project: Path, monkeypatch: pytest.MonkeyPatch, light: None
+    empty_project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def swallow(*arguments: object) -> Graph:
         with suppress(KeyboardInterrupt):

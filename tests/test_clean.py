@@ -6,9 +6,9 @@ from pathlib import Path
 
 import yaml
 
-from flows.clean import clean, output_patterns, own_folders
+from scripts.clean import clean, output_patterns, own_folders
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_every_output_goes_and_the_users_own_stays(tmp_path: Path) -> None:
