@@ -133,6 +133,11 @@ class Children:
             self._running.discard(child)
         return Ending(status, tuple(tail))
 
+    def pids(self) -> set[int]:
+        """Return the process numbers of those at work."""
+        with self._lock:
+            return {child.pid for child in self._running}
+
     def stop(self) -> None:
         """End all children: at once by SIGINT, after a while by SIGTERM, at last by SIGKILL; a second call hurries."""
         if self.stopped.is_set():

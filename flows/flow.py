@@ -111,7 +111,7 @@ def prepared(root: Path, overrides: Sequence[str], targets: Sequence[str], child
         UserError: an override or a target that there is none of, or something a run would lack in the middle.
     """
     log = get_run_logger().warning
-    with alone(root, log, children.stopped), naming_lock_holders(root, log):
+    with alone(root, log, children.stopped), naming_lock_holders(root, log, children.pids):
         if overrides:
             compose_params(root, overrides)
         if ready := _KNOWN.get():

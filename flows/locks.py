@@ -8,7 +8,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -90,8 +90,13 @@ def runs(pid: int) -> bool:
 
 
 @contextmanager
-def naming_lock_holders(root: Path, log: Callable[[str], None]) -> Iterator[None]:
-    """While inside: whoever keeps DVC's lock for long is named, once; everything waits for it meanwhile."""
+def naming_lock_holders(
+    root: Path, log: Callable[[str], None], ours: Callable[[], Collection[int]] = tuple
+) -> Iterator[None]:
+    """While inside: whoever keeps DVC's lock for long is named, once; everything waits for it meanwhile.
+
+    ``ours`` are processes that nobody wants named: the stages' own ``dvc``, on a busy machine.
+    """
     done = threading.Event()
 
     def watch() -> None:
@@ -100,7 +105,7 @@ def naming_lock_holders(root: Path, log: Callable[[str], None]) -> Iterator[None
             now = lock_holder(root)
             if now != holder:
                 holder, since = now, time.monotonic()
-            elif holder and time.monotonic() - since > PATIENCE_SECONDS:
+            elif holder and time.monotonic() - since > PATIENCE_SECONDS and _pid(holder) not in ours():
                 log(f"DVC's lock is held for {PATIENCE_SECONDS:.0f} s by process {holder}: waiting for it")
                 since = float("inf")
 
@@ -113,6 +118,11 @@ def naming_lock_holders(root: Path, log: Callable[[str], None]) -> Iterator[None
         thread.join()
 
 
+def _pid(holder: str) -> int:
+    number = holder.partition(" ")[0]
+    return int(number) if number.isdigit() else 0
+
+
 def lock_holder(root: Path) -> str:
     """Return number and command of the process that holds DVC's lock; empty when nobody does."""
     try:
@@ -122,12 +132,13 @@ def lock_holder(root: Path) -> str:
                 return ""
             except BlockingIOError:
                 pid = handle.read().strip()
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            return f"{pid} ({b' '.join(words).decode(errors='replace').strip()})"
-    except FileNotFoundError:
+    except OSError:
         return ""
-    except OSError:  # it has ended by now, or is somebody else's
-        return pid
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+        return f"{pid} ({words.decode(errors='replace').strip()})"
+    except OSError:
+        return f"{pid} (of an unknown command)"
 
 
 def mend_list(root: Path) -> None:
