@@ -40,8 +40,9 @@ from benchmarks.straightforward import (  # noqa: E402
     straightforward_synthesis,
 )
 from models.hifigan import Discriminators  # noqa: E402
+from models.hifigan.training import LossWeights  # noqa: E402
 from models.resynthesis import UnitGenerator  # noqa: E402
-from models.resynthesis.training import LossWeights, ResynthesisTraining  # noqa: E402
+from models.resynthesis.vocoder_training import ResynthesisTraining  # noqa: E402
 from models.training import Schedule  # noqa: E402
 from speech.audio.waveforms import decode_audio, encode_audio  # noqa: E402
 from speech.pitch import normalise_f0, voiced_statistics  # noqa: E402
@@ -159,16 +160,17 @@ def write_corpus(root: Path, utterances: int, split: str = "train", blocks: tupl
 
 def compare_input(options: argparse.Namespace) -> None:
     """Milliseconds per item."""
-    from stages.data.segments import Corpus, Segment, Segments, build_index
+    from stages.data.segments import Cut, SegmentBatches
+    from stages.data.utterance_index import CorpusStreams, build_index
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_corpus(root, options.items)
-        index = build_index([Corpus(root, ("audio", "units", "f0"))], "train")
+        index = build_index([CorpusStreams(root, ("audio", "units", "f0"))], "train")
 
         def ours() -> None:
             # A reader of its own each time: recordings are decoded, as in the first epoch.
-            for _ in Segments(index, Segment(SEGMENT, "hz"), index.speakers, BATCH, 0, options.items // BATCH):
+            for _ in SegmentBatches(index, Cut(SEGMENT, "hz"), index.speakers, BATCH, 0, options.items // BATCH):
                 pass
 
         took = in_turns([lambda: straightforward_items(root, options.items), ours], options.rounds)
@@ -182,8 +184,8 @@ def compare_input(options: argparse.Namespace) -> None:
 def write_system(root: Path) -> Path:
     """A bundle of the published size, weights as they are drawn."""
     from models.encoders import build_encoder
-    from respeak.bundle import save_bundle
     from respeak.encoders.loading import save_encoder
+    from respeak.systems.resynthesis.bundle import save_resynthesis
 
     config: dict[str, Any] = {"kind": "mfcc", "layer": 0, "options": {}}
     encoder = build_encoder(config)
@@ -204,13 +206,13 @@ def write_system(root: Path) -> Path:
     state = UnitGenerator(**{**model, "f0_quantizer": {}}).state_dict()
     state |= {name: value for name, value in generator.state_dict().items() if state[name].shape == value.shape}
     centroids = np.random.default_rng(0).normal(size=(UNITS_K, encoder.dim)).astype(np.float32)
-    save_bundle(root / "system", bundle, state, centroids, root / "encoder", stats)
+    save_resynthesis(root / "system", bundle, state, centroids, root / "encoder", stats)
     return root / "system"
 
 
 def by_parts(pool: Executor, root: Path, system: Path) -> list[Path]:
     """Ours: the stage's work, in as many parts as there are cores."""
-    from stages.params.whole import Experiment
+    from stages.params.experiments import Experiment
     from stages.synthesis.worker import Part, synthesize_part
 
     experiment = Experiment("resynthesis", str(system), "resynthesis", "own", "trained")
@@ -251,9 +253,9 @@ def compare_synthesis(options: argparse.Namespace) -> None:
 
 def check_synthesis(root: Path, system: Path) -> None:
     """What the stage wrote is what the network says of the stored units and F0."""
-    from respeak.bundle import Bundle
+    from respeak.systems.resynthesis.bundle import ResynthesisBundle
 
-    bundle = Bundle.load(system)
+    bundle = ResynthesisBundle.load(system)
     model, names = bundle.generator(), list(bundle.speakers)
     shards = [read_shard(root / "data" / stream / shard_name(0)) for stream in ("audio", "units", "f0")]
     audio, units, f0 = (next(rows) for rows in shards)

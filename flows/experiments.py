@@ -22,7 +22,7 @@ from flows.locks import runs
 from flows.reproduction import find_dvc_program
 from speech.errors import UserError
 from stages.params.compose import compose, one_line
-from stages.runtime.imports import ROOMS
+from stages.runtime.declared import ROOMS
 from stages.tracking.own_outputs import own_outputs
 from stages.tracking.tracker import flatten, is_number
 
@@ -96,7 +96,7 @@ def read_metrics(root: Path) -> dict[str, Metrics]:
     """Return what was measured in each experiment on the present commit, by name, as ``dvc exp show`` has it.
 
     Without what DVC shows of stages that an experiment has left as they were committed. A metric of
-    ``evaluate/common/resynthesis/metrics.json`` is called ``resynthesis/<metric>``.
+    ``evaluate/polyak1/resynthesis/metrics.json`` is called ``resynthesis/<metric>``.
 
     Raises:
         UserError: DVC cannot say.

@@ -12,7 +12,6 @@ Exits 0 when all is up to date, 1 when a stage failed, 2 for a user's error, 130
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import threading
@@ -23,6 +22,7 @@ from flows.graph import compose_for_a_look, describe, log_line, read_graph
 from flows.locks import alone
 from flows.planning.preflight import check
 from flows.server import await_records, crash_dead_runs, prepare_prefect
+from respeak.results.console import summarise_folder
 from speech.errors import UserError
 from stages.params.compose import compose_params
 
@@ -85,8 +85,7 @@ def _main(options: argparse.Namespace, interrupted: threading.Event) -> int:
 
 
 def closing(root: Path) -> str:
-    """Return the tables that test a claim on something run here, and where to look next."""
-    tables = [path.with_suffix(".md").read_text().rstrip() for path in settled(root)]
+    """Return the summaries of the tables of which a system was run here, and where to look next."""
     programs = Path(sys.executable).parent
     programs = programs.relative_to(root) if programs.is_relative_to(root) else programs
     made = {
@@ -101,13 +100,7 @@ def closing(root: Path) -> str:
         "  make mlflow        every run's parameters, series and pictures, in a browser",
         "  make prefect       the flow graph and each stage's log, in a browser",
     ]
-    return "\n\n".join(["", *tables, "\n".join(look)])
-
-
-def settled(root: Path) -> list[Path]:
-    """Return ``table.json`` of the tables whose claims are not all about what was not run."""
-    found = sorted(root.glob("tables/*/table.json"))
-    return [path for path in found if any(f["value"] is not None for f in json.loads(path.read_text())["findings"])]
+    return "\n\n".join(["", summarise_folder(root / "tables"), "\n".join(look)])
 
 
 if __name__ == "__main__":

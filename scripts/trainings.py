@@ -23,8 +23,7 @@ sys.path.insert(0, str(PROJECT))
 
 from speech.errors import UserError  # noqa: E402
 from stages.facts import facts_of  # noqa: E402
-from stages.runtime.fingerprint import load_yaml  # noqa: E402
-from stages.tracking.lineage import declared_deps, declared_outs, variants_of  # noqa: E402
+from stages.runtime.declared import declared_deps, declared_outs, load_yaml, variants_of  # noqa: E402
 from stages.tracking.own_outputs import own_outputs  # noqa: E402
 
 CODE = ("speech", "models", "respeak", "stages")  # packed as a whole

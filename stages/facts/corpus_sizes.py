@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 if TYPE_CHECKING:
-    from stages.params.whole import Corpus
+    from stages.params.corpora import Corpus
 
 # Hours, and recordings, as the corpora's own descriptions have them (speech/corpora says whose those are).
 KNOWN: Mapping[str, Mapping[str, tuple[float, int]]] = {

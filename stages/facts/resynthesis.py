@@ -34,7 +34,7 @@ def _f0_vq(scene: Scene, _: str) -> Sequence[Phase]:
 
     def module() -> TrainingModule:
         from models.resynthesis.f0_vq import F0VQVAE
-        from models.resynthesis.training import F0VQTraining
+        from models.resynthesis.f0_vq_training import F0VQTraining
         from models.training import Schedule
 
         return F0VQTraining(F0VQVAE(**asdict(spec.model)), spec.commit_weight, Schedule(), 0)
@@ -48,11 +48,12 @@ def _vocoder(scene: Scene, _: str) -> Sequence[Phase]:
 
     def module() -> TrainingModule:
         from models.hifigan import Discriminators
-        from models.resynthesis.training import LossWeights, ResynthesisTraining
+        from models.resynthesis.vocoder_training import ResynthesisTraining
         from models.training import Schedule
+        from stages.training.gan import loss_weights
 
         discriminators = Discriminators(**asdict(spec.discriminator))
-        weights = LossWeights(**asdict(spec.loss))
+        weights = loss_weights(spec.loss)
         return ResynthesisTraining(generator(scene.params), discriminators, weights, 1, Schedule(), 0)
 
     alone = min(spec.adversarial_from_step, spec.loop.steps)

@@ -85,12 +85,12 @@ def _vocoder_trial(scene: Scene) -> StepTrial:
 
     def module() -> TrainingModule:
         from models.hifigan import Discriminators
-        from models.resynthesis.training import LossWeights
         from models.softvc.vocoder_training import VocoderTraining
         from models.training import Schedule
+        from stages.training.gan import loss_weights
 
         discriminators = Discriminators(**asdict(spec.discriminator))
-        weights = LossWeights(**asdict(spec.loss))
+        weights = loss_weights(spec.loss)
         return VocoderTraining(vocoder(scene.params), discriminators, weights, 0, Schedule(), 0)
 
     return StepTrial("mel vocoder", module, spec.loop)

@@ -17,8 +17,9 @@ from stages.facts import all_facts, all_systems, facts_of, wants_gpu
 from stages.facts.corpus_sizes import size_of
 from stages.facts.scene import Scene
 from stages.facts.trials import SpeedTrial
-from stages.params.whole import Corpus, Params, load_params
-from stages.tracking.lineage import variants_of
+from stages.params.corpora import Corpus
+from stages.params.whole import Params, load_params
+from stages.runtime.declared import variants_of
 
 ROOT = Path(__file__).resolve().parents[2]
 GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]

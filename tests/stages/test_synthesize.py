@@ -14,6 +14,7 @@ import soundfile
 
 from respeak import System
 from respeak.encoders.encoder_files import read_config
+from respeak.systems.resynthesis.system import Resynthesis
 from speech.audio.waveforms import decode_audio, encode_audio
 from speech.errors import UserError
 from speech.intonation import FLAT, UNCHANGED
@@ -22,7 +23,10 @@ from stages import synthesize
 from stages.data.extraction import Extraction
 from stages.f0 import track_shard
 from stages.features import encode_shard
-from stages.params.whole import F0, Corpus, Experiment, Params, Roles, load_params
+from stages.params.corpora import Corpus, Roles
+from stages.params.experiments import Experiment
+from stages.params.f0 import F0
+from stages.params.whole import Params, load_params
 from stages.runtime import jobs
 from stages.runtime.stage import Stage
 from stages.synthesize import Utterance, choose_melodies, choose_targets, choose_utterances
@@ -111,7 +115,7 @@ def run(workplace: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(jobs, "open_executor", lambda runtime: InProcess(1))
 
     def call(task: str, target: str = "digits", path: str = "systems/resynthesis", **options: Any) -> Any:
-        system, path = ("none", "data/digits/audio") if task == "copy" else ("resynthesis", path)
+        system, path = ("recordings", "data/digits/audio") if task == "copy" else ("resynthesis", path)
         limits = {name: options.pop(name) for name in list(options) if name in LIMITS}
         settings: dict[str, Any] = {"units": "own", "weights": "trained", **options}
         experiment = Experiment(system, path, cast(Any, task), **settings)
@@ -252,9 +256,9 @@ def test_a_stranger_says_it_in_his_own_voice(run: Any, monkeypatch: pytest.Monke
     vector = [{"id": "t", "speaker": "theo", "embedding": np.eye(256)[20]}]
     write_shard(workplace / "data/digits/speakers/part-00000.parquet", vector, speakers_schema(256))
     known, _ = run("resynthesis", path="systems/by_vector")
-    config = synthesize.read_config(Path("systems/by_vector"))
+    config = Resynthesis.read_config(Path("systems/by_vector"))
     others = {**config, "speakers": [name for name in config["speakers"] if name != "theo"]}
-    monkeypatch.setattr(synthesize, "read_config", lambda path: others)
+    monkeypatch.setattr(Resynthesis, "read_config", lambda path: others)
     rows, _ = run("resynthesis", path="systems/by_vector")
     assert rows["nicolas-seven-1"]["audio"] == known["nicolas-seven-1"]["audio"]
     assert rows["theo-two-0"]["audio"] != known["theo-two-0"]["audio"]
