@@ -61,7 +61,6 @@ else
 endif
 	$(RUN) pip check
 	"$(BIN)/python" scripts/fit_torchaudio.py
-	$(RUN) flows.database
 	@touch "$(VENV)/.installed"
 
 lock: setup ## write the locks anew: constraints.txt's versions with the hashes of all their files
@@ -107,7 +106,7 @@ format: setup ## let ruff rewrite the code
 	$(RUN) ruff format .
 
 params: setup ## compose params.yaml from conf/'s defaults, or with S="..."
-	@$(call arguments,S) $(RUN) flows.graph "$${args[@]}"
+	@$(call arguments,S) $(RUN) stages.params.compose "$${args[@]}"
 
 tables: setup ## print the measured tables   (T=polyak1 one of them, ALL=1 every row and column)
 	@$(RUN) respeak.results $(T) $(if $(ALL),--all)
@@ -135,4 +134,4 @@ worker: setup ## do what is due by those schedules, until Ctrl-C
 	$(SERVED) $(RUN) prefect worker start --pool respeak --limit 1
 
 clean: ## remove what the graph made (outputs, scratch, runs); DVC's cache and the environment stay
-	rm -rf data encoder kmeans train_f0_vq train_soft_units train_acoustic train_vocoder finetune_vocoder systems synthesize evaluate tables reports sweeps .scratch .prefect mlflow.db mlartifacts
+	"$(BIN)/python" scripts/clean.py

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import yaml
 from dvc.utils.serialize import parse_yaml
 
-from flows.measured import own_outputs
-from flows.reproduction import find_dvc_program
+from stages.tracking.own_outputs import own_outputs
 
 STAGES = {
     "units": {"cmd": "cp params.yaml units", "params": ["kmeans.k", "train"], "outs": ["units"]},
@@ -17,6 +17,7 @@ STAGES = {
     "one": {"cmd": "cp units one", "deps": ["units"], "metrics": ["one"]},
     "two": {"cmd": "cp units two", "deps": ["units"], "metrics": ["two"]},
 }
+DVC = [sys.executable, "-m", "dvc"]
 
 
 def own(root: Path) -> set[str]:
@@ -25,10 +26,12 @@ def own(root: Path) -> set[str]:
 
 
 def repro(*targets: str) -> None:
-    subprocess.run([find_dvc_program(), "repro", *targets], check=True, capture_output=True)
+    subprocess.run([*DVC, "repro", *targets], check=True, capture_output=True)
 
 
 def test_what_others_have_measured_is_not_its_own(empty_project: Path) -> None:
+    subprocess.run(["git", "init", "-q"], check=True)
+    subprocess.run([*DVC, "init", "-q"], check=True)
     (empty_project / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES}))
     (empty_project / "code.py").write_text("a = 1\n")
     for k in (1, 2):

@@ -6,13 +6,13 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from flows.experiments import Experiment, Metrics
 from respeak.results.columns import MEASURED
 from respeak.results.table import Cell, Column, Row, Table, to_markdown
 from speech.rates import F0_HOP, SAMPLE_RATE, UNIT_HOP
 
+Metrics = Mapping[str, float]
 UNIT_RATE, F0_RATE = SAMPLE_RATE / UNIT_HOP, SAMPLE_RATE / F0_HOP  # Hz, before F0 is quantised
 SHOWN = ("wer", "cer", "ffe", "speaker_accuracy", "eer")  # in the Markdown; the CSV has every metric
 TRUTH = "ground_truth"
@@ -23,8 +23,21 @@ CAPTION = (
 )
 
 
+class Experiment(Protocol):
+    """One combination of a sweep's grid: its name, the values that vary, ``params.yaml`` as composed for it."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def varied(self) -> Mapping[str, str]: ...  # noqa: D102
+
+    @property
+    def params(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+
 def bit_rate(params: Mapping[str, Any]) -> float:
-    """Bits per second of units and quantised F0, in codes of fixed length: how Polyak et al. 2021 count their codec."""
+    """Return bits per second of units and quantised F0, in codes of fixed length, as Polyak et al. 2021 count them."""
     units = UNIT_RATE * math.ceil(math.log2(params["kmeans"]["k"]))
     if not params["train_resynthesis"]["use_f0"]:
         return units
@@ -33,18 +46,18 @@ def bit_rate(params: Mapping[str, Any]) -> float:
 
 
 def judged(experiment: Experiment) -> list[str]:
-    """What is spoken by a trained system from its own units: the rows that a sweep is about."""
+    """Return what is synthesized by a trained system from its own units: the rows that a sweep is about."""
     spoken = experiment.params.get("experiments", {})
     return [n for n, e in spoken.items() if e["task"] != "copy" and e["units"] == "own" and e["weights"] == "trained"]
 
 
 def markdown(experiments: Sequence[Experiment], metrics: Mapping[str, Metrics], title: str) -> str:
-    """The comparison for people."""
+    """Return the comparison for people."""
     return to_markdown(make_table(experiments, metrics, title))
 
 
 def make_table(experiments: Sequence[Experiment], metrics: Mapping[str, Metrics], title: str) -> Table:
-    """One row for each experiment: what varies, the bit rate, the usual metrics of each judged system."""
+    """Return one row for each experiment: what varies, the bit rate, the usual metrics of each judged system."""
     varied = list(dict.fromkeys(key for experiment in experiments for key in experiment.varied))
     columns = [*(Column(key, key) for key in varied), Column("bit_rate", "bit/s", 0)]
     known = {name: column for column in MEASURED if (name := column.name) in SHOWN}
@@ -66,7 +79,7 @@ def make_table(experiments: Sequence[Experiment], metrics: Mapping[str, Metrics]
 
 
 def to_csv(experiments: Sequence[Experiment], metrics: Mapping[str, Metrics]) -> str:
-    """One line for each experiment: what varies, the bit rate and every metric, digit for digit."""
+    """Return one line for each experiment: what varies, the bit rate and every metric, digit for digit."""
     varied = list(dict.fromkeys(key for experiment in experiments for key in experiment.varied))
     names = sorted({name for experiment in experiments for name in metrics.get(experiment.name, {})})
     out = io.StringIO()
@@ -82,7 +95,7 @@ def to_csv(experiments: Sequence[Experiment], metrics: Mapping[str, Metrics]) ->
 
 
 def figure(experiments: Sequence[Experiment], metrics: Mapping[str, Metrics]) -> Any:
-    """WER over bit rate with 95 % intervals: a line for each system and choice of what else varies."""
+    """Return WER over bit rate with 95 % intervals: a line for each system and choice of what else varies."""
     from matplotlib.figure import Figure
 
     picture = Figure(figsize=(7, 4.5), layout="constrained")
@@ -105,7 +118,7 @@ Point = tuple[float, float, float, float]
 
 
 def lines(experiments: Sequence[Experiment], metrics: Mapping[str, Metrics]) -> dict[str, list[Point]]:
-    """(bit rate, WER, lower, upper bound) of each experiment, by system and by what varies besides the rate."""
+    """Return (bit rate, WER, lower, upper bound) of each experiment, by system and by what varies besides the rate."""
     found: dict[str, list[Point]] = {}
     for experiment in experiments:
         values = metrics.get(experiment.name, {})

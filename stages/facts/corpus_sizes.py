@@ -1,4 +1,4 @@
-"""How much speech a corpus holds, before it is read: from its manifest, its files, or what is known of it."""
+"""The size of a corpus before it is read: from its manifest, its files, or what is known of it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from stages.params.corpora import Corpus
+if TYPE_CHECKING:
+    from stages.params.corpora import Corpus
 
 # Hours, and recordings, as the corpora's own descriptions have them (speech/corpora says whose those are).
 KNOWN: Mapping[str, Mapping[str, tuple[float, int]]] = {
@@ -52,7 +53,7 @@ class Size:
 
 
 def size_of(root: Path, name: str, corpus: Corpus) -> Size | None:
-    """How large a corpus is; None where nothing tells.
+    """Return how large a corpus is, None where nothing tells.
 
     Args:
         root: the project's folder.
@@ -63,7 +64,7 @@ def size_of(root: Path, name: str, corpus: Corpus) -> Size | None:
 
 
 def _from_manifest(root: Path, name: str, corpus: Corpus) -> Size | None:
-    """Of what is there already, if it was made with the same section of ``params.yaml``."""
+    """The size of what is there already, if it was made with the same section of ``params.yaml``."""
     manifest, params = root / "data" / name / "corpus" / "manifest.parquet", root / "params.yaml"
     if not manifest.is_file() or not params.is_file():
         return None
@@ -92,7 +93,7 @@ def _known(corpus: Corpus) -> Size | None:
 
 
 def _from_files(root: Path, corpus: Corpus) -> Size | None:
-    """By reading every header; of a corpus that lies here and that nobody has described."""
+    """The size by reading every header; of a corpus that lies here and that nobody has described."""
     from speech.corpora import prepare
     from speech.errors import UserError
     from speech.storage.manifest import manifest_rows
