@@ -1,0 +1,51 @@
+"""The reference pages of what lies on the disk: shards by their Arrow schemas, bundles by what reads them."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pyarrow as pa
+
+_INTRODUCTION = """# Shards
+
+Everything between recordings and tables lies in folders of Parquet shards, `part-00000.parquet` and on, about
+`runtime.shard_minutes` of audio each. Shard *i* of every stage of a corpus holds the same utterances in the same order.
+Each file's metadata states its schema version ({version}), the stage and the rates. `dim` is the width of the encoder
+or of the speaker's vector.
+"""
+
+
+def shards_page(root: Path) -> str:
+    """Return the page of the schemas in ``speech/storage/shards.py``."""
+    from speech.storage import shards
+
+    schemas = {name.lower(): value for name, value in vars(shards).items() if isinstance(value, pa.Schema)}
+    lines = [_INTRODUCTION.format(version=shards.SCHEMA_VERSION)]
+    for name, schema in schemas.items():
+        lines += [f"## {name}", "", *_table(schema), ""]
+    for maker in (shards.features_schema, shards.speakers_schema):
+        title = maker.__name__.removesuffix("_schema")
+        lines += [f"## {title}", "", inspect.getdoc(maker) or "", "", *_table(maker(dim=256)), ""]
+    return "\n".join(lines)
+
+
+def bundles_page(root: Path) -> str:
+    """Return the page of system bundles: the layout that ``respeak/bundle.py`` states."""
+    from respeak import bundle
+
+    summary, _, rest = (inspect.getdoc(bundle) or "").partition("\n\n")
+    layout, _, remarks = rest.partition("\n\n")
+    block = "\n".join(["```text", inspect.cleandoc(layout), "```"])
+    return "\n\n".join(["# Bundles", summary, block, remarks]) + "\n"
+
+
+def _table(schema: pa.Schema) -> list[str]:
+    rows = [f"| `{field.name}` | {_kind(field)} |" for field in schema]
+    return ["| column | type |", "|---|---|", *rows]
+
+
+def _kind(field: pa.Field) -> str:
+    kind = str(field.type).replace("element: ", "").replace("item: ", "").replace("<", " of ").replace(">", "")
+    matrix = (field.metadata or {}).get(b"dtype")
+    return f"{kind}: rows of `dim` {matrix.decode()}" if matrix else kind.replace("[256]", ", `dim` of them")

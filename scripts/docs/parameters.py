@@ -1,0 +1,122 @@
+"""The reference pages of parameters: every file of ``conf/`` with its values and what its comments say of them."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+_COMMENT = re.compile(r"(?:^|\s)#\s?(.*)$")
+_QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One value of a file: its dotted key, the value as it is written, and the comment beside and below it."""
+
+    key: str
+    value: str
+    meaning: str
+
+
+def parameter_pages(folder: Path) -> dict[str, tuple[str, str]]:
+    """Return title and content by path of a page for each directory of ``folder`` that holds YAML files."""
+    groups: dict[Path, list[Path]] = defaultdict(list)
+    for path in sorted(folder.rglob("*.yaml")):
+        groups[path.parent.relative_to(folder)].append(path)
+    pages = {}
+    for group, paths in sorted(groups.items()):
+        name = "Defaults" if group == Path() else str(group)
+        stem = "index" if group == Path() else str(group).replace("/", "-")
+        pages[f"reference/parameters/{stem}.md"] = (name, _page(name, paths, folder))
+    return pages
+
+
+def _page(name: str, paths: list[Path], folder: Path) -> str:
+    lines = [f"# {name}" if name == "Defaults" else f"# conf/{name}", ""]
+    if name == "Defaults":
+        lines += ["What `params.yaml` is composed from before any choice of a group. `S=` and `-S` take these keys.", ""]
+    for path in paths:
+        lines += [f"## {path.relative_to(folder)}", "", *_file(path), ""]
+    return "\n".join(lines)
+
+
+def _file(path: Path) -> list[str]:
+    text = path.read_text(encoding="utf-8")
+    head = [line.lstrip("# ") for line in _leading_comment(text) if "@package" not in line]
+    lines = [_escape(" ".join(line for line in head if line)), ""] if any(head) else []
+    rows = parameters(text)
+    if not rows:
+        return lines
+    lines += ["| key | value | meaning |", "|---|---|---|"]
+    return lines + [f"| `{row.key}` | {_code(row.value)} | {_escape(row.meaning)} |" for row in rows]
+
+
+def parameters(text: str) -> list[Parameter]:
+    """Return the values of a YAML document in its order; mappings written in one line are one value."""
+    document = yaml.compose(text, Loader=yaml.SafeLoader)
+    if not isinstance(document, yaml.MappingNode):
+        return []
+    lines = text.splitlines()
+    return [
+        Parameter(key, _value(node, text), _meaning(lines, key_node, node))
+        for key, key_node, node in _leaves(document, "")
+    ]
+
+
+def _leaves(mapping: yaml.MappingNode, prefix: str) -> list[tuple[str, yaml.Node, yaml.Node]]:
+    found = []
+    for key, value in mapping.value:
+        name = f"{prefix}{key.value}"
+        if isinstance(value, yaml.MappingNode) and not value.flow_style and value.value:
+            found += _leaves(value, f"{name}.")
+        else:
+            found.append((name, key, value))
+    return found
+
+
+def _value(node: yaml.Node, text: str) -> str:
+    written = text[node.start_mark.index : node.end_mark.index]
+    return " ".join(line.split(" #")[0].strip() for line in written.splitlines() if not line.strip().startswith("#"))
+
+
+def _meaning(lines: list[str], key: yaml.Node, value: yaml.Node) -> str:
+    """Return the comment that ends the value's line, goes on below it, or that of its section, on the key's own line."""
+    last = value.end_mark.line - (value.end_mark.column == 0)
+    first = _comment_of(lines[last]) or _comment_of(lines[key.start_mark.line])
+    words = [first] if first else []
+    for line in lines[last + 1 :] if first else []:
+        stripped = line.lstrip()
+        if not stripped.startswith("#") or len(line) - len(stripped) <= key.start_mark.column:
+            break
+        words.append(stripped.lstrip("# "))
+    return " ".join(words)
+
+
+def _comment_of(line: str) -> str:
+    match = _COMMENT.search(_QUOTED.sub(lambda quoted: "q" * len(quoted[0]), line))
+    return line[match.start(1) :].strip() if match else ""
+
+
+def _leading_comment(text: str) -> list[str]:
+    head = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        head.append(line)
+    return head
+
+
+def _code(value: str) -> str:
+    return f"`{_bars(value)}`" if value else "nothing"
+
+
+def _escape(text: str) -> str:
+    return _bars(text).replace("<", "&lt;").replace("*", "\\*").replace("_", "\\_").replace("[", "\\[")
+
+
+def _bars(text: str) -> str:
+    return text.replace("|", "\\|")
