@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import yaml
+
+LONG = 30  # values beyond which a file has a table for each of its sections
 
 _COMMENT = re.compile(r"(?:^|\s)#\s?(.*)$")
 _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
@@ -38,7 +41,10 @@ def parameter_pages(folder: Path) -> dict[str, tuple[str, str]]:
 def _page(name: str, paths: list[Path], folder: Path) -> str:
     lines = [f"# {name}" if name == "Defaults" else f"# conf/{name}", ""]
     if name == "Defaults":
-        lines += ["What `params.yaml` is composed from before any choice of a group. `S=` and `-S` take these keys.", ""]
+        lines += [
+            "What `params.yaml` is composed from before any choice of a group. `S=` and `-S` take these keys.",
+            "",
+        ]
     for path in paths:
         lines += [f"## {path.relative_to(folder)}", "", *_file(path), ""]
     return "\n".join(lines)
@@ -49,10 +55,18 @@ def _file(path: Path) -> list[str]:
     head = [line.lstrip("# ") for line in _leading_comment(text) if "@package" not in line]
     lines = [_escape(" ".join(line for line in head if line)), ""] if any(head) else []
     rows = parameters(text)
+    if len(rows) <= LONG:
+        return [*lines, *_table(rows)]
+    for section, members in groupby(rows, key=lambda row: row.key.split(".")[0]):
+        lines += [f"### {section}", "", *_table(list(members)), ""]
+    return lines
+
+
+def _table(rows: list[Parameter]) -> list[str]:
     if not rows:
-        return lines
-    lines += ["| key | value | meaning |", "|---|---|---|"]
-    return lines + [f"| `{row.key}` | {_code(row.value)} | {_escape(row.meaning)} |" for row in rows]
+        return []
+    table = [f"| `{row.key}` | {_code(row.value)} | {_escape(row.meaning)} |" for row in rows]
+    return ["| key | value | meaning |", "|---|---|---|", *table]
 
 
 def parameters(text: str) -> list[Parameter]:
@@ -80,11 +94,14 @@ def _leaves(mapping: yaml.MappingNode, prefix: str) -> list[tuple[str, yaml.Node
 
 def _value(node: yaml.Node, text: str) -> str:
     written = text[node.start_mark.index : node.end_mark.index]
-    return " ".join(line.split(" #")[0].strip() for line in written.splitlines() if not line.strip().startswith("#"))
+    lines = [line.split(" #")[0].strip() for line in written.splitlines() if not line.strip().startswith("#")]
+    if isinstance(node, yaml.SequenceNode) and not node.flow_style:
+        return ", ".join(line.removeprefix("- ") for line in lines if line)
+    return " ".join(lines)
 
 
 def _meaning(lines: list[str], key: yaml.Node, value: yaml.Node) -> str:
-    """Return the comment that ends the value's line, goes on below it, or that of its section, on the key's own line."""
+    """Return the comment that ends the value's line and goes on below it, or that on the line of the key."""
     last = value.end_mark.line - (value.end_mark.column == 0)
     first = _comment_of(lines[last]) or _comment_of(lines[key.start_mark.line])
     words = [first] if first else []

@@ -28,21 +28,22 @@ def stages_page(root: Path) -> str:
 
 def _stage(name: str, stage: dict[str, Any]) -> list[str]:
     what = stage.get("do", stage)
-    inputs, code = [], []
+    inputs: list[str] = []
+    code: list[str] = []
     for dependency in map(_plain, what.get("deps", [])):
         (code if _is_code(dependency) else inputs).append(dependency)
     outs = [_plain(out) for kind in ("outs", "metrics", "plots") for out in what.get(kind, [])]
     params = [_plain(section) for section in what.get("params", [])]
     rows = {
-        "Command": [_plain(what["cmd"])],
         "Variants": [_plain(stage["foreach"])] if isinstance(stage.get("foreach"), str) else [],
         "Reads": inputs,
         "Makes": list(dict.fromkeys(outs)),
         "Parameters": params,
         "Code": code,
     }
+    head = f"| Command | `{_plain(what['cmd'])}` |"
     sentence = str(what.get("desc", ""))
-    lines = [f"## {name}", "", f"{sentence[:1].upper()}{sentence[1:].rstrip('.')}.", "", "| | |", "|---|---|"]
+    lines = [f"## {name}", "", f"{sentence[:1].upper()}{sentence[1:].rstrip('.')}.", "", head, "|---|---|"]
     return lines + [f"| {title} | {_join(values)} |" for title, values in rows.items() if values]
 
 
