@@ -24,7 +24,7 @@ from flows.measured import own_outputs
 from flows.reproduction import find_dvc_program
 from speech.errors import UserError
 from stages.params.whole import load_params
-from stages.runtime.imports import ROOMS
+from stages.runtime.declared import ROOMS
 from stages.tracking.tracker import flatten, is_number
 
 Metrics = dict[str, float]
@@ -97,7 +97,7 @@ def read_metrics(root: Path) -> dict[str, Metrics]:
     """What was measured in each experiment on the present commit, by name, as ``dvc exp show`` has it.
 
     Without what DVC shows of stages that an experiment has left as they were committed. A metric of
-    ``evaluate/resynthesis/metrics.json`` is called ``resynthesis/<metric>``.
+    ``evaluate/polyak1/resynthesis/metrics.json`` is called ``resynthesis/<metric>``.
 
     Raises:
         UserError: DVC cannot say.

@@ -249,7 +249,7 @@ def final_metrics(root: Path, done: Collection[str]) -> Mapping[str, float]:
     Others' metrics, which are in git, may be of other parameters.
     """
     found: dict[str, float] = {}
-    for path in sorted(root.glob("evaluate/*/metrics.json")):
+    for path in sorted(root.glob("evaluate/*/*/metrics.json")):
         if f"evaluate@{path.parent.name}" in done:
             values = flatten(json.loads(path.read_text()))
             found |= {f"{path.parent.name}/{name}": value for name, value in values.items() if is_number(value)}

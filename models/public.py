@@ -42,7 +42,7 @@ def load(kind: str, checkpoint: Mapping[str, Any]) -> Any:
     Args:
         kind: ``resynthesis/code_generator`` (a :class:`~models.resynthesis.WaveVQVAE` where the weights are one's),
             ``resynthesis/f0_vqvae``, ``resynthesis/wave_vqvae``, ``resynthesis/mpd`` or ``resynthesis/msd``;
-            ``soft-vc/hubert-soft``, ``hubert-discrete``, ``acoustic-soft``, ``acoustic-discrete``, ``hifigan`` or
+            ``softvc/hubert-soft``, ``hubert-discrete``, ``acoustic-soft``, ``acoustic-discrete``, ``hifigan`` or
             ``hifigan-discriminator``.
         checkpoint: as ``torch.load(..., weights_only=True)`` gives it.
 
@@ -50,7 +50,7 @@ def load(kind: str, checkpoint: Mapping[str, Any]) -> Any:
         KeyError: unknown ``kind``.
         RuntimeError: the weights do not fit the architecture (torch's message names the keys).
     """
-    if kind.startswith("soft-vc/"):
+    if kind.startswith("softvc/"):
         from models.softvc.public import LOADERS
 
         return LOADERS[kind](strip(checkpoint, kind.rpartition("-")[2]))

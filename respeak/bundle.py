@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from models.resynthesis import UnitGenerator
 
 FORMAT = 1
-SYSTEM, SOFT_VC = "resynthesis", "soft-vc"
+SYSTEM, SOFT_VC = "resynthesis", "softvc"
 MODEL, CENTROIDS = "model.safetensors", "centroids.safetensors"
 SPEAKERS, VECTORS, FRAME_STATS = "speakers.json", "vectors.safetensors", "frame_stats.safetensors"
 ENCODER = "encoder"

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from speech.audio.containers import file_of
 from speech.audio.decode import IsolatedDecoder
@@ -18,13 +19,23 @@ from speech.audio.waveforms import SAMPLE_RATE, Conditioning, condition, encode_
 from speech.errors import AudioError
 from speech.storage.manifest import check_rejects, reject_row
 from speech.storage.shards import AUDIO, REJECTS, read_shard, shard_meta, shard_name, write_shard
-from stages.params.whole import Audio
+from stages.params.audio import Audio
+from stages.params.corpora import Corpus
+from stages.params.runtime import Common
 from stages.runtime.stage import Stage, stage_main
 
 Row = dict[str, Any]
 
 
-def run(stage: Stage) -> None:
+@dataclass(frozen=True)
+class Params(Common):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    corpora: Annotated[dict[str, Corpus], "their names alone, which are the variants"]
+    audio: Audio
+
+
+def run(stage: Stage[Params]) -> None:
     """Condition one corpus."""
     params = stage.params
     name = stage.require_variant(list(params.corpora))
@@ -116,4 +127,4 @@ def shift_phones(phones: Sequence[Row] | None, offset: float, seconds: float) ->
 
 
 if __name__ == "__main__":
-    stage_main("audio", run)
+    stage_main("audio", run, Params)

@@ -7,15 +7,26 @@ demo's) has its recordings in the output.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from speech.corpora import download, how_to_get, prepare
 from speech.errors import UserError
 from speech.storage.manifest import check_rejects, manifest_rows, write_manifest
+from stages.params.corpora import Corpus
+from stages.params.runtime import Common
 from stages.runtime.stage import Stage, stage_main
 
 
-def run(stage: Stage) -> None:
+@dataclass(frozen=True)
+class Params(Common):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    seed: int
+    corpora: dict[str, Corpus]
+
+
+def run(stage: Stage[Params]) -> None:
     """List or make one corpus."""
     params = stage.params
     name = stage.require_variant(list(params.corpora))
@@ -50,4 +61,4 @@ def run(stage: Stage) -> None:
 
 
 if __name__ == "__main__":
-    stage_main("corpus", run)
+    stage_main("corpus", run, Params)

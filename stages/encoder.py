@@ -9,16 +9,27 @@ watches ``encoder.path`` itself, so a changed file makes the stage run again.
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from speech.errors import UserError
+from stages.params.encoder import Encoder
+from stages.params.runtime import Common
 from stages.runtime.stage import Stage, stage_main
 
 OUTPUT = Path("encoder")
 
 
-def run(stage: Stage) -> None:
+@dataclass(frozen=True)
+class Params(Common):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    seed: int
+    encoder: Encoder
+
+
+def run(stage: Stage[Params]) -> None:
     """Build the encoder, load its weights and save both."""
     from respeak.encoders.loading import save_encoder
 
@@ -67,4 +78,4 @@ def check_weights(kind: str, source: str) -> None:
 
 
 if __name__ == "__main__":
-    stage_main("encoder", run)
+    stage_main("encoder", run, Params)

@@ -1,7 +1,7 @@
 """Judge one experiment: words by ASR, F0 against the source's, speakers by embeddings of joined utterances.
 
 In: ``synthesize/<experiment>``; the source corpus's audio (texts, lengths), F0 and ``f0_stats.json``; the target
-corpus's audio (enrolment) and ``f0_stats.json``. Out, in ``evaluate/<experiment>``: ``metrics.json``,
+corpus's audio (enrolment) and ``f0_stats.json``. Out, in ``evaluate/<table>/<experiment>``: ``metrics.json``,
 ``utterances.parquet`` (the counts behind every rate) and ``trials.parquet`` (every speaker trial).
 F0 as ``speech.metrics.f0`` states it, not measured on copies; enrolment and trials as in
 :mod:`stages.judging.speaker_trials`.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from respeak.judges.panel import describe
 from speech.errors import UserError
 from speech.judges.asr import missing_words
 from speech.judges.cache import Answers
+from speech.judges.settings import Evaluate
 from speech.metrics.summary import (
     TRIALS,
     UTTERANCES,
@@ -35,22 +37,32 @@ from speech.storage.files import write_json
 from speech.storage.shards import read_rows, read_shard, write_shard
 from stages.judging.answers import ANSWERS, Part, corpus_texts, judge_part, utterance_parts
 from stages.judging.speaker_trials import Embedding, Trials, embed_groups, plan_trials
-from stages.params.whole import Params
+from stages.params.experiments import ExperimentParams
+from stages.params.f0 import F0
 from stages.runtime.stage import Stage, stage_main
 
 Row = dict[str, Any]
 
 
-def run(stage: Stage) -> None:
-    """Write ``evaluate/<experiment>``."""
+@dataclass(frozen=True)
+class Params(ExperimentParams):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    f0: F0
+    evaluate: Evaluate
+
+
+def run(stage: Stage[Params]) -> None:
+    """Write ``evaluate/<table>/<experiment>``."""
     params, name = stage.params, stage.require_variant(list(stage.params.experiments))
     made = Path("synthesize") / name
     source, target = params.source_of(name), Path("data") / params.roles.target
     if not any(True for _ in read_rows(made, ["id"])):
         raise UserError(f"{made}: holds no utterances to judge; run 'dvc repro synthesize@{name}'")
     inputs = [made, source / "audio", source / "f0", source / "f0_stats.json", target / "audio"]
-    job = stage.job([*inputs, target / "f0_stats.json"], Path("evaluate") / name)
-    converted = params.experiments[name].task == "conversion"
+    experiment = params.experiments[name]
+    job = stage.job([*inputs, target / "f0_stats.json"], Path("evaluate") / experiment.table / name)
+    converted = experiment.task == "conversion"
     plan = plan_trials(made, [source, target], params.evaluate, params.seed, converted, params.runtime.device)
     parts = utterance_parts(params, name, made)
     # Speakers first: their judge takes longest to load, and the short tasks behind them even the workers out.
@@ -59,7 +71,7 @@ def run(stage: Stage) -> None:
     trials = plan.score(job.parts)
     metrics = {key: round(value, 4) for key, value in measure(params, rows, trials).items()}
     judges = describe(params.evaluate, dataclasses.asdict(params.f0))
-    stage.tracker.log_params({"judges": judges, "experiment": dataclasses.asdict(params.experiments[name])})
+    stage.tracker.log_params({"judges": judges, "experiment": dataclasses.asdict(experiment)})
     _explain_absent(name, metrics)
     _name_missing_words(params, source)
     stage.tracker.log_metrics({**metrics, "answers_found": sum(report["found"] for report in reports.values())})
@@ -116,4 +128,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    stage_main("evaluate", run)
+    stage_main("evaluate", run, Params)

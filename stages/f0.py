@@ -6,16 +6,29 @@ In: ``data/<corpus>/audio``. Out: ``data/<corpus>/f0``: float32 Hz, 0 where unvo
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from speech.audio.waveforms import decode_audio
 from speech.pitch import F0_HOP, extract_f0, num_f0_frames
-from speech.storage.shards import F0, read_shard, shard_paths, write_shard
-from stages.params import whole
+from speech.storage.shards import F0 as F0_COLUMNS
+from speech.storage.shards import read_shard, shard_paths, write_shard
+from stages.params.corpora import Corpus
+from stages.params.f0 import F0
+from stages.params.runtime import Common
 from stages.runtime.stage import Stage, stage_main
 
 
-def run(stage: Stage) -> None:
+@dataclass(frozen=True)
+class Params(Common):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    corpora: Annotated[dict[str, Corpus], "their names alone, which are the variants"]
+    f0: F0
+
+
+def run(stage: Stage[Params]) -> None:
     """Track F0 of every shard in worker processes."""
     corpus = Path("data") / stage.require_variant(list(stage.params.corpora))
     job = stage.job([corpus / "audio"], corpus / "f0")
@@ -28,7 +41,7 @@ def run(stage: Stage) -> None:
     job.publish()
 
 
-def track_shard(audio: Path, output: Path, settings: whole.F0) -> dict[str, int]:
+def track_shard(audio: Path, output: Path, settings: F0) -> dict[str, int]:
     """Write one shard of F0; reports frames, voiced frames and utterances without any."""
     report = {"frames": 0, "voiced": 0, "unvoiced_utterances": 0}
     rows = []
@@ -41,9 +54,9 @@ def track_shard(audio: Path, output: Path, settings: whole.F0) -> dict[str, int]
         report["voiced"] += voiced
         report["unvoiced_utterances"] += voiced == 0
         rows.append({"id": row["id"], "f0": f0})
-    write_shard(output, rows, F0, {"stage": "f0", "method": settings.method, "hop": F0_HOP})
+    write_shard(output, rows, F0_COLUMNS, {"stage": "f0", "method": settings.method, "hop": F0_HOP})
     return report
 
 
 if __name__ == "__main__":
-    stage_main("f0", run)
+    stage_main("f0", run, Params)

@@ -9,17 +9,29 @@ corpus's pooled values, marked ``"pooled": true`` and named in the log.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from speech.errors import UserError
 from speech.pitch import VoicedSums
 from speech.storage.files import write_json
 from speech.storage.shards import shard_paths, zip_shards
+from stages.params.corpora import Corpus
+from stages.params.f0 import F0Stats
+from stages.params.runtime import Common
 from stages.runtime.stage import Stage, stage_main
 
 
-def run(stage: Stage) -> None:
+@dataclass(frozen=True)
+class Params(Common):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    corpora: Annotated[dict[str, Corpus], "their names alone, which are the variants"]
+    f0_stats: F0Stats
+
+
+def run(stage: Stage[Params]) -> None:
     """Write the statistics and a figure of each speaker's range."""
     corpus = Path("data") / stage.require_variant(list(stage.params.corpora))
     stats = speaker_statistics(gather(corpus), stage.params.f0_stats.min_voiced_frames, corpus)
@@ -83,4 +95,4 @@ def figure(stats: Mapping[str, Any]) -> Any:
 
 
 if __name__ == "__main__":
-    stage_main("f0_stats", run)
+    stage_main("f0_stats", run, Params)

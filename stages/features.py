@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -19,12 +20,23 @@ from speech.errors import UserError
 from speech.storage.shards import features_schema, read_shard, shard_paths, write_shard
 from speech.units import num_frames
 from stages.data.extraction import COLUMNS, SAMPLE_RATE, Extraction, is_kept
+from stages.params.corpora import Corpus
+from stages.params.features import Features
+from stages.params.runtime import Common
 from stages.runtime.stage import Stage, stage_main
 
 ENCODER = Path("encoder")
 
 
-def run(stage: Stage) -> None:
+@dataclass(frozen=True)
+class Params(Common):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    corpora: Annotated[dict[str, Corpus], "their names alone, which are the variants"]
+    features: Features
+
+
+def run(stage: Stage[Params]) -> None:
     """Encode every shard in worker processes."""
     from respeak.encoders.encoder_files import read_config
 
@@ -82,4 +94,4 @@ def encode_shard(
 
 
 if __name__ == "__main__":
-    stage_main("features", run)
+    stage_main("features", run, Params)

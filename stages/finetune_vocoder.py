@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from speech.storage.shards import features_schema, shard_paths, write_shard, zip
 from stages.data.extraction import batches, pick_device
 from stages.data.other_encoder import make_part
 from stages.data.utterances import Utterances, Windows
-from stages.params.softvc import FinetuneVariant
+from stages.params.runtime import Common
+from stages.params.softvc import FinetuneVariant, FinetuneVocoder
 from stages.runtime.jobs import Job
 from stages.runtime.stage import Stage, stage_main
 from stages.training import trainer
@@ -35,7 +37,15 @@ OUTPUT = Path("finetune_vocoder")
 BATCH_UNITS = 16_000  # units of a padded batch: 320 s, whose encoder frames take 65 MB
 
 
-def run(stage: Stage) -> None:
+@dataclass(frozen=True)
+class Params(Common):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    seed: int
+    finetune_vocoder: FinetuneVocoder
+
+
+def run(stage: Stage[Params]) -> None:
     """Fine-tune one variant."""
     params, spec = stage.params, stage.params.finetune_vocoder
     name = stage.require_variant(list(spec.variants))
@@ -121,4 +131,4 @@ def _acoustic(folder: str, device: str) -> tuple[AcousticModel, list[str]]:
 
 
 if __name__ == "__main__":
-    stage_main("finetune_vocoder", run)
+    stage_main("finetune_vocoder", run, Params)

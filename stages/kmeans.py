@@ -21,7 +21,9 @@ from speech.errors import UserError
 from speech.storage.files import atomic_path, write_text
 from speech.storage.shards import shard_paths, zip_shards
 from speech.units import FrameMoments, FrameNormalisation, FrameNormaliser, normaliser
-from stages.params.whole import KMeans
+from stages.params.corpora import Roles
+from stages.params.kmeans import KMeans
+from stages.params.runtime import Common
 from stages.runtime.engine import pick_device
 from stages.runtime.stage import Stage, stage_main
 
@@ -50,7 +52,16 @@ class Frames:
                 yield normaliser(self.mode, frames, self.speakers.get(row["speaker"]))(frames)
 
 
-def run(stage: Stage) -> None:
+@dataclass(frozen=True)
+class Params(Common):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    seed: int
+    roles: Roles
+    kmeans: KMeans
+
+
+def run(stage: Stage[Params]) -> None:
     """Fit the centroids, or read them, and save them."""
     from respeak.encoders.encoder_files import read_config
 
@@ -203,4 +214,4 @@ def save(directory: Path, centroids: np.ndarray, config: dict[str, Any]) -> None
 
 
 if __name__ == "__main__":
-    stage_main("kmeans", run)
+    stage_main("kmeans", run, Params)

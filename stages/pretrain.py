@@ -12,8 +12,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 
@@ -29,8 +30,11 @@ from stages.data.extraction import Extraction
 from stages.data.other_encoder import make_features, make_part, open_view
 from stages.data.segments import Corpus, Segment, Segments, build_index
 from stages.kmeans import Frames, check_size, fit, save, survey
-from stages.params.training import PretrainIteration
-from stages.params.whole import KMeans, Params
+from stages.params.corpora import Roles
+from stages.params.features import Features
+from stages.params.kmeans import KMeans
+from stages.params.pretrain import Pretrain, PretrainIteration
+from stages.params.runtime import Common
 from stages.runtime.jobs import Job
 from stages.runtime.stage import Stage, stage_main
 from stages.training import trainer
@@ -39,7 +43,17 @@ from stages.units import encode_shard, load_kmeans, quantise_shard, speaker_norm
 OUTPUT = Path("pretrain")
 
 
-def run(stage: Stage) -> None:
+@dataclass(frozen=True)
+class Params(Common):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    seed: int
+    roles: Roles
+    features: Annotated[Features, "how a teacher is run, not what it teaches"]
+    pretrain: Pretrain
+
+
+def run(stage: Stage[Params]) -> None:
     """Label the corpus and train one iteration."""
     spec = stage.params.pretrain
     name = stage.require_variant(list(spec.iterations))
@@ -70,7 +84,7 @@ def prepare_teacher(directory: Path, iteration: PretrainIteration) -> Path:
     return directory
 
 
-def label(stage: Stage, job: Job, corpus: Path, teacher: Path, iteration: PretrainIteration) -> Path:
+def label(stage: Stage[Params], job: Job, corpus: Path, teacher: Path, iteration: PretrainIteration) -> Path:
     """A view of the corpus with the teacher's clusters as ``units``; its frames are not kept."""
     view, clusters = open_view(job.scratch / "view", corpus), stage.params.pretrain.clusters
     if (view / "units").is_dir():
@@ -90,7 +104,7 @@ def label(stage: Stage, job: Job, corpus: Path, teacher: Path, iteration: Pretra
     return view
 
 
-def fit_clusters(stage: Stage, view: Path, teacher: Path, iteration: PretrainIteration) -> Any:
+def fit_clusters(stage: Stage[Params], view: Path, teacher: Path, iteration: PretrainIteration) -> Any:
     """k-means of the teacher's training frames: centroids ``(K, D)``, kept from an earlier try if there was one."""
     folder = view / "kmeans"
     if not (folder / "config.yaml").is_file():
@@ -108,7 +122,7 @@ def fit_clusters(stage: Stage, view: Path, teacher: Path, iteration: PretrainIte
 
 
 def train(
-    stage: Stage, job: Job, view: Path, teacher: Path, iteration: PretrainIteration
+    stage: Stage[Params], job: Job, view: Path, teacher: Path, iteration: PretrainIteration
 ) -> tuple[HubertTraining, trainer.History]:
     """Masked prediction of the view's ``units``."""
     params, spec = stage.params, stage.params.pretrain
@@ -150,4 +164,4 @@ def _copy_weights(encoder: torch.nn.Module, teacher: torch.nn.Module, path: str)
 
 
 if __name__ == "__main__":
-    stage_main("pretrain", run)
+    stage_main("pretrain", run, Params)

@@ -13,6 +13,7 @@ import csv
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,36 @@ from respeak.page.sections import listen_section, phoneme_section, table_section
 from respeak.results.measured import TRUTH
 from respeak.results.table import NOT_INTELLIGIBLE
 from speech.errors import UserError
+from speech.judges.settings import Evaluate
 from speech.storage.files import write_text
 from speech.storage.shards import read_rows
-from stages.papers.registry import REGISTRY
-from stages.params.whole import Params
+from stages.papers.registry import find_table
+from stages.params.experiments import ExperimentParams
+from stages.params.f0 import F0
+from stages.params.kmeans import KMeans
+from stages.params.report import Report
+from stages.params.tables import PaperTable
 from stages.reporting.players import read_sentences
+from stages.reporting.run_times import read_runs, runs_section
 from stages.runtime.stage import Stage, stage_main
 from stages.tables import describe
-from stages.tracking.run_times import read_runs, runs_section
 from stages.tracking.tracker import main_root
 
 OUTPUT = Path("reports") / "index.html"
 
 
-def run(stage: Stage) -> None:
+@dataclass(frozen=True)
+class Params(ExperimentParams):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    f0: F0
+    kmeans: KMeans
+    evaluate: Evaluate
+    tables: dict[str, PaperTable]
+    report: Report
+
+
+def run(stage: Stage[Params]) -> None:
     """Write ``reports/index.html``."""
     page = make_page(stage.params, Path(), main_root())
     write_text(OUTPUT, page)
@@ -53,8 +70,7 @@ def make_page(params: Params, project: Path, recorded: Path) -> str:
     Raises:
         UserError: a table is damaged or missing.
     """
-    made = [name for name in REGISTRY if name in params.tables]
-    tables = {name: _read_table(project / "tables" / name / "table.json", f"tables@{name}") for name in made}
+    tables = {name: _read_table(project / "tables" / name / "table.json", f"tables@{name}") for name in params.tables}
     corpora = " and ".join(dict.fromkeys((params.roles.source, params.roles.target)))
     sections = {
         "tables": ("Tables", _tables(tables)),
@@ -104,7 +120,7 @@ def _phonemes(project: Path, tables: Mapping[str, Any]) -> str:
 def _listen(params: Params, project: Path, tables: Mapping[str, Any]) -> str:
     spoken = {name: spec for name, spec in params.experiments.items() if (project / "synthesize" / name).is_dir()}
     labels = {name: describe(name, spec) for name, spec in spoken.items()}
-    sentences = read_sentences(params, project, labels, _verdicts(tables))
+    sentences = read_sentences(params, project, labels, _verdicts(params, tables))
     if not sentences:
         return f"<p>No sentence takes less than {params.report.max_audio_mb:g} MB of audio in every system.</p>"
     shown = "".join(listen_section(sentence, params.kmeans.k) for sentence in sentences)
@@ -119,11 +135,12 @@ def _listen(params: Params, project: Path, tables: Mapping[str, Any]) -> str:
     )
 
 
-def _verdicts(tables: Mapping[str, Any]) -> dict[str, str]:
+def _verdicts(params: Params, tables: Mapping[str, Any]) -> dict[str, str]:
     """Experiments that any table calls not intelligible."""
     called: dict[str, str] = {}
     for name, table in tables.items():
-        played = {f"paper:{row.label}": row.experiments.values() for row in REGISTRY[name].paper.rows}
+        paper = find_table(name, params.tables[name].paper).paper
+        played = {f"paper:{row.label}": row.experiments.values() for row in paper.rows}
         for row in table["rows"]:
             if NOT_INTELLIGIBLE in row["note"]:
                 called |= dict.fromkeys(played.get(row["name"], [row["name"]]), NOT_INTELLIGIBLE)
@@ -193,4 +210,4 @@ def _has(table: Mapping[str, Any], column: str) -> bool:
 
 
 if __name__ == "__main__":
-    stage_main("report", run)
+    stage_main("report", run, Params)

@@ -7,15 +7,27 @@ In: ``data/<corpus>/audio`` and that encoder. Out: ``data/<corpus>/soft_units``,
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from pathlib import Path
 
 from speech.storage.shards import shard_paths
 from stages.data.extraction import Extraction
 from stages.features import encode_shard
+from stages.params.features import Features
+from stages.params.runtime import Common
+from stages.params.softvc import SoftUnits
 from stages.runtime.stage import Stage, stage_main
 
 
-def run(stage: Stage) -> None:
+@dataclass(frozen=True)
+class Params(Common):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    features: Features
+    soft_units: SoftUnits
+
+
+def run(stage: Stage[Params]) -> None:
     """Encode every shard in worker processes."""
     from respeak.encoders.encoder_files import read_config
 
@@ -30,4 +42,4 @@ def run(stage: Stage) -> None:
 
 
 if __name__ == "__main__":
-    stage_main("soft_units", run)
+    stage_main("soft_units", run, Params)

@@ -1,4 +1,4 @@
-"""Soft-VC put together: content encoder, acoustic model and vocoder as the bundle ``systems/soft-vc-<variant>``.
+"""Soft-VC put together: content encoder, acoustic model and vocoder as the bundle ``systems/softvc-<variant>``.
 
 In: the three folders that the variant names, ``encoder/`` and ``kmeans/``. Nothing is trained here.
 Source: van Niekerk et al. 2022, section 2.
@@ -7,16 +7,28 @@ Source: van Niekerk et al. 2022, section 2.
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 
-from stages.params.whole import Params
+from stages.params.audio import Audio
+from stages.params.runtime import Common
+from stages.params.softvc import SoftVC
 from stages.runtime.stage import Stage, stage_main
 
 KMEANS = Path("kmeans")
 SAMPLE_RATE, UNIT_HOP = 16_000, 320
 
 
-def run(stage: Stage) -> None:
+@dataclass(frozen=True)
+class Params(Common):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    seed: int
+    audio: Audio
+    softvc: SoftVC
+
+
+def run(stage: Stage[Params]) -> None:
     """Write one bundle."""
     from respeak.folders import CONFIG, read_yaml
     from respeak.systems.softvc.bundle import save_softvc
@@ -42,7 +54,7 @@ def run(stage: Stage) -> None:
         },
         "licence": "that of the corpora it was trained on",
     }
-    bundle = Path("systems") / f"soft-vc-{name}"
+    bundle = Path("systems") / f"softvc-{name}"
     save_softvc(bundle, config, parts.encoder, parts.acoustic, parts.vocoder, centroids)
     stage.tracker.log_model(bundle)
 
@@ -54,4 +66,4 @@ def audio(params: Params) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    stage_main("softvc", run)
+    stage_main("softvc", run, Params)

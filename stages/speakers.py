@@ -6,14 +6,25 @@ that pad a recording are left out: they say nothing of the speaker.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from speech.audio.waveforms import decode_audio
 from speech.storage.shards import read_shard, shard_paths, speakers_schema, write_shard
+from stages.params.corpora import Corpus
+from stages.params.runtime import Common
 from stages.runtime.stage import Stage, stage_main
 
 
-def run(stage: Stage) -> None:
+@dataclass(frozen=True)
+class Params(Common):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    corpora: Annotated[dict[str, Corpus], "their names alone, which are the variants"]
+
+
+def run(stage: Stage[Params]) -> None:
     """Embed every shard in worker processes."""
     corpus = Path("data") / stage.require_variant(list(stage.params.corpora))
     job = stage.job([corpus / "audio"], corpus / "speakers")
@@ -35,4 +46,4 @@ def embed_shard(audio: Path, output: Path) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    stage_main("speakers", run)
+    stage_main("speakers", run, Params)

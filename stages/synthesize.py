@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
@@ -25,7 +25,8 @@ from respeak.bundle import read_config
 from speech.errors import UserError
 from speech.storage.shards import read_shard, shard_name, shard_paths
 from stages.data.speaker_facts import mean_vectors
-from stages.params.whole import Experiment
+from stages.params.audio import Audio
+from stages.params.experiments import Experiment, ExperimentParams, Synthesize
 from stages.runtime.stage import Stage, stage_main
 from stages.synthesis.worker import Part, synthesize_part
 
@@ -47,7 +48,15 @@ class Utterance:
     text: str | None
 
 
-def run(stage: Stage) -> None:
+@dataclass(frozen=True)
+class Params(ExperimentParams):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    audio: Annotated[Audio, "through data/<corpus>/audio, whose codec is kept"]
+    synthesize: Synthesize
+
+
+def run(stage: Stage[Params]) -> None:
     """Write ``synthesize/<experiment>``."""
     params, name = stage.params, stage.require_variant(list(stage.params.experiments))
     experiment, roles = params.experiments[name], params.roles
@@ -156,7 +165,9 @@ def _groups(utterances: Sequence[Utterance]) -> Iterator[list[Utterance]]:
         yield from (members[i : i + ROWS_PER_PART] for i in range(0, len(members), ROWS_PER_PART))
 
 
-def _choose_voices(stage: Stage, experiment: Experiment, utterances: Sequence[Utterance]) -> dict[str, tuple[str, ...]]:
+def _choose_voices(
+    stage: Stage[Params], experiment: Experiment, utterances: Sequence[Utterance]
+) -> dict[str, tuple[str, ...]]:
     if experiment.task in ("copy", "vocode"):
         return {u.id: (u.speaker,) for u in utterances}
     config = read_config(Path(experiment.input))
@@ -199,7 +210,7 @@ def _strangers(
     """Sources and targets whom the system does not know, with what their corpora know of them."""
     from respeak.voices import Voice
 
-    if experiment.system == "soft-vc":  # its content encoder knows no speakers, and its voices are its own
+    if experiment.system == "softvc":  # its content encoder knows no speakers, and its voices are its own
         return {}
     config = read_config(Path(experiment.input))
     sources, targets = {u.speaker for u in utterances}, {name for names in voices.values() for name in names}
@@ -216,11 +227,11 @@ def _strangers(
     return strangers
 
 
-def _target_stats(stage: Stage) -> Path:
+def _target_stats(stage: Stage[Params]) -> Path:
     return Path("data") / stage.params.roles.target / "f0_stats.json"
 
 
-def _log_examples(stage: Stage, part: Path) -> None:
+def _log_examples(stage: Stage[Params], part: Path) -> None:
     """The first utterances to be heard, and as pictures, where matplotlib is installed."""
     if importlib.util.find_spec("matplotlib") is None:
         return
@@ -241,4 +252,4 @@ def _log_examples(stage: Stage, part: Path) -> None:
 
 
 if __name__ == "__main__":
-    stage_main("synthesize", run)
+    stage_main("synthesize", run, Params)

@@ -1,11 +1,13 @@
 """The paper's table beside ours.
 
-In: ``metrics.json`` and ``utterances.parquet`` of the table's experiments. Out: ``tables/<table>/table.md``, ``.csv``,
-``.tex`` and ``.json``, ``measured.csv`` of our numbers alone and, where the registry compares systems phoneme by
-phoneme, ``phonemes.csv``, ``.svg`` and ``.png``; the Markdown on standard output too. Rows and columns are the paper's,
-in its order, its value beside ours; below them the rows that bound the judges: shuffled units, an untrained model.
-Every WER is also given as a paired difference from ground truth. One that is not better than that of shuffled units,
-by a paired interval that excludes zero, is called not intelligible. :mod:`stages.papers.registry` lists the tables.
+In: ``metrics.json``, ``utterances.parquet`` and ``trials.parquet`` of the table's own experiments, in
+``evaluate/<table>/<experiment>``, and of those that every table may show, in ``evaluate/common/<experiment>``. Out:
+``tables/<table>/table.md``, ``.csv``, ``.tex`` and ``.json`` and, where the paper compares systems phoneme by phoneme,
+``phonemes.csv`` and ``.svg``; the Markdown on standard output too. ``tables/plots/<table>`` has what ``dvc plots``
+draws: ``measured.csv``, our numbers alone, and ``phonemes.png``. Rows and columns are the paper's, in its order, its
+value beside ours; below them the rows that bound the judges: shuffled units, an untrained model. Every WER is also
+given as a paired difference from ground truth. One that is not better than that of shuffled units, by a paired interval
+that excludes zero, is called not intelligible. The papers are the modules of :mod:`stages.papers`.
 """
 
 from __future__ import annotations
@@ -34,42 +36,80 @@ from respeak.results.table import (
     to_measured_csv,
 )
 from speech.errors import UserError
+from speech.judges.settings import Evaluate
 from speech.storage.files import write_json, write_text
-from stages.papers.registry import ANCHORS, REGISTRY, Entry
-from stages.papers.table import PaperColumn, PaperRow
-from stages.params.whole import Experiment, Params
+from stages.papers.registry import find_table
+from stages.papers.table import ANCHORS, Entry, PaperColumn, PaperRow
+from stages.params.checks import COMMON
+from stages.params.encoder import Encoder
+from stages.params.experiments import Experiment, ExperimentParams
+from stages.params.kmeans import KMeans
+from stages.params.tables import PaperTable
 from stages.runtime.stage import Stage, stage_main
 
 NOT_RUN = Cell(None, text="not run")
 HUMAN = Cell(None, text="human, not run")
 
 
-def run(stage: Stage) -> None:
-    """Write and print ``tables/<table>``."""
+@dataclass(frozen=True)
+class Params(ExperimentParams):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    encoder: Encoder
+    kmeans: KMeans
+    evaluate: Evaluate
+    tables: dict[str, PaperTable]
+
+
+def run(stage: Stage[Params]) -> None:
+    """Write and print ``tables/<table>``, and what is plotted of it."""
     name = stage.require_variant(list(stage.params.tables))
-    table = make_table(stage.params, name, Path("evaluate"))
-    directory = Path("tables") / name
+    table = make_table(stage.params, name)
+    directory, plots = Path("tables") / name, Path("tables/plots") / name
     markdown = to_markdown(table)
     write_text(directory / "table.md", markdown)
     write_text(directory / "table.csv", to_csv(table))
     write_text(directory / "table.tex", to_latex(table))
     write_json(directory / "table.json", to_json(table))
-    write_text(directory / "measured.csv", to_measured_csv(table))
-    if REGISTRY[name].phonemes:
-        _write_phonemes(stage.params, name, directory)
-    for path in sorted(directory.iterdir()):
+    write_text(plots / "measured.csv", to_measured_csv(table))
+    _write_phonemes(stage.params, name, directory, plots)
+    for path in (*sorted(directory.iterdir()), *sorted(plots.iterdir())):
         stage.tracker.log_artifact(path)
     print(markdown, flush=True)
 
 
-def _write_phonemes(params: Params, name: str, directory: Path) -> None:
-    """Errors by phoneme of the experiments that the registry compares."""
-    entry = REGISTRY[name]
+def _write_phonemes(params: Params, name: str, directory: Path, plots: Path) -> None:
+    """Write the errors by phoneme of the experiments that the paper compares, if any."""
+    entry, shown = find_table(name, params.tables[name].paper), experiments_of(params, name)
+    if not entry.phonemes:
+        return
     labels = {e: ANCHORS.get(e, e.replace("_", " ")) for e in entry.phonemes}
-    files = {e: Path("evaluate") / e / "utterances.parquet" for e in labels if e in params.tables[name].experiments}
+    files = {e: evaluated_in(shown[e], e) / "utterances.parquet" for e in labels if e in shown}
     rows = phoneme_rows(labels, files, entry.paper.phonemes, params.evaluate.bootstrap, params.seed)
     write_text(directory / "phonemes.csv", phonemes_csv(rows))
     save_picture(rows, f"Errors by phoneme: {entry.paper.title}", directory / "phonemes")
+    (directory / "phonemes.png").rename(plots / "phonemes.png")
+
+
+def evaluated_in(experiment: Experiment, name: str) -> Path:
+    """Return the folder of what was judged of an experiment."""
+    return Path("evaluate") / experiment.table / name
+
+
+def experiments_of(params: Params, table: str) -> dict[str, Experiment]:
+    """Return the experiments that a table shows: its own, then those common to all tables.
+
+    Of the common ones those of recordings that its own are of too: others' errors are no bounds for theirs.
+    """
+    known = params.experiments
+    own = {name: experiment for name, experiment in known.items() if experiment.table == table}
+    sources = {params.source_of(name) for name in own}
+    common = {
+        name: experiment
+        for name, experiment in known.items()
+        if experiment.table == COMMON and (not own or params.source_of(name) in sources)
+    }
+    return own | common
 
 
 @dataclass(frozen=True)
@@ -79,15 +119,13 @@ class Results(Measured):
     experiments: dict[str, Experiment]
 
 
-def make_table(params: Params, name: str, evaluated: Path) -> Table:
-    """Put together table ``name`` from the results under ``evaluated``.
+def make_table(params: Params, name: str, project: Path = Path()) -> Table:
+    """Put together table ``name`` from the results under ``project``.
 
     Raises:
-        UserError: the table is not in the registry, or an experiment of it has no results, or damaged ones.
+        UserError: no paper has the table, or an experiment of it has no results, or damaged ones.
     """
-    if name not in REGISTRY:
-        raise UserError(f"params.yaml: tables.{name} is no known table; known are {', '.join(REGISTRY)}")
-    entry, results = REGISTRY[name], _read_results(params, name, evaluated)
+    entry, results = find_table(name, params.tables[name].paper), _read_results(params, name, project)
     extra = [
         column
         for column in MEASURED
@@ -255,12 +293,13 @@ def _within(entry: Entry, rows: Sequence[Row]) -> str:
     return f" Within the tolerance of the paper's values ({stated}): {sum(compared)} of {len(compared)}."
 
 
-def _read_results(params: Params, name: str, evaluated: Path) -> Results:
-    experiments = {key: params.experiments[key] for key in params.tables[name].experiments}
-    metrics = {key: _read_metrics(evaluated / key / "metrics.json") for key in experiments}
-    sums = {key: read_sums(evaluated / key / "utterances.parquet") for key in experiments}
-    trials = {key: read_trials(evaluated / key / "trials.parquet") for key in experiments}
-    return Results(metrics, Paired(sums, params.evaluate.bootstrap, params.seed, trials), experiments)
+def _read_results(params: Params, name: str, project: Path) -> Results:
+    shown = experiments_of(params, name)
+    folders = {key: project / evaluated_in(experiment, key) for key, experiment in shown.items()}
+    metrics = {key: _read_metrics(folder / "metrics.json") for key, folder in folders.items()}
+    sums = {key: read_sums(folder / "utterances.parquet") for key, folder in folders.items()}
+    trials = {key: read_trials(folder / "trials.parquet") for key, folder in folders.items()}
+    return Results(metrics, Paired(sums, params.evaluate.bootstrap, params.seed, trials), shown)
 
 
 def _read_metrics(path: Path) -> dict[str, float]:
@@ -277,4 +316,4 @@ def _read_metrics(path: Path) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    stage_main("tables", run)
+    stage_main("tables", run, Params)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from respeak.systems.softvc.bundle import save_part
 from speech.errors import UserError
 from speech.storage.shards import shard_meta, shard_paths
 from stages.data.utterances import Reader, Sentences, Utterances
-from stages.params.softvc import AcousticVariant
-from stages.params.whole import Params
+from stages.params.runtime import Common
+from stages.params.softvc import AcousticVariant, TrainAcoustic
 from stages.runtime.stage import Stage, stage_main
 from stages.training import trainer
 from stages.units import load_kmeans
@@ -31,7 +32,15 @@ OUTPUT = Path("train_acoustic")
 KMEANS = Path("kmeans")
 
 
-def run(stage: Stage) -> None:
+@dataclass(frozen=True)
+class Params(Common):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    seed: int
+    train_acoustic: TrainAcoustic
+
+
+def run(stage: Stage[Params]) -> None:
     """Train one variant."""
     params, spec = stage.params, stage.params.train_acoustic
     name = stage.require_variant(list(spec.variants))
@@ -100,7 +109,7 @@ def heard_by(utterances: Utterances) -> str:
     return shard_meta(shard_paths(folder)[0])["encoder"]
 
 
-def picture(stage: Stage, module: AcousticTraining, checks: Sentences) -> None:
+def picture(stage: Stage[Params], module: AcousticTraining, checks: Sentences) -> None:
     """Log-mels of the first validation utterances, recorded and said, where matplotlib is installed."""
     try:
         from matplotlib.figure import Figure
@@ -119,4 +128,4 @@ def picture(stage: Stage, module: AcousticTraining, checks: Sentences) -> None:
 
 
 if __name__ == "__main__":
-    stage_main("train_acoustic", run)
+    stage_main("train_acoustic", run, Params)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,12 @@ import torch
 from models.judges.resnext import DigitClassifier
 from models.judges.training import DigitTraining
 from respeak.judges.digits import DigitJudge, save_classifier, save_real
+from speech.judges.settings import Evaluate
 from speech.metrics.bootstrap import ratio_interval
 from speech.storage.files import write_json
 from stages.data.digit_clips import Clips, read_clips
+from stages.params.digit_classifier import TrainDigitClassifier
+from stages.params.runtime import Common
 from stages.runtime.engine import pick_device
 from stages.runtime.stage import Stage, stage_main
 from stages.training import trainer
@@ -28,7 +32,16 @@ from stages.training import trainer
 OUTPUT = Path("train_digit_classifier")
 
 
-def run(stage: Stage) -> None:
+@dataclass(frozen=True)
+class Params(Common):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    seed: int
+    evaluate: Evaluate
+    train_digit_classifier: TrainDigitClassifier
+
+
+def run(stage: Stage[Params]) -> None:
     """Train one variant."""
     params, spec = stage.params, stage.params.train_digit_classifier
     name = stage.require_variant(list(spec.variants))
@@ -57,4 +70,4 @@ def run(stage: Stage) -> None:
 
 
 if __name__ == "__main__":
-    stage_main("train_digit_classifier", run)
+    stage_main("train_digit_classifier", run, Params)

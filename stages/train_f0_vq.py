@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,13 +21,25 @@ from models.resynthesis.training import F0VQTraining
 from speech.errors import UserError
 from speech.storage.files import atomic_path, write_text
 from stages.data.segments import Corpus, Segment, Segments, build_index
+from stages.params.corpora import Roles
+from stages.params.resynthesis import TrainF0VQ
+from stages.params.runtime import Common
 from stages.runtime.stage import Stage, stage_main
 from stages.training import trainer
 
 OUTPUT = Path("train_f0_vq")
 
 
-def run(stage: Stage) -> None:
+@dataclass(frozen=True)
+class Params(Common):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    seed: int
+    roles: Roles
+    train_f0_vq: TrainF0VQ
+
+
+def run(stage: Stage[Params]) -> None:
     """Train the F0 quantiser."""
     params, spec = stage.params, stage.params.train_f0_vq
     torch.manual_seed(params.seed)
@@ -56,7 +69,7 @@ def run(stage: Stage) -> None:
     job.publish()
 
 
-def _picture(stage: Stage, model: F0VQVAE, checks: Segments) -> None:
+def _picture(stage: Stage[Params], model: F0VQVAE, checks: Segments) -> None:
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
@@ -75,4 +88,4 @@ def _picture(stage: Stage, model: F0VQVAE, checks: Segments) -> None:
 
 
 if __name__ == "__main__":
-    stage_main("train_f0_vq", run)
+    stage_main("train_f0_vq", run, Params)

@@ -11,8 +11,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -28,7 +29,11 @@ from speech.errors import UserError
 from speech.pitch import Normalisation, location_scale
 from stages.data.segments import F0_HOP, UNIT_HOP, Corpus, Segment, Segments, Stream, build_index
 from stages.data.speaker_facts import read_voices, unit_voicing
-from stages.params.whole import Params
+from stages.params.audio import Audio
+from stages.params.corpora import Roles
+from stages.params.f0 import F0
+from stages.params.resynthesis import TrainF0VQ, TrainResynthesis
+from stages.params.runtime import Common
 from stages.runtime.stage import Stage, stage_main
 from stages.training import trainer
 from stages.training.validation_audio import log_examples
@@ -40,7 +45,19 @@ F0_VQ = Path("train_f0_vq")
 VECTOR_DIM = 256  # of the stage speakers
 
 
-def run(stage: Stage) -> None:
+@dataclass(frozen=True)
+class Params(Common):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    seed: int
+    roles: Roles
+    audio: Audio
+    f0: F0
+    train_f0_vq: Annotated[TrainF0VQ, "through train_f0_vq, the quantiser that it made"]
+    train_resynthesis: TrainResynthesis
+
+
+def run(stage: Stage[Params]) -> None:
     """Train the vocoder and bundle it."""
     params, spec = stage.params, stage.params.train_resynthesis
     names = list(dict.fromkeys([params.roles.train, params.roles.target]))
@@ -151,4 +168,4 @@ def _bundle_config(params: Params, arguments: dict[str, Any], fingerprint: str, 
 
 
 if __name__ == "__main__":
-    stage_main("train_resynthesis", run)
+    stage_main("train_resynthesis", run, Params)

@@ -10,6 +10,7 @@ torchaudio, lightning, pyarrow and safetensors.
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from models.softvc.soft_unit_training import SoftUnitTraining
 from respeak.encoders.encoder_files import read_config
 from respeak.encoders.loading import load_encoder, save_encoder
 from stages.data.segments import Corpus, Segment, Segments, build_index
-from stages.params.softvc import SoftUnitsVariant
-from stages.params.whole import Params
+from stages.params.corpora import Roles
+from stages.params.runtime import Common
+from stages.params.softvc import SoftUnitsVariant, TrainSoftUnits
 from stages.runtime.stage import Stage, stage_main
 from stages.training import trainer
 from stages.units import load_kmeans
@@ -34,7 +36,16 @@ ENCODER = Path("encoder")
 KMEANS = Path("kmeans")
 
 
-def run(stage: Stage) -> None:
+@dataclass(frozen=True)
+class Params(Common):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    seed: int
+    roles: Roles
+    train_soft_units: TrainSoftUnits
+
+
+def run(stage: Stage[Params]) -> None:
     """Train one variant."""
     params, spec = stage.params, stage.params.train_soft_units
     name = stage.require_variant(list(spec.variants))
@@ -78,4 +89,4 @@ def build_module(params: Params, options: dict[str, Any], variant: SoftUnitsVari
 
 
 if __name__ == "__main__":
-    stage_main("train_soft_units", run)
+    stage_main("train_soft_units", run, Params)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,6 +21,8 @@ from models.softvc import Vocoder
 from models.softvc.vocoder_training import VocoderTraining
 from respeak.systems.softvc.bundle import save_part
 from stages.data.utterances import Utterances, Windows
+from stages.params.runtime import Common
+from stages.params.softvc import TrainVocoder
 from stages.runtime.stage import Stage, stage_main
 from stages.training import trainer
 from stages.training.validation_audio import log_examples
@@ -27,7 +30,15 @@ from stages.training.validation_audio import log_examples
 OUTPUT = Path("train_vocoder")
 
 
-def run(stage: Stage) -> None:
+@dataclass(frozen=True)
+class Params(Common):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    seed: int
+    train_vocoder: TrainVocoder
+
+
+def run(stage: Stage[Params]) -> None:
     """Train one variant."""
     params, spec = stage.params, stage.params.train_vocoder
     name = stage.require_variant(list(spec.variants))
@@ -59,4 +70,4 @@ def run(stage: Stage) -> None:
 
 
 if __name__ == "__main__":
-    stage_main("train_vocoder", run)
+    stage_main("train_vocoder", run, Params)

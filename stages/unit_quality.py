@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -25,6 +25,11 @@ from speech.units import FrameNormalisation, assign, normaliser
 from stages.data.extraction import Extraction
 from stages.data.other_encoder import make_features, open_view
 from stages.kmeans import Frames, check_size, fit, survey
+from stages.params.corpora import Roles
+from stages.params.features import Features
+from stages.params.kmeans import KMeans
+from stages.params.runtime import Common
+from stages.params.unit_quality import UnitQuality
 from stages.runtime.jobs import Job
 from stages.runtime.stage import Stage, stage_main
 from stages.units import load_kmeans, speaker_normalisers
@@ -68,7 +73,18 @@ class Measured:
     note: str = ""
 
 
-def run(stage: Stage) -> None:
+@dataclass(frozen=True)
+class Params(Common):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    seed: int
+    roles: Roles
+    features: Annotated[Features, "through data/<corpus>/features, which others are compared with"]
+    kmeans: KMeans
+    unit_quality: UnitQuality
+
+
+def run(stage: Stage[Params]) -> None:
     """Fit, measure, and write the table."""
     corpus = Path("data") / stage.params.roles.encoder
     job = stage.job(
@@ -92,7 +108,7 @@ def run(stage: Stage) -> None:
     job.publish()
 
 
-def choices(stage: Stage, job: Job, corpus: Path) -> Iterator[tuple[Source, FrameNormalisation, int]]:
+def choices(stage: Stage[Params], job: Job, corpus: Path) -> Iterator[tuple[Source, FrameNormalisation, int]]:
     """Every codebook to be fitted: sources, normalisations and sizes."""
     spec = stage.params.unit_quality
     for source in sources(stage, job, corpus):
@@ -101,7 +117,7 @@ def choices(stage: Stage, job: Job, corpus: Path) -> Iterator[tuple[Source, Fram
                 yield source, mode, k
 
 
-def sources(stage: Stage, job: Job, corpus: Path) -> Iterator[Source]:
+def sources(stage: Stage[Params], job: Job, corpus: Path) -> Iterator[Source]:
     """The stored layers of the encoder, then the baselines, whose features are made here."""
     from models.encoders import build_encoder
     from respeak.encoders.encoder_files import read_config
@@ -131,7 +147,7 @@ def layers(corpus: Path) -> list[str]:
     return [name for name in names if name.startswith("features")]
 
 
-def measure_units(stage: Stage, corpus: Path) -> Measured:
+def measure_units(stage: Stage[Params], corpus: Path) -> Measured:
     """The codebook in use, through the units that the graph made with it."""
     from respeak.encoders.encoder_files import read_config
 
@@ -145,7 +161,7 @@ def measure_units(stage: Stage, corpus: Path) -> Measured:
     return Measured("in_use", label, config["normalise"], tally, "in use")
 
 
-def fit_and_measure(stage: Stage, source: Source, mode: FrameNormalisation, k: int) -> Measured:
+def fit_and_measure(stage: Stage[Params], source: Source, mode: FrameNormalisation, k: int) -> Measured:
     """A codebook fitted on the training split of ``source``, as the stage ``kmeans`` fits it."""
     settings = dataclasses.replace(stage.params.kmeans, source="fit", k=k, normalise=mode)
     count, trained = survey(source.folder, source.column)
@@ -169,12 +185,12 @@ class _Silent:
         """Forget."""
 
 
-def summary(stage: Stage, measured: Measured) -> dict[str, float]:
+def summary(stage: Stage[Params], measured: Measured) -> dict[str, float]:
     """The row's numbers by column."""
     return measured.tally.summary(np.random.default_rng(stage.params.seed), stage.params.unit_quality.pairs)
 
 
-def make_table(stage: Stage, rows: list[Measured]) -> Table:
+def make_table(stage: Stage[Params], rows: list[Measured]) -> Table:
     """One row for each codebook."""
     lines = [
         Row(
@@ -201,7 +217,7 @@ def make_table(stage: Stage, rows: list[Measured]) -> Table:
     return Table("Units, phones and speakers", CAPTION.format(**context), COLUMNS, lines, context)
 
 
-def metrics(stage: Stage, rows: list[Measured]) -> dict[str, float]:
+def metrics(stage: Stage[Params], rows: list[Measured]) -> dict[str, float]:
     """The units in use, and how far each measure is above each baseline of their K and normalisation."""
     own = summary(stage, rows[0])
     differences: dict[str, float] = {}
@@ -234,4 +250,4 @@ def picture(tally: UnitTally) -> Any:
 
 
 if __name__ == "__main__":
-    stage_main("unit_quality", run)
+    stage_main("unit_quality", run, Params)

@@ -11,8 +11,9 @@ Where ``features.keep`` left frames out, the audio goes through ``encoder/`` her
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import yaml
@@ -32,13 +33,24 @@ from speech.units import (
     run_lengths,
 )
 from stages.data.extraction import COLUMNS, Extraction
+from stages.params.corpora import Corpus
+from stages.params.features import Features
+from stages.params.runtime import Common
 from stages.runtime.stage import Stage, stage_main
 
 ENCODER = Path("encoder")
 KMEANS = Path("kmeans")
 
 
-def run(stage: Stage) -> None:
+@dataclass(frozen=True)
+class Params(Common):
+    """Sections of ``params.yaml`` that this stage reads."""
+
+    corpora: Annotated[dict[str, Corpus], "their names alone, which are the variants"]
+    features: Annotated[Features, "through data/<corpus>/features, which lacks the frames that it left out"]
+
+
+def run(stage: Stage[Params]) -> None:
     """Quantise every shard in worker processes; logs how many units are in use and how long they last."""
     corpus = Path("data") / stage.require_variant(list(stage.params.corpora))
     centroids, config = load_kmeans(KMEANS)
@@ -158,4 +170,4 @@ def _write(output: Path, rows: list[dict[str, Any]], k: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    stage_main("units", run)
+    stage_main("units", run, Params)

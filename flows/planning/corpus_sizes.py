@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from stages.params.whole import Corpus
+from stages.params.corpora import Corpus
 
 # Hours, and recordings, as the corpora's own descriptions have them (speech/corpora says whose those are).
 KNOWN: Mapping[str, Mapping[str, tuple[float, int]]] = {

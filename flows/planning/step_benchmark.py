@@ -37,8 +37,10 @@ from models.training import Schedule, TrainingModule
 
 if TYPE_CHECKING:
     from stages.params.digit_classifier import TrainDigitClassifier
+    from stages.params.pretrain import Pretrain
+    from stages.params.resynthesis import TrainF0VQ, TrainResynthesis
     from stages.params.softvc import TrainAcoustic, TrainSoftUnits, TrainVocoder
-    from stages.params.training import Loop, Pretrain, TrainF0VQ, TrainResynthesis
+    from stages.params.training import Loop
 
 BYTES_TRAINED = 16  # per weight: itself, its gradient, Adam's two moments, in float32
 QUICK_SECONDS = 3.0  # a step that would take longer is not tried at its full batch

@@ -120,10 +120,10 @@ def load_discriminators(state: State) -> Discriminators:
 
 
 LOADERS: dict[str, Callable[[State], nn.Module]] = {
-    "soft-vc/hubert-soft": load_hubert_soft,
-    "soft-vc/hubert-discrete": load_hubert_discrete,
-    "soft-vc/acoustic-soft": load_acoustic,
-    "soft-vc/acoustic-discrete": load_acoustic,
-    "soft-vc/hifigan": load_vocoder,
-    "soft-vc/hifigan-discriminator": load_discriminators,
+    "softvc/hubert-soft": load_hubert_soft,
+    "softvc/hubert-discrete": load_hubert_discrete,
+    "softvc/acoustic-soft": load_acoustic,
+    "softvc/acoustic-discrete": load_acoustic,
+    "softvc/hifigan": load_vocoder,
+    "softvc/hifigan-discriminator": load_discriminators,
 }

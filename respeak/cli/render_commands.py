@@ -103,7 +103,7 @@ def convert(
 ) -> None:
     """Say recordings in another voice; the melody of speech follows the source, its height the target.
 
-    Soft-VC (--system soft-vc) says them with its own melody.
+    Soft-VC (--system softvc) says them with its own melody.
     """
     pairs = pair_files(source, output)
     if is_softvc(system):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from respeak.systems.softvc.system import SoftVC
 
-SOFT_VC = Path("systems/soft-vc-soft")
+SOFT_VC = Path("systems/softvc-soft")
 BATCH = 16  # files of units at once: the acoustic model says many as fast as one
 MELS = 128
 

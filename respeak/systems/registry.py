@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def find_system(name: Path | str) -> Path:
-    """The folder of a system that is named by it, by its name under ``systems/``, or as ``soft-vc``."""
+    """The folder of a system that is named by it, by its name under ``systems/``, or as ``softvc``."""
     path = Path(name)
     if path.is_dir():
         return path

@@ -13,7 +13,7 @@ import numpy as np
 
 from speech.audio.waveforms import decode_audio
 from speech.units import num_frames
-from stages.params.whole import Features
+from stages.params.features import Features
 from stages.runtime.engine import pick_device
 from stages.runtime.faults import ExhaustedError
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -21,8 +21,11 @@ from speech.metrics.f0 import move_contour
 from speech.metrics.summary import UTTERANCES
 from speech.pitch import F0_HOP
 from speech.storage.shards import read_rows, read_shard, shard_paths, write_shard, zip_shards
-from stages.params import whole as schema
+from stages.params.f0 import F0
 from stages.runtime.engine import pick_device
+
+if TYPE_CHECKING:
+    from stages.evaluate import Params
 
 SAMPLE_RATE = 16_000
 # Beside scratch that stages prune: the answers outlive them.
@@ -55,12 +58,12 @@ class Part:
     language: str
     task: Literal["copy", "vocode", "resynthesis", "conversion"]
     statistics: tuple[LogStatistics, LogStatistics]
-    f0: schema.F0
+    f0: F0
     evaluate: Evaluate
     device: str
 
 
-def utterance_parts(stage_params: schema.Params, experiment: str, made: Path) -> dict[str, Part]:
+def utterance_parts(stage_params: Params, experiment: str, made: Path) -> dict[str, Part]:
     """The tasks of an experiment, by the names of their files in the order of the utterances.
 
     Raises:

@@ -6,7 +6,7 @@ The paper could not be read; values known from memory alone are not verified, an
 from __future__ import annotations
 
 from speech.metrics.bootstrap import SET_RESAMPLES
-from stages.papers.table import NOT_VERIFIED, PaperColumn, PaperTable, row
+from stages.papers.table import NOT_VERIFIED, Entry, PaperColumn, PaperTable, row
 
 CITATION = "Baas & Kamper 2022"
 
@@ -35,3 +35,7 @@ TABLE = PaperTable(
     "training recordings; AM too compares with these. IS is of two halves, mIS of all pairs. Intervals of the four "
     f"are of at most {SET_RESAMPLES} resamples, less what resampling itself adds.",
 )
+
+TABLES = {
+    "asgan": Entry(TABLE),
+}

@@ -6,7 +6,7 @@ converted speech has more pitch errors and more phoneme errors than plain soft u
 
 from __future__ import annotations
 
-from stages.papers.table import PaperColumn, PaperTable, row
+from stages.papers.table import Entry, PaperColumn, PaperTable, beats, row
 
 CITATION = "hubert-pitdyn 2022"
 
@@ -28,3 +28,14 @@ TABLE = PaperTable(
     ),
     "Its author's claim in words: more pitch errors and more phoneme errors with pitch and dynamics than without.",
 )
+
+TABLES = {
+    "pitdyn": Entry(
+        TABLE,
+        {},
+        (
+            beats("pitdyn", "pitdyn_soft", "ffe", "pitch and dynamics lower FFE"),
+            beats("pitdyn_soft", "pitdyn", "wer", "plain soft units beat pitch and dynamics in WER"),
+        ),
+    ),
+}

@@ -9,7 +9,8 @@ quantity than VDE and FFE of Table 1. Bit rates of the codec: paper and demo pag
 
 from __future__ import annotations
 
-from stages.papers.table import ONLY_IN_A_FIGURE, PaperColumn, PaperTable, row
+from respeak.results.measured import SHUFFLED, TRUTH
+from stages.papers.table import ONLY_IN_A_FIGURE, UNTRAINED, Entry, PaperColumn, PaperTable, beats, row
 
 CITATION = "Polyak et al. 2021"
 JUDGES = (
@@ -89,3 +90,33 @@ CODEC = PaperTable(
     "Units at 50 Hz and 65 bit/s of F0; neither entropy coding nor the speaker is counted. The paper's claim in words: "
     "HuBERT with 50 units scores best.",
 )
+
+TABLES = {
+    "polyak1": Entry(
+        TABLE_1,
+        {"per": 3.0, "wer": 3.0, "vde": 3.0, "ffe": 3.0, "eer": 2.0},
+        (
+            beats("resynthesis", SHUFFLED, "wer", "resynthesis beats shuffled units in WER"),
+            beats("resynthesis", UNTRAINED, "wer", "resynthesis beats an untrained model in WER"),
+            beats("resynthesis", SHUFFLED, "ffe", "resynthesis beats shuffled units in FFE"),
+            beats("resynthesis", "resynthesis_vqvae", "wer", "HuBERT units beat VQ-VAE units in WER"),
+            beats("resynthesis_vqvae", "resynthesis", "ffe", "VQ-VAE units beat HuBERT units in FFE"),
+        ),
+        ("resynthesis", TRUTH),
+    ),
+    "polyak2": Entry(
+        TABLE_2,
+        {"per": 3.0, "wer": 3.0, "eer": 2.0},
+        (
+            beats("conversion", SHUFFLED, "wer", "conversion beats shuffled units in WER"),
+            beats("conversion", UNTRAINED, "wer", "conversion beats an untrained model in WER"),
+            beats("conversion", "conversion_vqvae", "wer", "HuBERT units beat VQ-VAE units in WER"),
+        ),
+        ("conversion", TRUTH),
+    ),
+    "codec": Entry(
+        CODEC,
+        {"bitrate": 5.0},
+        (beats("codec_100", "codec_50", "wer", "100 units beat 50 units in WER"),),
+    ),
+}

@@ -1,11 +1,23 @@
-"""How a published table is written down: its columns, its rows in the paper's order, and who plays each row here."""
+"""How a published table is written down: its columns, its rows in the paper's order, and who plays each row here.
+
+A paper is a module beside this one: its values, where they were read, and ``TABLES``, an :class:`Entry` for each table
+by the name that it has in ``params.yaml``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from respeak.results.measured import SHUFFLED, TRUTH, Claim
 from respeak.results.table import Cell
+
+FILES = ("table.md", "table.csv", "table.tex", "table.json")
+PHONEME_FILES = ("phonemes.csv", "phonemes.svg")
+PLOTS, PHONEME_PLOTS = ("measured.csv",), ("phonemes.png",)
+# The same judges on what bounds them: the recordings themselves, and speech that cannot be understood.
+UNTRAINED = "untrained"
+ANCHORS = {TRUTH: "ground truth", SHUFFLED: "shuffled units", UNTRAINED: "untrained model"}
 
 # What stands where the paper gives no number that may be quoted.
 NOT_VERIFIED = "not verified"
@@ -68,8 +80,48 @@ class PaperTable:
         }
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A published table and what is made of it here.
+
+    Attributes:
+        paper: the table as published.
+        tolerance: by metric, in its unit, of our values against the paper's.
+        claims: the paper's, each settled by a paired difference.
+        phonemes: the experiments that are compared phoneme by phoneme.
+        configs: Hydra overrides that make it at the paper's size.
+    """
+
+    paper: PaperTable
+    tolerance: Mapping[str, float] = field(default_factory=dict)
+    claims: tuple[Claim, ...] = ()
+    phonemes: tuple[str, ...] = ()
+    configs: tuple[str, ...] = ("scale=paper",)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that are written for it."""
+        return (*FILES, *PHONEME_FILES) if self.phonemes else FILES
+
+    @property
+    def plots(self) -> tuple[str, ...]:
+        """The files that are plotted of it."""
+        return (*PLOTS, *PHONEME_PLOTS) if self.phonemes else PLOTS
+
+    @property
+    def experiments(self) -> tuple[str, ...]:
+        """The experiments that play a row of the paper, and the anchors, whether they are run or not."""
+        played = [name for row in self.paper.rows for name in row.experiments.values()]
+        return tuple(dict.fromkeys([*played, *ANCHORS]))
+
+
+def beats(better: str, worse: str, metric: str, words: str = "") -> Claim:
+    """Return the claim that ``better`` has less of an error than ``worse``."""
+    return Claim(better, worse, metric, words or f"{better} beats {worse} in {metric.upper()}")
+
+
 def row(label: str, *values: Value, plays: str | Mapping[str, str] = "", note: str = "") -> PaperRow:
-    """A row with its values in the order of the columns; ``plays`` names the experiment that is ours."""
+    """Return a row with its values in the order of the columns; ``plays`` names the experiment that is ours."""
     experiments = {"": plays} if isinstance(plays, str) and plays else plays or {}
     assert not isinstance(experiments, str), "an empty name is no experiment"
     return PaperRow(label, values, experiments, note)

@@ -6,7 +6,8 @@ everything else is not verified, and so not printed.
 
 from __future__ import annotations
 
-from stages.papers.table import NOT_VERIFIED, PaperColumn, PaperTable, row
+from respeak.results.measured import SHUFFLED
+from stages.papers.table import NOT_VERIFIED, Entry, PaperColumn, PaperTable, beats, row
 
 CITATION = "Yang et al. 2024"
 SECONDARY = "F0 correlation as third-party notes quote it"
@@ -50,3 +51,14 @@ TABLE = PaperTable(
     ),
     "Latency is 60 ms of the architecture and 10.8 ms of computing on one core of a Pixel 7, by third-party notes.",
 )
+
+TABLES = {
+    "streamvc": Entry(
+        TABLE,
+        {"f0_pcc": 0.05},
+        (
+            beats("streamvc", SHUFFLED, "wer", "StreamVC beats shuffled units in WER"),
+            beats("streamvc", "streamvc_without_f0", "ffe", "F0 input lowers FFE"),
+        ),
+    ),
+}

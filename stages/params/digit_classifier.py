@@ -1,4 +1,4 @@
-"""Section of ``params.yaml`` of the judge that is trained here."""
+"""Section ``train_digit_classifier``: the judge that is trained here."""
 
 from __future__ import annotations
 
@@ -43,3 +43,6 @@ class TrainDigitClassifier:
     def __post_init__(self) -> None:
         if self.loop.segment_samples != 16_000:
             raise ValueError(f"loop.segment_samples must be 16000, one second, not {self.loop.segment_samples}")
+
+
+SECTIONS = {"train_digit_classifier": TrainDigitClassifier}

@@ -1,13 +1,56 @@
-"""Plain data to dataclasses, strictly: an unknown, missing or ill-typed key is one line that names it."""
+"""``params.yaml`` to dataclasses, strictly: an unknown, missing or ill-typed key is one line that names it.
+
+Plain dataclasses and a reader of our own, so that a stage starts fast and the training stages run where only torch,
+lightning and pyarrow are installed.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import types
 import typing
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
 
 from speech.errors import UserError
+
+P = TypeVar("P")
+
+
+def read_file(path: Path | str) -> Any:
+    """Return what ``params.yaml`` holds, unchecked.
+
+    Raises:
+        UserError: the file is missing, or no YAML.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: not found; run from the project's root")
+    try:
+        return yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 (safe)
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def read_own(kind: type[P], raw: Any, path: Path | str = "params.yaml") -> P:
+    """Read the sections that ``kind`` declares, as :func:`read_params` does, whatever the others hold."""
+    names = {field.name for field in dataclasses.fields(typing.cast(Any, kind))}
+    own = {key: value for key, value in raw.items() if key in names} if isinstance(raw, dict) else raw
+    return read_params(kind, own, path)
+
+
+def read_params(kind: type[P], raw: Any, path: Path | str = "params.yaml") -> P:
+    """Read the content of ``params.yaml`` as the dataclass ``kind``, a field for each section.
+
+    Raises:
+        UserError: a key is unknown, missing, of the wrong type or impossible; names the file and the key.
+    """
+    try:
+        return typing.cast(P, read_section(kind, raw, ""))
+    except UserError as error:
+        raise UserError(f"{Path(path).name}: {error}") from None
 
 
 def read_section(kind: Any, value: Any, where: str) -> Any:

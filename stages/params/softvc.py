@@ -1,12 +1,13 @@
-"""The schema of Soft-VC's sections of ``params.yaml``. Each stage has its variants by name; there may be none."""
+"""Sections of Soft-VC (van Niekerk et al. 2022). Each stage has its variants by name; there may be none."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from stages.params.hifigan import DiscriminatorModel, GeneratorLoss
 from stages.params.schema import fraction, positive
-from stages.params.training import DiscriminatorModel, GeneratorLoss, Loop, Optimiser
+from stages.params.training import Loop, Optimiser
 
 Content = Literal["units", "soft_units", "features"]
 
@@ -130,7 +131,7 @@ class FinetuneVariant:
 
 @dataclass(frozen=True)
 class FinetuneVocoder:
-    """Fine-tuning of a vocoder on mels that an acoustic model says."""
+    """Fine-tuning of a vocoder on mels that an acoustic model predicts."""
 
     variants: dict[str, FinetuneVariant]
     adversarial_from_step: int
@@ -150,6 +151,16 @@ class SystemVariant:
 
 @dataclass(frozen=True)
 class SoftVC:
-    """Bundles ``systems/soft-vc-<variant>``."""
+    """Bundles ``systems/softvc-<variant>``."""
 
     variants: dict[str, SystemVariant]
+
+
+SECTIONS = {
+    "train_soft_units": TrainSoftUnits,
+    "soft_units": SoftUnits,
+    "train_acoustic": TrainAcoustic,
+    "train_vocoder": TrainVocoder,
+    "finetune_vocoder": FinetuneVocoder,
+    "softvc": SoftVC,
+}

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from respeak.page.clips import Clip, Sentence, choose, groups
 from speech.pitch import extract_f0
 from speech.storage.shards import read_rows, read_shard, shard_paths
-from stages.params.whole import Params
+
+if TYPE_CHECKING:
+    from stages.report import Params
 
 SAMPLE_RATE = 16_000
 HEARD = ("hypothesis", "word_errors", "words")
@@ -36,12 +38,12 @@ def read_sentences(
     left = int(params.report.max_audio_mb * 1e6)
     kept: list[Sentence] = []
     for names, ids in groups(spoken):
-        wrong = _wrong(project, [name for name in names if params.experiments[name].task == "copy"])
+        wrong = _wrong(params, project, [name for name in names if params.experiments[name].task == "copy"])
         offered = [replace(spoken[names[0]][id_], wrong=wrong.get(id_)) for id_ in ids]
         candidates = choose(offered, 3 * params.report.sentences)
         wanted = {sentence.id: sentence for sentence in candidates}
         for name in names:
-            for id_, clip in _clips(project, name, wanted):
+            for id_, clip in _clips(params, project, name, wanted):
                 wanted[id_].clips.append(Clip(labels[name], **clip, verdict=verdicts.get(name, "")))
         fitting: list[Sentence] = []
         for sentence in candidates:
@@ -63,20 +65,22 @@ def _spoken(made: Path) -> dict[str, Sentence]:
     }
 
 
-def _wrong(project: Path, copies: Sequence[str]) -> dict[str, float]:
+def _wrong(params: Params, project: Path, copies: Sequence[str]) -> dict[str, float]:
     """The share of words that the recogniser gets wrong in recordings, by id, of those that have words."""
     columns = ["source_id", "word_errors", "words"]
-    rows = [row for name in copies for row in read_shard(_judged(project, name), columns)]
+    rows = [row for name in copies for row in read_shard(_judged(params, project, name), columns)]
     return {row["source_id"]: row["word_errors"] / row["words"] for row in rows if row["words"]}
 
 
-def _judged(project: Path, experiment: str) -> Path:
-    return project / "evaluate" / experiment / "utterances.parquet"
+def _judged(params: Params, project: Path, experiment: str) -> Path:
+    return project / "evaluate" / params.experiments[experiment].table / experiment / "utterances.parquet"
 
 
-def _clips(project: Path, experiment: str, wanted: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _clips(
+    params: Params, project: Path, experiment: str, wanted: Mapping[str, Any]
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Source id and the fields of a clip, for each wanted sentence; of a conversion's voices the first."""
-    judged = read_shard(_judged(project, experiment), ["id", "source_id", *HEARD])
+    judged = read_shard(_judged(params, project, experiment), ["id", "source_id", *HEARD])
     heard = {row["id"]: [row[name] for name in HEARD] for row in judged if row["source_id"] in wanted}
     seen = set()
     for row in _rows(project / "synthesize" / experiment, "source_id", wanted):

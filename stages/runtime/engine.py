@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from speech.errors import UserError
-from stages.params.whole import Runtime
+from stages.params.runtime import Runtime
 from stages.runtime.faults import LostError
 
 # A task whose worker died runs again elsewhere this often; after that it is the task that kills workers.

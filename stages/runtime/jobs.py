@@ -10,17 +10,19 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from speech.storage.files import write_json
-from stages.params.whole import Runtime
+from stages.params.runtime import Runtime
 from stages.runtime.engine import open_executor
 from stages.runtime.faults import LostError
 
 Report = dict[str, Any]
 Work = Callable[[Any, Path], Report]
+# A training's state under its scratch folder, and the digests of the code that it was begun with.
+CHECKPOINT, CODE = "last.ckpt", "code.json"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,35 @@ class Job:
     scratch: Path
     fingerprint: str
     runtime: Runtime
+    label: str = ""
+    code: Mapping[str, str] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """Make the scratch folder, or find one that was begun.
+
+        Shards that a training prepares for itself and then learns from are of one code: before there is a checkpoint
+        to lose, what other code left is removed.
+        """
+        if self.changed_code() and not (self.scratch / CHECKPOINT).is_file():
+            shutil.rmtree(self.scratch)
+        self.parts.mkdir(parents=True, exist_ok=True)
+        if not (self.scratch / CODE).is_file():
+            write_json(self.scratch / CODE, dict(self.code))
+
+    def changed_code(self) -> list[str]:
+        """Return the files whose code is another than when the work was begun, or which came or went."""
+        path = self.scratch / CODE
+        begun = json.loads(path.read_text()) if path.is_file() else self.code
+        return sorted(name for name in {*begun, *self.code} if begun.get(name) != self.code.get(name))
+
+    def note_code(self, step: int) -> None:
+        """Print that the code has changed since the checkpoint of ``step``, if it has; training goes on from it."""
+        if step and (changed := self.changed_code()):
+            print(
+                f"code of {self.label} changed since this checkpoint was begun ({', '.join(changed)}); "
+                f"going on from step {step}; delete {self.scratch} to begin anew",
+                flush=True,
+            )
 
     @property
     def parts(self) -> Path:

@@ -7,44 +7,56 @@ import dataclasses
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Generic, NoReturn, TypeVar
 
 from speech.errors import UserError
-from stages.params.whole import Params, load_params
+from stages.params.runtime import Common
+from stages.params.schema import read_file, read_own
+from stages.runtime.declared import declared_params
 from stages.runtime.engine import TRAINING, limit_threads
 from stages.runtime.faults import EXHAUSTED, exhausted
-from stages.runtime.fingerprint import declared_params, fingerprint
+from stages.runtime.fingerprint import code_of, fingerprint
 from stages.runtime.jobs import Job
 from stages.tracking.lineage import judged_bundles, read_inputs
 from stages.tracking.machine import watched
 from stages.tracking.tracker import Tracker
 
+PARAMS = Path("params.yaml")
 # Where work in progress lies. A sweep names a place outside of an experiment's temporary copy, which ends with it.
 SCRATCH = Path(os.environ.get("RESPEAK_SCRATCH", ".scratch"))
 
+ParamsT = TypeVar("ParamsT", bound=Common)
+
 
 @dataclasses.dataclass(frozen=True)
-class Stage:
-    """One run of one stage: its parameters, its variant (corpus, experiment or table) and its tracked run."""
+class Stage(Generic[ParamsT]):
+    """One run of one stage: the parameters it declares, its variant (corpus, experiment or table), its tracked run."""
 
     name: str
     variant: str | None
-    params: Params
+    params: ParamsT
     tracker: Tracker
 
     def job(self, inputs: Sequence[Path], output: Path, state: Any = None) -> Job:
-        """Resumable work from ``inputs`` to the directory ``output``.
+        """Return resumable work from ``inputs`` to the directory ``output``.
 
-        ``state`` is whatever else the work depends on, as plain data.
+        ``state`` is whatever else the work depends on, as plain data. Of a training code is no part of the key.
         """
-        settings = declared_params(self.name, self.variant, dataclasses.asdict(self.params))
-        key = fingerprint(inputs, {"params": settings, "variant": self.variant, "state": state}, f"stages.{self.name}")
-        label = f"{self.name}@{self.variant}" if self.variant else self.name
-        scratch = SCRATCH / label / key
-        (scratch / "parts").mkdir(parents=True, exist_ok=True)
-        return Job(output, scratch, key, self.params.runtime)
+        everything = dataclasses.asdict(self.params)
+        settings = declared_params(self.name, self.variant, everything)
+        code = code_of(self.name, self.variant, everything)
+        trains = self.name.startswith(TRAINING)
+        key = fingerprint(inputs, {"params": settings, "variant": self.variant, "state": state}, {} if trains else code)
+        job = Job(output, SCRATCH / self.label / key, key, self.params.runtime, self.label, code)
+        job.begin()
+        return job
+
+    @property
+    def label(self) -> str:
+        """Its name as DVC has it."""
+        return f"{self.name}@{self.variant}" if self.variant else self.name
 
     def require_variant(self, known: Sequence[str]) -> str:
         """The variant this run was asked for.
@@ -57,8 +69,8 @@ class Stage:
         return str(self.variant)
 
 
-def stage_main(name: str, run: Callable[[Stage], None]) -> NoReturn:
-    """Run ``python -m stages.<name> [--variant X]``.
+def stage_main(name: str, run: Callable[[Stage[ParamsT]], None], kind: type[ParamsT]) -> NoReturn:
+    """Run ``python -m stages.<name> [--variant X]``, with the sections of ``params.yaml`` that ``kind`` declares.
 
     Exits 0, 2 (the user's error), 71 (memory or disk used up), 75 (a worker lost), 128 + signal, or 1 with a traceback.
     """
@@ -67,19 +79,20 @@ def stage_main(name: str, run: Callable[[Stage], None]) -> NoReturn:
     arguments = parser.parse_args()
     # Python ignores SIGTERM's cleanup otherwise; as an exception it unwinds through every 'with'.
     signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(_guarded(name, arguments.variant, run))
+    sys.exit(_guarded(name, arguments.variant, run, kind))
 
 
-def _guarded(name: str, variant: str | None, run: Callable[[Stage], None]) -> int:
+def _guarded(name: str, variant: str | None, run: Callable[[Stage[ParamsT]], None], kind: type[ParamsT]) -> int:
     try:
-        params = load_params()
+        everything = read_file(PARAMS)
+        params = read_own(kind, everything)
         limit_threads(params.runtime.threads if name.startswith(TRAINING) else 1)
         tracker = Tracker.open(name, variant, section(params, name), params.scale)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.status
     try:
-        _log_lineage(name, variant, params, tracker)
+        _log_lineage(name, variant, everything, tracker)
         with watched(tracker):
             run(Stage(name, variant, params, tracker))
     except UserError as error:
@@ -102,16 +115,16 @@ def _guarded(name: str, variant: str | None, run: Callable[[Stage], None]) -> in
     return 0
 
 
-def _log_lineage(name: str, variant: str | None, params: Params, tracker: Tracker) -> None:
+def _log_lineage(name: str, variant: str | None, everything: Mapping[str, Any], tracker: Tracker) -> None:
     """Inputs with DVC's digests; none for a variant that is none, which the stage itself refuses."""
     try:
-        inputs = read_inputs(name, variant, dataclasses.asdict(params))
+        inputs = read_inputs(name, variant, everything)
     except KeyError:
         return
     tracker.log_inputs([dataclasses.asdict(dataset) for dataset in inputs], judged_bundles(inputs))
 
 
-def section(params: Params, name: str) -> dict[str, Any]:
+def section(params: Common, name: str) -> dict[str, Any]:
     """The stage's own section as plain data; empty for a stage without one."""
     value = getattr(params, name, None)
     if value is None:

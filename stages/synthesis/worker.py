@@ -14,7 +14,7 @@ import numpy as np
 
 from speech.errors import UserError
 from speech.storage.shards import SYNTHESIS, read_shard, write_shard, zip_shards
-from stages.params.whole import Experiment
+from stages.params.experiments import Experiment
 
 if TYPE_CHECKING:
     from respeak.systems.resynthesis.piecewise import Request

@@ -6,17 +6,13 @@ DVC brings everything that a stage depends on up to date before it runs it, and 
 
 from __future__ import annotations
 
-import functools
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from stages.runtime.fingerprint import PROJECT, load_yaml
+from stages.runtime.declared import declared_deps, read_lock, sources_of
 
 SYSTEMS = "systems/"
-_TEMPLATE = re.compile(r"\$\{([^}]+)\}")
 
 
 @dataclass(frozen=True)
@@ -38,22 +34,23 @@ def read_inputs(stage: str, variant: str | None, params: Mapping[str, Any]) -> l
 
     Recordings from outside of the graph count once DVC has recorded them: it does so after the stage ``corpus``.
     """
-    lock = _lock()
+    deps = declared_deps(stage, variant, params)
+    lock = read_lock(deps)
     made = {out["path"]: (name, out) for name, entry in lock.items() for out in entry.get("outs", []) if "md5" in out}
     found: dict[str, Dataset] = {}
-    for path in declared_deps(stage, variant, params):
+    for path in deps:
         known = [(name, out) for place, (name, out) in made.items() if place == path or place.startswith(f"{path}/")]
         found |= {out["path"]: _dataset(out, name) for name, out in known}
     for maker in dict.fromkeys(dataset.made_by for dataset in found.values()):
         for dep in lock[maker].get("deps", []):
-            if dep["path"] in declared_deps(stage, variant, params) and dep["path"] not in made and not _is_code(dep):
+            if dep["path"] in deps and dep["path"] not in made and not _is_code(dep):
                 found.setdefault(dep["path"], _dataset(dep, ""))
     return list(found.values())
 
 
 def judged_bundles(inputs: list[Dataset]) -> list[str]:
     """Digests of the system bundles that the inputs are, or were made by."""
-    lock, digests = _lock(), dict[str, None]()
+    lock, digests = read_lock([dataset.path for dataset in inputs]), dict[str, None]()
     for dataset in inputs:
         if dataset.path.startswith(SYSTEMS):
             digests[dataset.digest] = None
@@ -63,34 +60,9 @@ def judged_bundles(inputs: list[Dataset]) -> list[str]:
     return list(digests)
 
 
-def declared_deps(stage: str, variant: str | None, params: Mapping[str, Any]) -> list[str]:
-    """What ``dvc.yaml`` says a stage depends on, its templates filled as DVC fills them."""
-    entry = load_yaml(PROJECT / "dvc.yaml")["stages"][stage]
-    scope: dict[str, Any] = {**params, "key": variant}
-    if "foreach" in entry:
-        items = entry["foreach"]
-        items = _look_up(items[2:-1], params) if isinstance(items, str) else items
-        scope["item"] = variant if isinstance(items, list) else items[variant]
-    fill = functools.partial(_TEMPLATE.sub, lambda match: str(_look_up(match[1], scope)))
-    return list(dict.fromkeys(fill(dep) for dep in entry.get("do", entry).get("deps", [])))
-
-
-def _look_up(place: str, values: Mapping[str, Any]) -> Any:
-    """``a.b[0]`` in nested mappings and lists."""
-    level: Any = values
-    for part in place.replace("[", ".").replace("]", "").split("."):
-        level = level[int(part)] if isinstance(level, list) else level[part]
-    return level
-
-
 def _dataset(record: Mapping[str, Any], maker: str) -> Dataset:
     return Dataset(record["path"], record["md5"], record.get("size", 0), record.get("nfiles", 1), maker)
 
 
 def _is_code(dep: Mapping[str, Any]) -> bool:
-    return "md5" not in dep or str(dep["path"]).endswith(".py")
-
-
-def _lock() -> dict[str, Any]:
-    path = Path("dvc.lock")
-    return dict(load_yaml(path).get("stages", {})) if path.is_file() else {}
+    return "md5" not in dep or any(sources_of(dep["path"]))

@@ -21,8 +21,8 @@ from stages.runtime.faults import LostError
 from stages.training.trainer import Metrics, fit_alone, resume_point, signals_heard
 
 if TYPE_CHECKING:
+    from stages.params.runtime import Runtime
     from stages.params.training import Loop
-    from stages.params.whole import Runtime
 
 POLL_SECONDS = 0.2
 # For the others to write what they were at, once one of them is gone.

@@ -25,15 +25,15 @@ from speech.errors import UserError
 from speech.storage.files import atomic_path, write_text
 from stages.data.segments import loader
 from stages.params.training import Loop, Optimiser
+from stages.runtime.jobs import CHECKPOINT
 
 if TYPE_CHECKING:
     from torch.utils.data import IterableDataset
 
-    from stages.params.whole import Runtime
+    from stages.params.runtime import Runtime
     from stages.runtime.jobs import Job
     from stages.runtime.stage import Stage
 
-CHECKPOINT = "last.ckpt"
 FORMAT = 1
 VALIDATION_UTTERANCES = 64
 History = list[dict[str, float]]
@@ -87,6 +87,7 @@ def train(
     ``checks`` are the batches of one validation. Returns and raises as `resume_point` and `fit`.
     """
     resumed = resume_point(job.scratch)
+    job.note_code(resumed.step)
     loaders = loader(batches(start=resumed.step), loop.workers), loader(checks, 0)
     return fit(module, *loaders, loop, stage.params.runtime, stage.tracker, job.scratch, resumed)
 

@@ -378,8 +378,8 @@ def test_stages_that_want_a_gpu_take_turns_and_others_do_not_wait(project):
 
 def test_metrics_of_evaluations_that_were_not_asked_for_are_no_result(tmp_path):
     for name, wer in (("resynthesis", 12.5), ("conversion", 99.0)):
-        (tmp_path / "evaluate" / name).mkdir(parents=True)
-        (tmp_path / "evaluate" / name / "metrics.json").write_text(f'{{"wer": {wer}, "judge": "a"}}')
+        (tmp_path / "evaluate/common" / name).mkdir(parents=True)
+        (tmp_path / "evaluate/common" / name / "metrics.json").write_text(f'{{"wer": {wer}, "judge": "a"}}')
     assert final_metrics(tmp_path, {"evaluate@resynthesis", "units@demo"}) == {"resynthesis/wer": 12.5}
 
 

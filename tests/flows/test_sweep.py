@@ -152,9 +152,9 @@ def test_comparison_has_every_digit_and_every_experiment():
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     experiments = [experiment(k, layer, params) for k in (50, 200) for layer in (6, 7)]
     files = {
-        "evaluate/resynthesis/metrics.json": {"wer": 12.3457, "wer_low": 10.0, "wer_high": 15.0},
-        "evaluate/ground_truth/metrics.json": {"wer": 3.0},
-        "evaluate/shuffled/metrics.json": {"wer": 99.0},
+        "evaluate/polyak1/resynthesis/metrics.json": {"wer": 12.3457, "wer_low": 10.0, "wer_high": 15.0},
+        "evaluate/common/ground_truth/metrics.json": {"wer": 3.0},
+        "evaluate/common/shuffled/metrics.json": {"wer": 99.0},
     }
     metrics = {e.name: named_metrics(files) for e in experiments[:3]}
     metrics[experiments[2].name]["resynthesis/wer"] = 11.5

@@ -210,7 +210,7 @@ def test_weights_of_every_spelling_load_alike() -> None:
     assert any(key.endswith("weight_g") for key in older)
     parallel = {"generator": {"model": {f"module.{key}": value for key, value in older.items()}, "optimizer": {}}}
     for checkpoint in (state, older, parallel):
-        loaded = public.load("soft-vc/hifigan", checkpoint).state_dict()
+        loaded = public.load("softvc/hifigan", checkpoint).state_dict()
         assert loaded.keys() == state.keys()
         assert all(torch.equal(loaded[key], state[key]) for key in state)
 
@@ -218,4 +218,4 @@ def test_weights_of_every_spelling_load_alike() -> None:
 def test_weights_that_do_not_fit_are_refused() -> None:
     state = {**acoustic().state_dict(), "encoder.extra": torch.zeros(1)}
     with pytest.raises(RuntimeError, match=r"encoder\.extra"):
-        public.load("soft-vc/acoustic-soft", state)
+        public.load("softvc/acoustic-soft", state)

@@ -25,7 +25,7 @@ COMMAND = [sys.executable, "-m", "flows.sweep", *GRID, "--target", "evaluate@res
 def repository(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project as it stands, in a git repository of its own, with what another run has measured."""
     root = make_repository(project, tmp_path_factory.mktemp("sweep") / "project")
-    stale = root / "evaluate" / "conversion" / "metrics.json"
+    stale = root / "evaluate/polyak2/conversion" / "metrics.json"
     stale.parent.mkdir(parents=True)
     stale.write_text('{"wer": 1.5}')
     commit(root, "results of another run")

@@ -114,14 +114,14 @@ def test_files_are_fetched_by_the_digits_in_their_names(
         files[f"{name}-{hashlib.sha256(data).hexdigest()[:8]}.pt"] = data
     with serving({f"/{name}": data for name, data in files.items()}) as server:
         for name, file in zip(made, files, strict=True):
-            public = published_files.File(f"{server.url}/{file}", len(files[file]), "soft-vc/hifigan")
+            public = published_files.File(f"{server.url}/{file}", len(files[file]), "softvc/hifigan")
             monkeypatch.setitem(published_files.FILES, name, public)
         soft, swapped = hub.hifigan_hubert_soft(progress=False), hub.hifigan_hubert_soft(progress=False, swapped=True)
         assert torch.equal(soft.conv_post.bias, made["hifigan-hubert-soft"].conv_post.bias)
         for ours, name in ((soft, "hifigan-hubert-soft"), (swapped, "hifigan-hubert-discrete")):
             made[name].remove_weight_norm()
             assert torch.equal(ours.conv_pre.weight, made[name].conv_pre.weight)
-        wrong = published_files.File(f"{server.url}/{file}", 1, "soft-vc/hifigan")
+        wrong = published_files.File(f"{server.url}/{file}", 1, "softvc/hifigan")
         (tmp_path / "cache" / file).write_bytes(b"other bytes")
         monkeypatch.setitem(published_files.FILES, "hifigan", wrong)
         with pytest.raises(UserError, match="sha256 is"):
@@ -147,7 +147,7 @@ def test_the_callers_packages_stay_the_callers(hub: Any, monkeypatch: pytest.Mon
 
 def test_other_weights_are_refused_in_a_line(hub: Any, tmp_path: Path) -> None:
     torch.save({"conv_pre.bias": torch.zeros(3)}, tmp_path / "odd.pt")
-    with pytest.raises(UserError, match=r"odd\.pt: not the weights of soft-vc/acoustic-soft"):
+    with pytest.raises(UserError, match=r"odd\.pt: not the weights of softvc/acoustic-soft"):
         hub.acoustic_hubert_soft(path=str(tmp_path / "odd.pt"))
     with pytest.raises(UserError, match="no such file of weights"):
         hub.hubert_soft(path=str(tmp_path / "none.pt"))

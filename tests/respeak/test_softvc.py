@@ -22,8 +22,8 @@ from tests.respeak.tiny_softvc import SOFT_DIM, UNITS, make_softvc
 @pytest.fixture(scope="module")
 def systems(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("systems")
-    make_softvc(folder / "soft-vc-soft")
-    make_softvc(folder / "soft-vc-discrete", "units")
+    make_softvc(folder / "softvc-soft")
+    make_softvc(folder / "softvc-discrete", "units")
     make_softvc(folder / "two", speakers=("anna", "bert"))
     return folder
 
@@ -49,11 +49,11 @@ def read(path: Path) -> tuple[np.ndarray, int]:
 def test_steps_give_what_converting_gives(
     respeak: Respeak, systems: Path, recordings: Path, tmp_path: Path, kind: str
 ) -> None:
-    options = ("--system", systems / f"soft-vc-{kind}", "--device", "cpu")
+    options = ("--system", systems / f"softvc-{kind}", "--device", "cpu")
     assert respeak("units", recordings, "--out", tmp_path / "units", *options)[0] == 0
     assert respeak("mel", tmp_path / "units", tmp_path / "mels", *options)[0] == 0
     assert respeak("vocode", tmp_path / "mels", tmp_path / "waves", *options)[0] == 0
-    system = SoftVC.load(systems / f"soft-vc-{kind}", "cpu")
+    system = SoftVC.load(systems / f"softvc-{kind}", "cpu")
     for name in ("one", "sub/two"):
         source = next(recordings.glob(f"{name}.*"))
         units, mel = (np.load(tmp_path / folder / f"{name}.npy") for folder in ("units", "mels"))
@@ -69,18 +69,18 @@ def test_steps_give_what_converting_gives(
 def test_converting_by_name(respeak: Respeak, systems: Path, recordings: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(systems.parent)
     (systems.parent / "systems").symlink_to(systems) if systems.name != "systems" else None
-    for name in ("soft-vc", "soft-vc-discrete"):
+    for name in ("softvc", "softvc-discrete"):
         status, out, _ = respeak("convert", recordings, tmp_path / name, "--system", name, "--device", "cpu")
         assert status == 0 and "2 of 2 recordings written" in out
         wave, rate = read(tmp_path / name / "sub/two.wav")
         assert rate == 16000 and 0.7 < len(wave) / rate <= 0.9 and np.abs(wave).max() > 0
-    assert find_system("soft-vc").resolve() == (systems / "soft-vc-soft").resolve()
+    assert find_system("softvc").resolve() == (systems / "softvc-soft").resolve()
 
 
 def test_a_recordings_own_mel_lies_under_its_units(
     respeak: Respeak, systems: Path, recordings: Path, tmp_path: Path
 ) -> None:
-    options = ("--system", systems / "soft-vc-soft", "--device", "cpu")
+    options = ("--system", systems / "softvc-soft", "--device", "cpu")
     assert respeak("mel", recordings / "one.wav", tmp_path / "one.npy", *options)[0] == 0
     assert respeak("units", recordings / "one.wav", "--out", tmp_path / "units.npy", *options)[0] == 0
     mel, units = np.load(tmp_path / "one.npy"), np.load(tmp_path / "units.npy")
@@ -90,7 +90,7 @@ def test_a_recordings_own_mel_lies_under_its_units(
 def test_soft_units_as_text_are_the_most_probable_discrete_ones(
     respeak: Respeak, systems: Path, recordings: Path
 ) -> None:
-    system = systems / "soft-vc-soft"
+    system = systems / "softvc-soft"
     status, out, _ = respeak("units", recordings / "one.wav", "--system", system, "--device", "cpu")
     lines = [line.split("\t") for line in out.splitlines()[1:]]
     loaded = UnitEncoder.load(system, device="cpu")
@@ -105,9 +105,9 @@ def test_soft_units_as_text_are_the_most_probable_discrete_ones(
 
 def test_an_encoders_folder_gives_soft_units_too(systems: Path, recordings: Path) -> None:
     wave = read(recordings / "one.wav")
-    plain = UnitEncoder.load(systems / "soft-vc-soft.parts" / "encoder", device="cpu").encode(*wave)
+    plain = UnitEncoder.load(systems / "softvc-soft.parts" / "encoder", device="cpu").encode(*wave)
     assert plain.units.shape[1] == SOFT_DIM and plain.start == 0.0
-    untrimmed = UnitEncoder.load(systems / "soft-vc-soft", device="cpu").encode(*wave)
+    untrimmed = UnitEncoder.load(systems / "softvc-soft", device="cpu").encode(*wave)
     assert abs(len(plain.units) - len(untrimmed.units)) <= 2
 
 
@@ -121,14 +121,14 @@ def test_several_at_once_sound_as_each_alone(systems: Path) -> None:
 
 def test_a_long_mel_is_vocoded_in_pieces_without_seams(systems: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mel = np.random.default_rng(2).normal(size=(500, 128)).astype(np.float32) - 5
-    whole = SoftVC.load(systems / "soft-vc-soft", "cpu").vocode(mel)
+    whole = SoftVC.load(systems / "softvc-soft", "cpu").vocode(mel)
     monkeypatch.setattr("respeak.systems.softvc.system.VOCODE_SECONDS", 1.3)
-    np.testing.assert_allclose(SoftVC.load(systems / "soft-vc-soft", "cpu").vocode(mel), whole, atol=1e-5)
+    np.testing.assert_allclose(SoftVC.load(systems / "softvc-soft", "cpu").vocode(mel), whole, atol=1e-5)
 
 
 def test_untrained_is_another_system(systems: Path) -> None:
     content = np.random.default_rng(3).normal(size=(8, SOFT_DIM)).astype(np.float32)
-    trained, untrained = (load_system(systems / "soft-vc-soft", "cpu", seed) for seed in (None, 4))
+    trained, untrained = (load_system(systems / "softvc-soft", "cpu", seed) for seed in (None, 4))
     assert isinstance(trained, SoftVC) and isinstance(untrained, SoftVC)
     assert np.abs(trained.say(content, "anna") - untrained.say(content, "anna")).max() > 1e-4
 
@@ -137,18 +137,18 @@ def test_untrained_is_another_system(systems: Path) -> None:
     ("arguments", "message"),
     [
         (
-            ("convert", "IN/one.wav", "OUT.wav", "--system", "soft-vc-soft", "--pitch", "2"),
+            ("convert", "IN/one.wav", "OUT.wav", "--system", "softvc-soft", "--pitch", "2"),
             "--pitch: Soft-VC has a voice",
         ),
         (
-            ("convert", "IN/one.wav", "OUT.wav", "--system", "soft-vc-soft", "--target", "zoe"),
+            ("convert", "IN/one.wav", "OUT.wav", "--system", "softvc-soft", "--target", "zoe"),
             "speaker 'zoe' is not in",
         ),
         (("convert", "IN/one.wav", "OUT.wav", "--system", "two"), "say which voice (--target): anna, bert"),
         (("resynthesize", "IN/one.wav", "OUT.wav", "--system", "two"), "use 'respeak convert'"),
         (("vocode", "IN/one.npy", "OUT.wav", "--system", "two"), "expected a log-mel (128, M), found (3, 4)"),
-        (("mel", "IN/one.npy", "OUT.npy", "--system", "soft-vc-soft"), "one.npy: expected frames (N, 6), found (3, 4)"),
-        (("mel", "IN/one.npy", "OUT.npy", "--system", "soft-vc-discrete"), "one.npy: expected units (N,) from 0 to 11"),
+        (("mel", "IN/one.npy", "OUT.npy", "--system", "softvc-soft"), "one.npy: expected frames (N, 6), found (3, 4)"),
+        (("mel", "IN/one.npy", "OUT.npy", "--system", "softvc-discrete"), "one.npy: expected units (N,) from 0 to 11"),
         (("mel", "IN/one.npy", "OUT.npy", "--system", "two", "--precision", "int3"), "--precision: precision 'int3'"),
         (("units", "IN", "--system", "two"), "units of a folder go to a folder; give --out"),
     ],
@@ -165,22 +165,22 @@ def test_what_cannot_be_is_said_in_a_line(
 
 
 def test_info_says_what_it_is(respeak: Respeak, systems: Path) -> None:
-    status, out, _ = respeak("info", systems / "soft-vc-discrete")
+    status, out, _ = respeak("info", systems / "softvc-discrete")
     assert status == 0
-    assert "soft-vc (format 1, scale tiny)" in out and f"units, {UNITS} units, 50 per second" in out
+    assert "softvc (format 1, scale tiny)" in out and f"units, {UNITS} units, 50 per second" in out
 
 
 def test_a_damaged_bundle_is_refused(systems: Path, tmp_path: Path) -> None:
     folder = tmp_path / "broken"
-    shutil.copytree(systems / "soft-vc-discrete", folder)
+    shutil.copytree(systems / "softvc-discrete", folder)
     (folder / "centroids.safetensors").unlink()
     with pytest.raises(UserError, match=r"centroids\.safetensors is missing"):
         SoftVCBundle.load(folder)
-    shutil.copy(systems / "soft-vc-soft" / "acoustic.safetensors", folder)
-    shutil.copy(systems / "soft-vc-discrete" / "centroids.safetensors", folder)
+    shutil.copy(systems / "softvc-soft" / "acoustic.safetensors", folder)
+    shutil.copy(systems / "softvc-discrete" / "centroids.safetensors", folder)
     with pytest.raises(UserError, match=r"acoustic\.safetensors: not the architecture"):
         SoftVCBundle.load(folder).acoustic()
-    with pytest.raises(UserError, match="holds a system 'soft-vc', expected 'resynthesis'"):
+    with pytest.raises(UserError, match="holds a system 'softvc', expected 'resynthesis'"):
         from respeak import Bundle
 
         Bundle.load(_complete(folder))

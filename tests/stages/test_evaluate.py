@@ -109,7 +109,7 @@ def judge(corpus: Path, project: Path, tmp_path: Path, monkeypatch: pytest.Monke
         made = [row for row in map(change, sources()) if row is not None]
         write_shard(Path("synthesize/tried/part-00000.parquet"), made, SYNTHESIS)
         prepare()
-        system = "none" if task == "copy" else "x"
+        system = "recordings" if task == "copy" else "x"
         experiment = Experiment(system, "x", cast(Any, task), "own", "trained", source=source)
         judges = dataclasses.replace(base.evaluate, asr=ASR("pocketsphinx", "words"), speaker_seconds=2.0, bootstrap=50)
         params = dataclasses.replace(
@@ -122,8 +122,8 @@ def judge(corpus: Path, project: Path, tmp_path: Path, monkeypatch: pytest.Monke
             tables={},
         )
         evaluate.run(Stage("evaluate", "tried", params, cast(Any, Silent())))
-        rows = pq.read_table("evaluate/tried/utterances.parquet").to_pylist()
-        return json.loads(Path("evaluate/tried/metrics.json").read_text()), {row["id"]: row for row in rows}
+        rows = pq.read_table("evaluate/common/tried/utterances.parquet").to_pylist()
+        return json.loads(Path("evaluate/common/tried/metrics.json").read_text()), {row["id"]: row for row in rows}
 
     return call
 
@@ -161,12 +161,12 @@ def test_recordings_are_recognised_and_have_no_f0_errors_to_report(judge: Any) -
     assert metrics["eer"] == 0.0
     assert metrics["judges"]["asr"].startswith("pocketsphinx 5") and "mode words" in metrics["judges"]["asr"]
     assert not {"vde", "ffe", "gpe", "f0_rmse_cents", "f0_pcc", "stoi", "pesq", "mcd"} & metrics.keys()
-    assert sorted(path.name for path in Path("evaluate/tried").iterdir()) == [
+    assert sorted(path.name for path in Path("evaluate/common/tried").iterdir()) == [
         "metrics.json",
         "trials.parquet",
         "utterances.parquet",
     ]
-    trials = pq.read_table("evaluate/tried/trials.parquet").to_pylist()
+    trials = pq.read_table("evaluate/common/tried/trials.parquet").to_pylist()
     assert len(trials) == 3 * metrics["speaker_groups"]
     judged = {id_ for trial in trials for id_ in trial["utterances"].split()}
     assert judged == set(rows)
@@ -225,7 +225,7 @@ def test_a_voice_that_stayed_the_sources_is_not_the_target(judge: Any) -> None:
     metrics, _ = judge("conversion", lambda row: row | {"target_speaker": following[row["source_speaker"]]})
     assert metrics["speaker_accuracy"] == 0.0
     assert metrics["eer"] > 30
-    trials = Counter(row["trial"] for row in pq.read_table("evaluate/tried/trials.parquet").to_pylist())
+    trials = Counter(row["trial"] for row in pq.read_table("evaluate/common/tried/trials.parquet").to_pylist())
     assert trials == {"enrolled": 3 * metrics["speaker_groups"], "converted": metrics["speaker_groups"]}
     assert "genuine_eer" not in metrics, "a voice with one joined recording has none to compare that with"
     assert metrics["vde"] < 2, "voicing does not depend on the target"
@@ -260,7 +260,7 @@ def test_f0_raised_by_30_percent_is_every_frame_grossly_wrong_and_nothing_else(j
 
 
 def voiced_share() -> float:
-    rows = pq.read_table("evaluate/tried/utterances.parquet").to_pylist()
+    rows = pq.read_table("evaluate/common/tried/utterances.parquet").to_pylist()
     return sum(row["voiced_both"] for row in rows) / sum(row["frames"] for row in rows)
 
 
@@ -269,7 +269,7 @@ def test_swapped_speakers_move_the_speaker_metrics_alone(judge: Any) -> None:
     other = {"jackson": "lucas", "lucas": "jackson", "theo": "theo"}
     swapped, _ = judge("copy", lambda row: row | {"target_speaker": other[row["source_speaker"]]})
     assert kept["speaker_accuracy"] == 100.0
-    groups = [row for row in pq.read_table("evaluate/tried/trials.parquet").to_pylist() if row["claimed"] == "theo"]
+    groups = [row for row in pq.read_table("evaluate/common/tried/trials.parquet").to_pylist() if row["claimed"] == "theo"]
     right = sum(row["intended"] == "theo" for row in groups) / len(groups)
     assert swapped["speaker_accuracy"] == pytest.approx(100 * right, abs=1e-3)
     assert swapped["eer"] > kept["eer"] + 30

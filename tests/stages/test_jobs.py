@@ -14,8 +14,7 @@ from speech.errors import UserError
 from speech.storage.files import write_text
 from stages.params.whole import Runtime
 from stages.runtime.faults import LostError, exhausted
-from stages.runtime.fingerprint import declared_params, fingerprint
-from stages.runtime.jobs import Job
+from stages.runtime.jobs import CHECKPOINT, Job
 from tests.small_disk import small_disk
 
 RUNTIME = Runtime(threads=1, workers=2, device="cpu", shard_minutes=1.0, max_reject_fraction=0.05)
@@ -92,25 +91,31 @@ def test_a_disk_that_fills_during_publishing_leaves_no_half_output(tmp_path: Pat
     assert len(list((tmp_path / "out").iterdir())) == 4
 
 
-def test_fingerprint_follows_content_params_and_code(tmp_path: Path) -> None:
-    write_text(tmp_path / "in/a.txt", "1")
-    base = fingerprint([tmp_path / "in"], {"k": 1}, "stages.kmeans")
-    assert base == fingerprint([tmp_path / "in"], {"k": 1}, "stages.kmeans")
-    assert base != fingerprint([tmp_path / "in"], {"k": 2}, "stages.kmeans")
-    assert base != fingerprint([tmp_path / "in"], {"k": 1}, "stages.units")
-    write_text(tmp_path / "in/a.txt", "2")
-    assert base != fingerprint([tmp_path / "in"], {"k": 1}, "stages.kmeans")
+def training(tmp_path: Path, code: dict[str, str]) -> Job:
+    work = Job(tmp_path / "out", tmp_path / "scratch/train/key", "key", RUNTIME, "train", code)
+    work.begin()
+    return work
 
 
-def test_a_stage_depends_on_the_parameters_that_dvc_watches_and_no_others() -> None:
-    settings = {
-        "seed": 1,
-        "corpora": {"mine": {"root": "a"}, "other": {"root": "b"}},
-        "runtime": {"max_reject_fraction": 0.1, "workers": 2},
-        "tables": {"t": 1},
-    }
-    assert declared_params("corpus", "mine", settings) == {
-        "seed": 1,
-        "corpora.mine": {"root": "a"},
-        "runtime.max_reject_fraction": 0.1,
-    }
+def test_a_checkpoint_outlives_its_code_which_is_stated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    begun = training(tmp_path, {"models/a.py": "1", "models/b.py": "1", "models/old.py": "1"})
+    write_text(begun.scratch / CHECKPOINT, "state")
+    begun.note_code(7)
+    assert not capsys.readouterr().out
+    changed = training(tmp_path, {"models/a.py": "2", "models/b.py": "1", "models/new.py": "1"})
+    assert (changed.scratch / CHECKPOINT).is_file()
+    changed.note_code(7)
+    assert capsys.readouterr().out == (
+        "code of train changed since this checkpoint was begun (models/a.py, models/new.py, models/old.py); "
+        f"going on from step 7; delete {changed.scratch} to begin anew\n"
+    )
+
+
+def test_what_other_code_prepared_for_a_training_that_has_no_checkpoint_is_made_anew(tmp_path: Path) -> None:
+    shard = training(tmp_path, {"models/a.py": "1"}).scratch / "view/part.parquet"
+    write_text(shard, "shard")
+    training(tmp_path, {"models/a.py": "1"})
+    assert shard.is_file()
+    changed = training(tmp_path, {"models/a.py": "2"})
+    assert not shard.exists()
+    assert changed.parts.is_dir() and not changed.changed_code()

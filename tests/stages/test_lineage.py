@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from stages.params.whole import load_params
-from stages.tracking.lineage import Dataset, declared_deps, judged_bundles, read_inputs
+from stages.runtime.declared import declared_deps
+from stages.tracking.lineage import Dataset, judged_bundles, read_inputs
 from stages.tracking.machine import Sampler, watched
 from stages.tracking.tracker import Tracker
 

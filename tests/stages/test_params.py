@@ -64,8 +64,8 @@ def test_languages_compose_with_systems_that_speak_them(tmp_path: Path, scale: s
     spoken = {name: params.source_of(name).name for name in params.tables["softvc2"].experiments}
     assert spoken["softvc_soft_french"] == "demo_french" and spoken["ground_truth_afrikaans"] == "demo_afrikaans"
     assert params.source_of("softvc_soft").name == params.roles.source
-    systems = {f"systems/soft-vc-{name}" for name in params.softvc.variants}
-    assert {e.input for e in params.experiments.values() if e.system == "soft-vc"} <= systems
+    systems = {f"systems/softvc-{name}" for name in params.softvc.variants}
+    assert {e.input for e in params.experiments.values() if e.system == "softvc"} <= systems
     path.write_text(path.read_text().replace("source: demo_french", "source: demo_welsh"))
     with pytest.raises(UserError, match="source names 'demo_welsh'"):
         load_params(path).source_of("softvc_soft_french")
@@ -110,7 +110,7 @@ def test_scale_paper_is_the_published_generator(tmp_path: Path) -> None:
             "tables.polyak1.experiments=[a,b,c,d,e,f,g,h]",
             "tables.polyak1 names experiment 'a', which experiments lacks",
         ),
-        ("experiments.resynthesis.system=none", "task 'copy' .ground truth. is the one without a system"),
+        ("experiments.resynthesis.system=recordings", "task 'copy' .ground truth. is the one without a system"),
         ("train_resynthesis.loop.steps=0", "steps must be above 0"),
         ("train_resynthesis.loss.mel=true", "loss.mel: expected float, found True"),
     ],

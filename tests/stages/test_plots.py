@@ -30,7 +30,8 @@ def write_outputs(root: Path, tables: Mapping[str, object]) -> None:
         rows = [{"step": 50.0, **{name: 2.0 for name in series if name.startswith("train/")}}]
         write_history(root / folder / "history.csv", [*rows, {"step": 100.0, **dict.fromkeys(series, 1.0)}])
     cells = [{column.name: Cell(0.5) for column in unit_quality.COLUMNS}, {"wer": Cell(30.0)}]
-    for folder, values in [("unit_quality", cells[0]), *((f"tables/{name}", cells[1]) for name in tables)]:
+    plotted = ((f"tables/plots/{name}", cells[1]) for name in tables)
+    for folder, values in [("unit_quality", cells[0]), *plotted]:
         rows = [Row(name, name, "measured", values) for name in ("ours", "theirs")]
         (root / folder).mkdir(parents=True)
         columns = [*unit_quality.COLUMNS] if folder == "unit_quality" else [unit_quality.Column("wer", "WER %")]
@@ -39,9 +40,14 @@ def write_outputs(root: Path, tables: Mapping[str, object]) -> None:
 
 @pytest.fixture
 def shown(project: Path, tmp_path: Path) -> dict[str, list[dict]]:
-    plots = yaml.safe_load((project / "dvc.yaml").read_text())["plots"]
-    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"plots": plots}))
-    write_outputs(tmp_path, yaml.safe_load((project / "params.yaml").read_text())["tables"])
+    graph = yaml.safe_load((project / "dvc.yaml").read_text())
+    tables, plots = yaml.safe_load((project / "params.yaml").read_text())["tables"], graph["plots"]
+    made = graph["stages"]["tables"]["do"]["plots"]
+    stages = {"tables": {"foreach": tables, "do": {"cmd": "true ${key}", "plots": made}}}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages, "plots": plots}))
+    write_outputs(tmp_path, tables)
+    for name in tables:
+        (tmp_path / f"tables/plots/{name}/phonemes.png").write_bytes(encode_png(np.zeros((4, 4), np.uint8)))
     for picture in (name for name in plots if isinstance(name, str)):
         (tmp_path / picture).write_bytes(encode_png(np.zeros((4, 4), np.uint8)))
     dvc = find_dvc_program()
@@ -57,6 +63,8 @@ def shown(project: Path, tmp_path: Path) -> dict[str, list[dict]]:
 def test_every_plot_is_drawn(project: Path, shown: dict[str, list[dict]]) -> None:
     plots = yaml.safe_load((project / "dvc.yaml").read_text())["plots"]
     named = {next(iter(plot)) if isinstance(plot, dict) else plot for plot in plots}
+    tables = yaml.safe_load((project / "params.yaml").read_text())["tables"]
+    named |= {f"tables/plots/{name}/{file}" for name in tables for file in ("measured.csv", "phonemes.png")}
     assert {name.removeprefix("dvc.yaml::") for name in shown} == named
     for name, (drawn,) in shown.items():
         if drawn["type"] == "image":

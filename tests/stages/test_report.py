@@ -27,12 +27,13 @@ from stages import report, tables
 from stages.params.whole import Params, Table, load_params
 from stages.reporting.players import read_sentences
 from stages.runtime.stage import Stage
-from stages.tracking.run_times import duration, read_runs
+from stages.reporting.run_times import duration, read_runs
 from tests.stages.browser import Browser, open_page
 from tests.stages.tiny_corpus import make_corpus
 
 PROJECT = Path(__file__).resolve().parents[2]
 EXPERIMENTS = ("ground_truth", "resynthesis", "shuffled", "untrained")
+TABLE = {"resynthesis": "polyak1"}
 TEXTS = ("one <two> & three", "four")
 WRONG = {"ground_truth": 0, "resynthesis": 1, "shuffled": 3, "untrained": 3}
 
@@ -45,7 +46,7 @@ class Silent:
 @pytest.fixture(scope="module")
 def params() -> Params:
     loaded = load_params(PROJECT / "params.yaml")
-    run = {"polyak1": loaded.tables["polyak1"], "asgan": Table(["ground_truth"] * 8)}
+    run = {"polyak1": loaded.tables["polyak1"], "asgan": Table("baas2022")}
     return dataclasses.replace(loaded, tables=run, report=dataclasses.replace(loaded.report, sentences=3))
 
 
@@ -57,7 +58,7 @@ def made(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for experiment in EXPERIMENTS:
         spoken = list(_spoken(root / "data" / params.roles.source, experiment))
         write_shard(root / "synthesize" / experiment / shard_name(0), spoken, SYNTHESIS, {})
-        _write_results(root / "evaluate" / experiment, spoken, WRONG[experiment])
+        _write_results(root / "evaluate" / TABLE.get(experiment, "common") / experiment, spoken, WRONG[experiment])
     for name in params.tables:
         with contextlib.chdir(root), contextlib.redirect_stdout(io.StringIO()):
             tables.run(Stage("tables", name, params, cast(Any, Silent())))
@@ -188,7 +189,7 @@ def test_what_the_recogniser_mistakes_in_the_recordings_is_not_offered_first(
 ) -> None:
     shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     first = sentences(params, made, 1000.0)
-    judged = tmp_path / "evaluate/ground_truth/utterances.parquet"
+    judged = tmp_path / "evaluate/common/ground_truth/utterances.parquet"
     worse = [row | {"word_errors": int(row["source_id"] == first[0].id)} for row in read_shard(judged)]
     write_shard(judged, worse, UTTERANCES)
     now = sentences(params, tmp_path, 1000.0)
@@ -196,7 +197,7 @@ def test_what_the_recogniser_mistakes_in_the_recordings_is_not_offered_first(
     # What a system made of a sentence plays no part.
     for row in worse:
         row["word_errors"] = 3
-    write_shard(tmp_path / "evaluate/resynthesis/utterances.parquet", worse, UTTERANCES)
+    write_shard(tmp_path / "evaluate/polyak1/resynthesis/utterances.parquet", worse, UTTERANCES)
     assert [sentence.id for sentence in sentences(params, tmp_path, 1000.0)] == [sentence.id for sentence in now]
     assert CHOSEN in page
 

@@ -130,13 +130,13 @@ def params() -> dict[str, Any]:
         }
         for name, encoder in encoders.items()
     }
-    experiment = {"system": "soft-vc", "task": "conversion", "units": "own", "weights": "trained"}
+    experiment = {"system": "softvc", "task": "conversion", "units": "own", "weights": "trained"}
     for name, changes in {
-        "softvc_soft": {"input": "systems/soft-vc-soft"},
-        "softvc_discrete": {"input": "systems/soft-vc-discrete"},
-        "softvc_shuffled": {"input": "systems/soft-vc-discrete", "units": "shuffled"},
-        "softvc_untrained": {"input": "systems/soft-vc-soft", "weights": "untrained"},
-        "vocoded": {"input": "systems/soft-vc-raw", "task": "vocode"},
+        "softvc_soft": {"input": "systems/softvc-soft"},
+        "softvc_discrete": {"input": "systems/softvc-discrete"},
+        "softvc_shuffled": {"input": "systems/softvc-discrete", "units": "shuffled"},
+        "softvc_untrained": {"input": "systems/softvc-soft", "weights": "untrained"},
+        "vocoded": {"input": "systems/softvc-raw", "task": "vocode"},
     }.items():
         params["experiments"][name] = {**experiment, **changes}
     return params
@@ -219,7 +219,7 @@ def test_what_vocoders_make_is_heard_and_seen(made: Path) -> None:
     for name in ("audio/0-recording.wav", "audio/1-generated.wav", "mel_target_and_generated.png"):
         assert artifacts.count(name) == 3
     models = [event["name"] for event in events if event["event"] == "model"]
-    assert models == ["soft-vc-soft", "soft-vc-discrete", "soft-vc-raw"]
+    assert models == ["softvc-soft", "softvc-discrete", "softvc-raw"]
     recorded, generated = (
         decode_audio((made / f"journal.files/audio/0-{t}.wav").read_bytes()) for t in ("recording", "generated")
     )
@@ -260,7 +260,7 @@ def test_fine_tuning_hears_what_the_acoustic_model_says_by_itself(made: Path) ->
 
 
 def test_systems_say_test_utterances_in_other_voices(made: Path) -> None:
-    system = SoftVC.load(made / "systems/soft-vc-soft", "cpu")
+    system = SoftVC.load(made / "systems/softvc-soft", "cpu")
     assert system.speakers == ["high", "low"]
     audio = {row["id"]: row for row in read_rows(made / "data/tiny/audio")}
     rows = list(read_rows(made / "synthesize/softvc_soft"))
@@ -275,7 +275,7 @@ def test_systems_say_test_utterances_in_other_voices(made: Path) -> None:
 
 
 def test_the_vocoder_alone_speaks_the_recordings_own_log_mel(made: Path) -> None:
-    system = SoftVC.load(made / "systems/soft-vc-raw", "cpu")
+    system = SoftVC.load(made / "systems/softvc-raw", "cpu")
     audio = {row["id"]: row for row in read_rows(made / "data/tiny/audio")}
     for row in read_rows(made / "synthesize/vocoded"):
         source = audio[row["source_id"]]
@@ -294,7 +294,7 @@ def test_baselines_differ_from_what_they_bound(made: Path, experiment: str) -> N
 
 
 def test_parts_of_different_encoders_make_no_system(made: Path) -> None:
-    config = read_yaml(made / "systems/soft-vc-soft/config.yaml")
+    config = read_yaml(made / "systems/softvc-soft/config.yaml")
     acoustic, vocoder = (made / name for name in ("train_acoustic/soft", "train_vocoder/base"))
     with pytest.raises(UserError, match="trained on what encoder"):
         save_softvc(made / "systems/none", config, made / "train_soft_units/masked", acoustic, vocoder, None)
@@ -302,6 +302,6 @@ def test_parts_of_different_encoders_make_no_system(made: Path) -> None:
 
 
 def test_units_beyond_the_codebook_are_refused(made: Path, tmp_path: Path) -> None:
-    system = SoftVC.load(made / "systems/soft-vc-discrete", "cpu")
+    system = SoftVC.load(made / "systems/softvc-discrete", "cpu")
     with pytest.raises(UserError, match=rf"units \(N,\) from 0 to {K - 1}"):
         system.mels([np.array([1, K], np.uint16)], ["low"])

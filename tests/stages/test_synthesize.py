@@ -111,7 +111,7 @@ def run(workplace: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(jobs, "open_executor", lambda runtime: InProcess(1))
 
     def call(task: str, target: str = "digits", path: str = "systems/resynthesis", **options: Any) -> Any:
-        system, path = ("none", "data/digits/audio") if task == "copy" else ("resynthesis", path)
+        system, path = ("recordings", "data/digits/audio") if task == "copy" else ("resynthesis", path)
         limits = {name: options.pop(name) for name in list(options) if name in LIMITS}
         settings: dict[str, Any] = {"units": "own", "weights": "trained", **options}
         experiment = Experiment(system, path, cast(Any, task), **settings)

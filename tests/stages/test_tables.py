@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import importlib
 import io
 import json
 import re
@@ -16,17 +17,23 @@ from speech.errors import UserError
 from speech.metrics.summary import TRIALS, UTTERANCES
 from speech.storage.shards import write_shard
 from stages import tables
-from stages.papers.registry import REGISTRY
+from stages.papers.registry import all_tables, papers
 from stages.params.whole import Experiment, Params, Table, load_params
 from stages.runtime.stage import Stage
 
 ERRORS = {"ground_truth": 0.1, "resynthesis": 0.3, "conversion": 0.6, "flat": 0.35, "shuffled": 0.9, "untrained": 0.9}
 PNG = b"\x89PNG"
+REGISTRY = all_tables()
+OWN = {"resynthesis": "polyak1", "conversion": "polyak2", "flat": "polyak2"}
 
 
 @pytest.fixture()
 def params(project: Path) -> Params:
-    return load_params(project / "params.yaml")
+    """Every table of every paper, whether it has experiments of its own or not."""
+    known = {
+        name: Table(paper) for paper in papers() for name in importlib.import_module(f"stages.papers.{paper}").TABLES
+    }
+    return dataclasses.replace(load_params(project / "params.yaml"), tables=known)
 
 
 @pytest.fixture()
@@ -37,13 +44,19 @@ def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         rows = [
             {"id": f"u{i}", "source_id": f"u{i}", "word_errors": int(i < 100 * share), "words": 1} for i in range(100)
         ]
-        write_shard(tmp_path / f"evaluate/{name}/utterances.parquet", rows, UTTERANCES)
-        write_shard(tmp_path / f"evaluate/{name}/trials.parquet", [], TRIALS)
+        folder = judged(tmp_path, name)
+        write_shard(folder / "utterances.parquet", rows, UTTERANCES)
+        write_shard(folder / "trials.parquet", [], TRIALS)
         metrics = {"utterances": 100, "wer": 100 * share, "wer_low": 100 * share - 5, "wer_high": 100 * share + 5}
         if name != "ground_truth":
             metrics |= {"vde": 12.345, "vde_low": 11.0, "vde_high": 13.0}
-        (tmp_path / f"evaluate/{name}/metrics.json").write_text(json.dumps(metrics))
-    return tmp_path / "evaluate"
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+    return tmp_path
+
+
+def judged(project: Path, experiment: str) -> Path:
+    """Where an experiment's results lie."""
+    return project / "evaluate" / OWN.get(experiment, "common") / experiment
 
 
 def made(params: Params, evaluated: Path, name: str = "polyak1") -> dict[str, dict[str, str]]:
@@ -65,13 +78,20 @@ def test_the_stage_writes_the_files_that_the_registry_lists(
 
     artifacts: list[str] = []
     tables.run(Stage("tables", name, params, cast(Any, Tracker())))
-    written = {path.name: path.read_bytes() for path in Path(f"tables/{name}").iterdir()}
-    assert sorted(written) == sorted(artifacts) == sorted(REGISTRY[name].files)
+    assert sorted(path.name for path in Path(f"tables/{name}").iterdir()) == sorted(REGISTRY[name].files)
+    assert sorted(path.name for path in Path(f"tables/plots/{name}").iterdir()) == sorted(REGISTRY[name].plots)
+    written = contents(name)
+    assert sorted(written) == sorted(artifacts)
     assert capsys.readouterr().out == written["table.md"].decode() + "\n"
     assert json.loads(written["table.json"])["context"]["scale"] == params.scale
     assert written.get("phonemes.png", PNG).startswith(PNG)
     tables.run(Stage("tables", name, params, cast(Any, Tracker())))
-    assert {path.name: path.read_bytes() for path in Path(f"tables/{name}").iterdir()} == written
+    assert contents(name) == written
+
+
+def contents(table: str) -> dict[str, bytes]:
+    folders = (Path("tables") / table, Path("tables/plots") / table)
+    return {path.name: path.read_bytes() for folder in folders for path in folder.iterdir()}
 
 
 def test_phonemes_stand_beside_the_papers_figure(params: Params, evaluated: Path) -> None:
@@ -121,7 +141,7 @@ def test_ours_stands_beside_the_papers_value(params: Params, evaluated: Path) ->
 
 
 def test_flattened_f0_has_columns_of_its_own(params: Params, evaluated: Path) -> None:
-    path = evaluated / "flat/metrics.json"
+    path = judged(evaluated, "flat") / "metrics.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "vde": 41.0, "vde_low": 40.0, "vde_high": 42.0}))
     row = made(params, evaluated, "polyak2")["to VCTK: HuBERT"]
     assert (row["vde_flat_paper"], row["vde_flat"]) == ("23.46", "41.0 [40.0, 42.0]")
@@ -148,7 +168,7 @@ def test_listening_tests_carry_the_papers_value_alone(params: Params, evaluated:
 
 
 def test_a_predicted_mos_has_a_column_of_its_own(params: Params, evaluated: Path) -> None:
-    path = evaluated / "resynthesis/metrics.json"
+    path = judged(evaluated, "resynthesis") / "metrics.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "utmos": 3.21}))
     rows = made(params, evaluated)
     assert rows["VCTK: HuBERT"]["utmos"] == "3.21"
@@ -165,9 +185,9 @@ def test_what_says_nothing_is_not_intelligible_beside_units_that_say_too_much(pa
     errors = {"shuffled": 12, "untrained": 10, "resynthesis": 3}
     for name, wrong in errors.items():
         rows = [{"id": f"u{n}", "source_id": f"u{n}", "words": 10, "word_errors": wrong} for n in range(8)]
-        write_shard(evaluated / name / "utterances.parquet", rows, UTTERANCES)
+        write_shard(judged(evaluated, name) / "utterances.parquet", rows, UTTERANCES)
         metrics = {"utterances": 8.0, "wer": 10.0 * wrong, "wer_low": 10.0 * wrong, "wer_high": 10.0 * wrong}
-        (evaluated / name / "metrics.json").write_text(json.dumps(metrics))
+        (judged(evaluated, name) / "metrics.json").write_text(json.dumps(metrics))
     called = {label for label, row in made(params, evaluated).items() if "not intelligible" in row["note"]}
     assert called == {"resynthesis, shuffled units", "resynthesis, untrained"}
 
@@ -186,9 +206,9 @@ def test_claims_are_settled_by_the_paired_difference(params: Params, evaluated: 
 def test_verdicts(params: Params, evaluated: Path, wrong: range, verdict: str) -> None:
     """Against 30 planted errors: fewer, more, and as many on other utterances."""
     rows = [{"id": f"u{i}", "source_id": f"u{i}", "word_errors": int(i in wrong), "words": 1} for i in range(100)]
-    write_shard(evaluated / "conversion/utterances.parquet", rows, UTTERANCES)
+    write_shard(judged(evaluated, "conversion") / "utterances.parquet", rows, UTTERANCES)
     rows = [{"id": f"u{i}", "source_id": f"u{i}", "word_errors": int(i < 30), "words": 1} for i in range(100)]
-    write_shard(evaluated / "shuffled/utterances.parquet", rows, UTTERANCES)
+    write_shard(judged(evaluated, "shuffled") / "utterances.parquet", rows, UTTERANCES)
     found = {f.words: f for f in tables.make_table(params, "polyak2", evaluated).findings}
     assert found["conversion beats shuffled units in WER"].verdict == verdict
 
@@ -214,24 +234,36 @@ def test_values_that_nobody_verified_are_not_printed(params: Params, evaluated: 
 
 def test_experiments_without_words_have_no_verdict(params: Params, evaluated: Path) -> None:
     for name in ERRORS:
-        write_shard(evaluated / name / "utterances.parquet", [{"id": "u", "source_id": "u"}], UTTERANCES)
+        write_shard(judged(evaluated, name) / "utterances.parquet", [{"id": "u", "source_id": "u"}], UTTERANCES)
     rows = made(params, evaluated)
     assert not any("not intelligible" in row["note"] for row in rows.values())
 
 
 def test_missing_and_damaged_results_are_named(params: Params, evaluated: Path) -> None:
-    path = evaluated / "shuffled/metrics.json"
+    path = judged(evaluated, "shuffled") / "metrics.json"
     path.write_text("{")
     with pytest.raises(UserError, match=r"shuffled/metrics.json: not valid JSON"):
         tables.make_table(params, "polyak1", evaluated)
     path.unlink()
     with pytest.raises(UserError, match=r"shuffled/metrics.json: not found; run 'dvc repro evaluate@shuffled'"):
         tables.make_table(params, "polyak1", evaluated)
-    made_up = dataclasses.replace(params, tables={"polyak3": params.tables["polyak1"]})
-    with pytest.raises(UserError, match=r"tables\.polyak3 is no known table; known are polyak1, "):
+    made_up = dataclasses.replace(params, tables={"polyak3": Table("polyak2021"), "polyak1": Table("polyak2031")})
+    with pytest.raises(UserError, match=r"tables\.polyak3 is no table of polyak2021, which has polyak1, polyak2"):
         tables.make_table(made_up, "polyak3", evaluated)
-    with pytest.raises(ValueError, match="8 names, not 1; repeat the last"):
-        Table(["ground_truth"])
+    with pytest.raises(UserError, match=r"tables\.polyak1\.paper: no paper 'polyak2031'; known are .*polyak2021"):
+        tables.make_table(made_up, "polyak1", evaluated)
+
+
+def test_a_table_shows_its_own_experiments_and_the_common_ones_of_the_same_recordings(params: Params) -> None:
+    assert list(tables.experiments_of(params, "polyak2")) == [
+        *("conversion", "flat"),
+        *("ground_truth", "shuffled", "untrained"),
+    ]
+    french = dataclasses.replace(params.experiments["conversion"], source="demo_target", table="softvc2")
+    spoken = {**params.experiments, "softvc_soft_french": french}
+    assert list(tables.experiments_of(dataclasses.replace(params, experiments=spoken), "softvc2")) == [
+        "softvc_soft_french"
+    ]
 
 
 def test_forms_agree(params: Params, evaluated: Path) -> None:

@@ -1,6 +1,6 @@
 """Soft-VC on disk: the folders that its stages leave, and the bundle made of them.
 
-systems/soft-vc-<variant>/config.yaml            rates, encoder, content, audio, speakers, provenance
+systems/softvc-<variant>/config.yaml            rates, encoder, content, audio, speakers, provenance
 acoustic.safetensors   units to log-mels
 vocoder.safetensors    log-mels to a waveform
 centroids.safetensors  of discrete units

@@ -36,7 +36,7 @@ class File:
 
 
 def _file(repository: str, release: str, name: str, megabytes: float, kind: str) -> File:
-    return File(_RELEASES.format(repository, release, name), round(megabytes * 1e6), f"soft-vc/{kind}")
+    return File(_RELEASES.format(repository, release, name), round(megabytes * 1e6), f"softvc/{kind}")
 
 
 FILES = {

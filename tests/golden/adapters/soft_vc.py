@@ -37,7 +37,7 @@ def log_mel(case: Case) -> None:
 
 
 def hubert_soft(case: Case) -> None:
-    model = public.load("soft-vc/hubert-soft", _wrapped(case, "hubert", "hubert")).eval()
+    model = public.load("softvc/hubert-soft", _wrapped(case, "hubert", "hubert")).eval()
     wave = case.inputs["wav"]
     units = model.units(wave)
     case.check("units", units)
@@ -57,11 +57,11 @@ def hubert_soft(case: Case) -> None:
     older = _older(case.state("hubert"))
     assert any(key.endswith("weight_g") for key in older)
     with torch.inference_mode():
-        case.check("units", public.load("soft-vc/hubert-soft", older).eval().prepare()(wave[:, 0]))
+        case.check("units", public.load("softvc/hubert-soft", older).eval().prepare()(wave[:, 0]))
 
 
 def hubert_discrete(case: Case) -> None:
-    model = public.load("soft-vc/hubert-discrete", _wrapped(case, "hubert", "hubert")).eval()
+    model = public.load("softvc/hubert-discrete", _wrapped(case, "hubert", "hubert")).eval()
     model.centres = case.inputs["centres"]
     model.encoder.prepare()
     with torch.no_grad():
@@ -74,7 +74,7 @@ def hubert_discrete(case: Case) -> None:
 
 
 def hubert_masked_loss(case: Case) -> None:
-    model = _without_dropout(public.load("soft-vc/hubert-soft", _wrapped(case, "hubert", "hubert")).train())
+    model = _without_dropout(public.load("softvc/hubert-soft", _wrapped(case, "hubert", "hubert")).train())
     network = model.network
     network.encoder.padding = 0  # the case's waveforms come without the padding that `units` adds
     hidden, units = case.inputs["mask"], case.inputs["codes"]
@@ -92,7 +92,7 @@ def hubert_masked_loss(case: Case) -> None:
 
 def acoustic(case: Case) -> None:
     kind = "discrete" if case.spec["config"]["discrete"] else "soft"
-    model = public.load(f"soft-vc/acoustic-{kind}", _wrapped(case, "acoustic", "acoustic-model")).eval()
+    model = public.load(f"softvc/acoustic-{kind}", _wrapped(case, "acoustic", "acoustic-model")).eval()
     model.mask_padding = False  # as published
     units, mels = case.inputs["units"], case.inputs["mels"]
     with torch.no_grad():
@@ -124,21 +124,21 @@ def _acoustic_gradients(case: Case, model: Any, dtype: torch.dtype) -> dict[str,
 def hifigan_generator(case: Case) -> None:
     state = case.state("hifigan")
     for checkpoint in (_wrapped(case, "hifigan", None), {"generator": {"model": public.strip(state), "step": 1}}):
-        model = public.load("soft-vc/hifigan", checkpoint).eval()
+        model = public.load("softvc/hifigan", checkpoint).eval()
         with torch.no_grad():
             case.check("wav", model(case.inputs["mel"]))
     model.remove_weight_norm()
     folded = {key: value for key, value in model.state_dict().items() if value.dim()}
     with torch.no_grad():
         case.check("wav", model(case.inputs["mel"]))
-        case.check("wav", public.load("soft-vc/hifigan", folded).eval()(case.inputs["mel"]))
+        case.check("wav", public.load("softvc/hifigan", folded).eval()(case.inputs["mel"]))
         case.check("wav", model.prepare()(case.inputs["mel"]))
 
 
 def end_to_end_soft(case: Case) -> None:
-    hubert = public.load("soft-vc/hubert-soft", case.state("hubert")).eval()
-    acoustic_model = public.load("soft-vc/acoustic-soft", case.state("acoustic")).eval()
-    vocoder = public.load("soft-vc/hifigan", case.state("hifigan")).eval()
+    hubert = public.load("softvc/hubert-soft", case.state("hubert")).eval()
+    acoustic_model = public.load("softvc/acoustic-soft", case.state("acoustic")).eval()
+    vocoder = public.load("softvc/hifigan", case.state("hifigan")).eval()
     units = hubert.units(case.inputs["wav"])
     case.check("units", units)
     mel = acoustic_model.generate(units).transpose(1, 2)
@@ -149,7 +149,7 @@ def end_to_end_soft(case: Case) -> None:
 
 
 def hifigan_discriminator(case: Case) -> None:
-    model = public.load("soft-vc/hifigan-discriminator", case.state("discriminator")).train()
+    model = public.load("softvc/hifigan-discriminator", case.state("discriminator")).train()
     with torch.no_grad():
         real, fake = model(case.inputs["y"]), model(case.inputs["y_hat"])
     periods = [discriminator.period for discriminator in model.mpd]
@@ -168,8 +168,8 @@ def hifigan_discriminator(case: Case) -> None:
 
 def hifigan_train_step(case: Case) -> None:
     config, wave = case.spec["config"], case.inputs["y"]
-    generator = public.load("soft-vc/hifigan", case.state("hifigan")).train()
-    discriminators = public.load("soft-vc/hifigan-discriminator", case.state("discriminator")).train()
+    generator = public.load("softvc/hifigan", case.state("hifigan")).train()
+    discriminators = public.load("softvc/hifigan-discriminator", case.state("discriminator")).train()
     step = {"lr": config["lr"], "betas": tuple(config["betas"]), "weight_decay": config["weight_decay"]}
     optimiser = torch.optim.AdamW(discriminators.parameters(), **step)
     fake = generator(wave_to_mel(wave[:, 0]))

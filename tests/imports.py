@@ -1,38 +1,48 @@
 """Which of the project's files can change what a module makes: those that its imports lead to.
 
-The ``deps`` of dvc.yaml and the key of work in progress come from here. What no result can come from is left out:
-imports for type checkers, which never run, and the rest of a package of which one module or name is taken.
+What no result can come from is left out: imports for type checkers, which never run, the rest of a package of which one
+module or name is taken, and :data:`BYSTANDERS`.
 """
 
 from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-ROOMS = ("flows", "stages", "respeak", "models", "speech")
-PROJECT = Path(__file__).resolve().parents[2]
-# They count, restart and report work; what it makes is the same whatever they do.
-BYSTANDERS = (
-    *(f"stages.runtime.{name}" for name in ("faults", "fingerprint", "imports", "processes")),
-    *(f"stages.tracking.{name}" for name in ("lineage", "machine", "tracker")),
-)
+from stages.runtime.declared import PROJECT, ROOMS
+
+# No stage depends on these, for no result comes from them: an edit here re-runs nothing.
+BYSTANDERS = {
+    "stages/runtime": "runs the work and puts files into their places; what is in them comes from the stage",
+    "stages/tracking": "counts and records what was made",
+    "stages/facts": "what a stage is expected to cost",
+    "speech/errors.py": "words for what went wrong, after which there is no result",
+    "respeak/systems/registry.py": "finds the code of a system, which `synthesize` depends on by the system's name",
+    "stages/papers/registry.py": "finds the paper of a table, which `tables` depends on by the paper's name",
+}
 
 
-def code_of(module: str) -> list[str]:
-    """Paths, relative to the project, of the first-party modules that the work of ``module`` depends on.
+def lies_in(path: str, places: Sequence[str]) -> bool:
+    """Return whether a path is one of ``places``, or in a folder among them."""
+    return any(path == place or path.startswith(f"{place}/") for place in places)
+
+
+def code_of(module: str, *found_by_name: str) -> list[str]:
+    """Return the paths, relative to the project, of the first-party files that the work of ``module`` depends on.
 
     Imports inside functions count: they are lazy for speed, not optional. A name that a package takes from one of its
     modules leads to that module; one that the package defines, or the package as a whole, to all that it imports.
+    ``found_by_name``: modules that a registry among the bystanders finds for this work.
     """
     found = set()
-    queue = [module]
+    queue = [module, *found_by_name]
     followed = set()
     while queue:
         name = queue.pop()
         path = _source(name)
-        if path is None or name in followed or name in BYSTANDERS:
+        if path is None or name in followed or lies_in(path, [*BYSTANDERS]):
             continue
         followed.add(name)
         found.add(path)

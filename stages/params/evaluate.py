@@ -1,0 +1,7 @@
+"""Section ``evaluate``: the judges, whose settings :mod:`speech.judges.settings` describes."""
+
+from __future__ import annotations
+
+from speech.judges.settings import Evaluate
+
+SECTIONS = {"evaluate": Evaluate}
