@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -31,13 +32,30 @@ def shards_page(root: Path) -> str:
 
 
 def bundles_page(root: Path) -> str:
-    """Return the page of system bundles: the layout that ``respeak/bundle.py`` states."""
+    """Return the page of system bundles: what every one holds, and what each system declares of its own."""
     from respeak import bundle
+    from respeak.systems.registry import bundled_names, find
 
     summary, _, rest = (inspect.getdoc(bundle) or "").partition("\n\n")
     layout, _, remarks = rest.partition("\n\n")
     block = "\n".join(["```text", inspect.cleandoc(layout), "```"])
-    return "\n\n".join(["# Bundles", summary, block, remarks]) + "\n"
+    parts = ["# Bundles", summary, block, remarks, "## Every system", *_keys(bundle.EVERY_SYSTEM)]
+    for system in map(find, bundled_names()):
+        parts += [f"## {system.name}", f"Files: {_listed(system.bundle_files)}.", *_keys(system.bundle_keys)]
+        parts += [f"Controls that it takes: {', '.join(sorted(system.takes))}."]
+    return "\n\n".join(parts) + "\n"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _keys(known: Mapping[str, tuple[type, ...]]) -> list[str]:
+    """Return a table of keys of ``config.yaml`` with their types."""
+    types = {key: " or ".join("null" if kind is type(None) else kind.__name__ for kind in known[key]) for key in known}
+    return [
+        "\n".join(["| key of `config.yaml` | type |", "|---|---|", *(f"| `{k}` | {v} |" for k, v in types.items())])
+    ]
 
 
 def _table(schema: pa.Schema) -> list[str]:

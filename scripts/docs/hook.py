@@ -31,10 +31,14 @@ _PAGES: dict[str, tuple[str, Callable[[Path], str]]] = {
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Add the generated pages to the navigation, where `mkdocs.yml` has the heading `Reference`."""
+    """Add what `mkdocs.yml` does not name: the generated pages to `Reference`, further guides to `Guides`."""
     parameters = [{title: path} for path, (title, _) in parameter_pages(ROOT / "conf").items()]
     pages: list[dict[str, Any]] = [{title: path} for path, (title, _) in _PAGES.items()]
+    guides = [f"guides/{path.name}" for path in sorted((ROOT / "docs/guides").glob("*.md"))]
     for section in config.nav or []:
+        if "Guides" in section:
+            named = {path for guide in section["Guides"] for path in guide.values()}
+            section["Guides"] = [*section["Guides"], *(path for path in guides if path not in named)]
         if "Reference" in section:
             section["Reference"] = [*section["Reference"], *pages, {"Parameters": parameters}]
     return config
