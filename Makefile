@@ -94,7 +94,7 @@ prefect: setup ## flow graphs and logs, in a browser at http://127.0.0.1:4200
 
 .PHONY: docs
 docs: setup ## the documentation as static files in site/, from this repository alone
-	"$(BIN)/python" -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 "$(BIN)/python" -m mkdocs build --strict --quiet
 
 # The server of `make prefect`, or the user's own.
 SERVED := PREFECT_API_URL=$(or $(PREFECT_API_URL),http://127.0.0.1:4200/api)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import re
@@ -185,6 +186,7 @@ def _hum(hz: float) -> np.ndarray:
     return (0.2 * np.sin(2 * np.pi * hz * time) + 0.1 * np.sin(4 * np.pi * hz * time)).astype(np.float32)
 
 
+@functools.cache
 def _keys() -> tuple[set[str], set[str]]:
     """Return every key of `conf/` with its sections, and the names of groups that are chosen from."""
     folder = PROJECT / "conf"
