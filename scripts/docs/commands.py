@@ -7,7 +7,7 @@ from typing import Any
 
 import typer.main
 
-WIDTH = 100
+WIDTH = 80
 
 
 def commands_page(root: Path) -> str:

@@ -39,7 +39,7 @@ def bundles_page(root: Path) -> str:
 
     summary, _, rest = (inspect.getdoc(bundle) or "").partition("\n\n")
     layout, _, remarks = rest.partition("\n\n")
-    block = "\n".join(["```text", textwrap.dedent(layout), "```"])
+    block = "\n".join(["```text", textwrap.dedent(layout).replace("``", ""), "```"])
     parts = ["# Bundles", summary, block, remarks, "## Every system", *_keys(bundle.EVERY_SYSTEM)]
     for system in map(find, bundled_names()):
         parts += [f"## {system.name}", f"Files: {_listed(system.bundle_files)}.", *_keys(system.bundle_keys)]

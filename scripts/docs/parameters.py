@@ -45,7 +45,7 @@ def _page(name: str, paths: list[Path], folder: Path) -> str:
             "What `params.yaml` is composed from before any choice of a group. `S=` and `-S` take these keys.",
             "",
         ]
-    for path in paths:
+    for path in sorted(paths, key=lambda path: path.stem != "base"):
         lines += [f"## {path.relative_to(folder)}", "", *_file(path), ""]
     return "\n".join(lines)
 
