@@ -182,8 +182,8 @@ def compare_input(options: argparse.Namespace) -> None:
 def write_system(root: Path) -> Path:
     """A bundle of the published size, weights as they are drawn."""
     from models.encoders import build_encoder
-    from respeak.bundle import save_bundle
     from respeak.encoders.loading import save_encoder
+    from respeak.systems.resynthesis.bundle import save_resynthesis
 
     config: dict[str, Any] = {"kind": "mfcc", "layer": 0, "options": {}}
     encoder = build_encoder(config)
@@ -204,7 +204,7 @@ def write_system(root: Path) -> Path:
     state = UnitGenerator(**{**model, "f0_quantizer": {}}).state_dict()
     state |= {name: value for name, value in generator.state_dict().items() if state[name].shape == value.shape}
     centroids = np.random.default_rng(0).normal(size=(UNITS_K, encoder.dim)).astype(np.float32)
-    save_bundle(root / "system", bundle, state, centroids, root / "encoder", stats)
+    save_resynthesis(root / "system", bundle, state, centroids, root / "encoder", stats)
     return root / "system"
 
 
@@ -251,9 +251,9 @@ def compare_synthesis(options: argparse.Namespace) -> None:
 
 def check_synthesis(root: Path, system: Path) -> None:
     """What the stage wrote is what the network says of the stored units and F0."""
-    from respeak.bundle import Bundle
+    from respeak.systems.resynthesis.bundle import ResynthesisBundle
 
-    bundle = Bundle.load(system)
+    bundle = ResynthesisBundle.load(system)
     model, names = bundle.generator(), list(bundle.speakers)
     shards = [read_shard(root / "data" / stream / shard_name(0)) for stream in ("audio", "units", "f0")]
     audio, units, f0 = (next(rows) for rows in shards)

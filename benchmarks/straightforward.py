@@ -15,7 +15,7 @@ from torch.nn.functional import avg_pool1d, conv2d, l1_loss, leaky_relu, pad
 from models.hifigan import Discriminators
 from models.hifigan.losses import mel_loss
 from models.resynthesis import UnitGenerator
-from respeak.bundle import Bundle
+from respeak.systems.resynthesis.bundle import ResynthesisBundle
 from speech.audio.waveforms import decode_audio
 from speech.pitch import extract_f0, normalise_f0
 from speech.storage.shards import read_shard, shard_name
@@ -101,7 +101,7 @@ def straightforward_items(root: Path, count: int) -> None:
 def straightforward_synthesis(root: Path, system: Path) -> list[np.ndarray]:
     """One recording after the other: F0 by YAAPT, units from text, the whole through the generator."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    bundle = Bundle.load(system)
+    bundle = ResynthesisBundle.load(system)
     model = bundle.generator()
     model.vocoder.remove_weight_norm()
     coded = dict(line.split("|") for line in (root / "data/units.txt").read_text().splitlines())

@@ -1,10 +1,11 @@
-"""Respeak for callers: load a system bundle, resynthesise recordings, convert voices.
+"""Respeak for callers: load a system's bundle, convert recordings.
 
-    from respeak import System
-    system = System.load("systems/resynthesis")
+    import respeak
+    system = respeak.load("systems/resynthesis")
     wave = system.convert(wave, rate, target="anna")     # (T,) float32 in [-1, 1] at 16 kHz
 
-Importing this package is light; torch is loaded with the first bundle.
+Whatever system the bundle holds, it answers to :class:`System`. Importing this package is light; torch is loaded with
+the first bundle.
 """
 
 from __future__ import annotations
@@ -12,16 +13,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from respeak.bundle import Bundle, save_bundle
-    from respeak.systems.resynthesis.system import Encoded, System
+    from respeak.systems.base import Control, System
+    from respeak.systems.registry import load_system as load
 
-__all__ = ["Bundle", "Encoded", "System", "save_bundle"]
+__all__ = ["Control", "System", "load"]
 
 _HOMES = {
-    "Bundle": "respeak.bundle",
-    "Encoded": "respeak.systems.resynthesis.system",
-    "System": "respeak.systems.resynthesis.system",
-    "save_bundle": "respeak.bundle",
+    "Control": ("respeak.systems.base", "Control"),
+    "System": ("respeak.systems.base", "System"),
+    "load": ("respeak.systems.registry", "load_system"),
 }
 
 
@@ -30,4 +30,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'respeak' has no attribute '{name}'")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    module, attribute = _HOMES[name]
+    return getattr(import_module(module), attribute)

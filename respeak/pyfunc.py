@@ -17,24 +17,23 @@ from typing import Any
 
 import numpy as np
 
-from respeak.systems.registry import load_system
-from respeak.systems.resynthesis.system import System
-from respeak.systems.softvc.system import SoftVC
+from respeak.systems.base import Control, System
 from speech.audio.decode import IsolatedDecoder
 from speech.audio.waveforms import encode_audio
 from speech.errors import UserError
-from speech.intonation import UNCHANGED, Intonation
+from speech.intonation import Intonation
 
 AUDIO = "audio"
-# What a caller may say, with what holds where nothing is said.
+# What a caller may ask for, with what holds where nothing is asked.
 PARAMS: dict[str, str | float] = {"target": "", "semitones": 0.0, "span": 1.0}
+PARAM_OF = {Control.PITCH: "semitones", Control.PITCH_RANGE: "span"}
 MAX_SECONDS = 600.0  # of one recording; what comes over a network may claim any length
 
 
 class Conversion:
     """A loaded system behind MLflow's ``predict``; one call at a time, others wait."""
 
-    def __init__(self, system: System | SoftVC) -> None:
+    def __init__(self, system: System) -> None:
         self.system = system
         self._decoder = IsolatedDecoder()
         self._alone = threading.Lock()
@@ -55,28 +54,22 @@ class Conversion:
         """
         settings = {**PARAMS, **(params or {})}
         intonation = Intonation(float(settings["semitones"]), float(settings["span"]))
+        used = {Control.PITCH: intonation.semitones != 0, Control.PITCH_RANGE: intonation.span != 1}
+        self.system.require({control: f"params: {PARAM_OF[control]}" for control, is_used in used.items() if is_used})
         with self._alone:
-            target = self._voice(str(settings["target"]))
+            target = self.system.one_voice(str(settings["target"]) or None, "params: target")
             made = [self._convert(bytes(data), target, intonation, row) for row, data in enumerate(model_input[AUDIO])]
         return model_input[[AUDIO]].assign(**{AUDIO: made})
-
-    def _voice(self, name: str) -> str:
-        voices = self.system.speakers
-        if not name and len(voices) > 1:
-            raise UserError(f"params: say which voice (target): {', '.join(voices)}")
-        name = name or voices[0]
-        self.system.speaker_index(name)
-        return name
 
     def _convert(self, data: bytes, target: str, intonation: Intonation, row: int) -> bytes:
         try:
             wave, rate = self._decode(data)
-            return encode_audio(self._speak(wave, rate, target, intonation), "wav")
+            return encode_audio(self.system.convert(wave, rate, target, intonation=intonation), "wav")
         except UserError as error:
             raise type(error)(f"row {row}: {error}") from None
 
     def _decode(self, data: bytes) -> tuple[np.ndarray, int]:
-        """In a process of its own: what strangers send may crash a decoder, which is to cost them the answer only."""
+        """Decode in a process of its own: what strangers send may crash a decoder, and costs them the answer only."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "recording"
             path.write_bytes(data)
@@ -85,14 +78,7 @@ class Conversion:
             except UserError as error:
                 raise type(error)(str(error).replace(str(path), "the recording")) from None
 
-    def _speak(self, wave: np.ndarray, rate: int, target: str, intonation: Intonation) -> np.ndarray:
-        if isinstance(self.system, System):
-            return self.system.convert(wave, rate, target, intonation=intonation)
-        if intonation != UNCHANGED:
-            raise UserError("params: semitones and span: Soft-VC makes the melody itself; leave them out")
-        return self.system.convert(wave, rate, target)
-
 
 def _load_pyfunc(path: str) -> Conversion:
-    """What MLflow calls, with the bundle's folder."""
-    return Conversion(load_system(path))
+    """Load the bundle in a folder, for MLflow."""
+    return Conversion(System.load(path))

@@ -1,25 +1,23 @@
-"""Who is to speak: known by name, or heard in a recording."""
+"""Voices: known by name, or heard in a recording."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.util
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from speech.errors import AudioError, UserError
 
-if TYPE_CHECKING:
-    from respeak.bundle import Bundle
-
 
 @dataclass(frozen=True)
 class Voice:
-    """Who is to speak.
+    """A voice that a system is to synthesize.
 
     Attributes:
         name: for messages.
@@ -34,7 +32,7 @@ class Voice:
     vector: np.ndarray | None = None
 
     def moved(self, semitones: float, span: float) -> Voice:
-        """The same voice, by its statistics so much higher and with so many times the range."""
+        """Return the same voice, by its statistics so much higher and with so many times the range."""
         hz, log, factor = self.stats["hz"], self.stats["log"], 2 ** (semitones / 12)
         moved = {
             "hz": {"mean": hz["mean"] * factor, "std": hz["std"] * factor * span},
@@ -44,7 +42,7 @@ class Voice:
 
 
 def heard_voice(speech: np.ndarray, f0: np.ndarray, name: str) -> Voice:
-    """The voice of a recording (T,) at 16 kHz with its F0 (N,) in Hz.
+    """Return the voice of a recording (T,) at 16 kHz with its F0 (N,) in Hz.
 
     Raises:
         AudioError: it has no voiced speech.
@@ -62,23 +60,28 @@ def heard_voice(speech: np.ndarray, f0: np.ndarray, name: str) -> Voice:
     return Voice(name, stats, None, embed(speech))
 
 
-def nearest_speaker(bundle: Bundle, speech: np.ndarray) -> str:
-    """The speaker of a bundle whose d-vector is nearest to that of speech (T,) at 16 kHz.
+def nearest_speaker(path: Path, names: Sequence[str], vectors: Mapping[str, np.ndarray], speech: np.ndarray) -> str:
+    """Return the speaker whose d-vector is nearest to that of speech.
+
+    Args:
+        path: of the system's bundle, for messages.
+        names: of its speakers.
+        vectors: d-vectors (256,) float32 by name.
+        speech: (T,) at 16 kHz.
 
     Raises:
         UserError: there are several and none has a d-vector, or Resemblyzer is not installed.
     """
-    names = list(bundle.speakers)
     if len(names) == 1:
         return names[0]
-    advice = f"say who speaks (--speaker); {bundle.path} has {', '.join(names)}"
-    if not bundle.vectors:
+    advice = f"say who speaks (--speaker); {path} has {', '.join(names)}"
+    if not vectors:
         raise UserError(f"the system has no d-vectors to find the speaker by: {advice}")
     _require_resemblyzer("finding the speaker", advice)
     from speech.dvectors import embed, similarity
 
     heard = embed(speech)
-    return max(bundle.vectors, key=lambda name: float(similarity(heard, bundle.vectors[name])))
+    return max(vectors, key=lambda name: float(similarity(heard, vectors[name])))
 
 
 def _require_resemblyzer(purpose: str, otherwise: str) -> None:

@@ -1,11 +1,10 @@
-"""Make the audio that is judged: the source corpus's test split, copied, resynthesised or converted.
+"""Make the audio that is judged: the source corpus's test split through a system.
 
-In: the source corpus's audio, units and F0 shards, and a system's bundle; for conversion the target corpus's
-``f0_stats.json``, which names its speakers; for voices that the system was not trained on, the d-vectors of their
-corpus. Out: shards ``synthesize/<experiment>`` in the order of the corpus, 16 kHz, cut to the length of the speech
-before padding. Every experiment speaks the same utterances: their rows compare.
-Conversion and changes of F0 as in Polyak et al. 2021, sections 3.2 and 3.3: random targets for each utterance, here
-drawn evenly from a stated seed.
+In: the source corpus's audio shards and the other streams that the system declares, and its bundle; for conversion the
+target corpus's ``f0_stats.json``, which names its speakers; for voices that the system was not trained on, what their
+corpus knows of them. Out: shards ``synthesize/<experiment>`` in the order of the corpus, 16 kHz, cut to the length of
+the speech before padding. Every experiment has the same utterances: their rows compare. Conversion and changes of F0 as
+in Polyak et al. 2021, sections 3.2 and 3.3: random targets for each utterance, here drawn evenly from a stated seed.
 """
 
 from __future__ import annotations
@@ -21,26 +20,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
-from respeak.bundle import read_config
+from respeak.systems.base import OWN_SOUND, Control, Stream, System, Task
+from respeak.systems.registry import find
 from speech.errors import UserError
 from speech.storage.shards import read_shard, shard_name, shard_paths
 from stages.data.speaker_facts import mean_vectors
 from stages.params.audio import Audio
 from stages.params.experiments import Experiment, ExperimentParams, Synthesize
 from stages.runtime.stage import Stage, stage_main
+from stages.synthesis.contract import check_experiment
 from stages.synthesis.worker import Part, synthesize_part
 
 if TYPE_CHECKING:
     from respeak.voices import Voice
 
-# Enough that recordings of the same length, which are spoken together, are many.
+# Enough that recordings of the same length, which are made together, are many.
 ROWS_PER_PART = 64
+SHARDS = (Stream.UNITS, Stream.F0, Stream.ENERGY)
 FIGURE_ROWS = 3
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """One source utterance of the test split: the audio shard it lies in, who says what."""
+    """One source utterance of the test split: the audio shard it lies in, its speaker and text."""
 
     shard: str
     id: str
@@ -56,6 +58,42 @@ class Params(ExperimentParams):
     synthesize: Synthesize
 
 
+@dataclass(frozen=True)
+class Declared:
+    """What an experiment's system declares, by its bundle's configuration: no network is built.
+
+    Attributes:
+        kind: the system.
+        experiment: what is to be done with it.
+        speakers: names of its voices.
+        takes: the controls that the bundle takes.
+        streams: what it reads of the source corpus.
+    """
+
+    kind: type[System]
+    experiment: Experiment
+    speakers: tuple[str, ...]
+    takes: frozenset[Control]
+    streams: frozenset[Stream]
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Declared:
+        """Read the bundle's configuration.
+
+        Raises:
+            UserError: there is no bundle of that system.
+        """
+        kind = find(experiment.system)
+        config = kind.read_config(experiment.input)
+        streams = kind.streams_of(config, Task(experiment.task))
+        return cls(kind, experiment, tuple(config["speakers"]), kind.takes_of(config), streams)
+
+    @property
+    def any_voice(self) -> bool:
+        """Whether it speaks in voices that are none of its own."""
+        return Control.RECORDING in self.takes
+
+
 def run(stage: Stage[Params]) -> None:
     """Write ``synthesize/<experiment>``."""
     params, name = stage.params, stage.require_variant(list(stage.params.experiments))
@@ -64,15 +102,15 @@ def run(stage: Stage[Params]) -> None:
     chosen = choose_utterances(list(_test_split(corpus)), params.synthesize.max_utterances, params.seed)
     if not chosen:
         raise UserError(f"{corpus}/audio: no utterance is in split 'test'; give the corpus more recordings")
-    inputs = [corpus / "audio"]
-    if experiment.task == "vocode":
+    check_experiment(experiment)
+    system = Declared.of(experiment)
+    inputs = [corpus / "audio", *(corpus / stream for stream in SHARDS if stream in system.streams)]
+    if system.kind.bundled:
         inputs.append(Path(experiment.input))
-    elif experiment.task != "copy":
-        inputs += [corpus / "units", corpus / "f0", Path(experiment.input)]
     if experiment.task == "conversion":
         inputs.append(_target_stats(stage))
-    voices = _choose_voices(stage, experiment, chosen)
-    strangers = {} if experiment.task == "copy" else _strangers([corpus, target], experiment, chosen, voices)
+    voices = _choose_voices(stage, system, chosen)
+    strangers = _strangers([corpus, target], system, chosen, voices)
     if any(voice.vector is not None for voice in strangers.values()):
         inputs += [folder / "speakers" for folder in dict.fromkeys([corpus, target])]
     melodies = choose_melodies(chosen) if experiment.melody == "other" else {}
@@ -166,29 +204,35 @@ def _groups(utterances: Sequence[Utterance]) -> Iterator[list[Utterance]]:
 
 
 def _choose_voices(
-    stage: Stage[Params], experiment: Experiment, utterances: Sequence[Utterance]
+    stage: Stage[Params], system: Declared, utterances: Sequence[Utterance]
 ) -> dict[str, tuple[str, ...]]:
-    if experiment.task in ("copy", "vocode"):
-        return {u.id: (u.speaker,) for u in utterances}
-    config = read_config(Path(experiment.input))
-    known, by_vector = config["speakers"], bool(config.get("model", {}).get("speaker_dim"))
-    source = experiment.source or stage.params.roles.source
-    if experiment.task == "resynthesis":
+    experiment = system.experiment
+    if experiment.task == "conversion":
+        return _choose_targets(stage, system, utterances)
+    if Task(experiment.task) not in OWN_SOUND and not system.any_voice:
         for utterance in utterances:
-            if utterance.speaker not in known and not by_vector:
+            if utterance.speaker not in system.speakers:
+                source = experiment.source or stage.params.roles.source
+                hint = system.kind.hints.get(Control.RECORDING)
                 raise UserError(
                     f"{experiment.input}: has no speaker '{utterance.speaker}' of corpus {source}, "
-                    f"only {', '.join(known)}; resynthesis needs the source's speakers, conversion does not, nor does "
-                    "a system with train_resynthesis.speaker=vector"
+                    f"only {', '.join(system.speakers)}; resynthesis needs the source's speakers, conversion does not"
+                    + (f", nor does a system with {hint}" if hint else "")
                 )
-        return {u.id: (u.speaker,) for u in utterances}
+    return {u.id: (u.speaker,) for u in utterances}
+
+
+def _choose_targets(
+    stage: Stage[Params], system: Declared, utterances: Sequence[Utterance]
+) -> dict[str, tuple[str, ...]]:
+    experiment, known = system.experiment, system.speakers
     stats = _target_stats(stage)
     targets = json.loads(stats.read_text()) if stats.is_file() else {}
     if experiment.voices == "unseen":
-        if not by_vector:
+        if not system.any_voice:
             raise UserError(
-                f"{experiment.input}: voices 'unseen' need a system with train_resynthesis.speaker=vector; this one "
-                "has a table of its own speakers"
+                f"{experiment.input}: voices 'unseen' need a system with {system.kind.hints[Control.RECORDING]}; "
+                "this one has a table of its own speakers"
             )
         voices = [name for name in targets if name not in known]
     else:
@@ -203,25 +247,24 @@ def _choose_voices(
 
 def _strangers(
     corpora: Sequence[Path],
-    experiment: Experiment,
+    system: Declared,
     utterances: Sequence[Utterance],
     voices: Mapping[str, Sequence[str]],
 ) -> dict[str, Voice]:
     """Sources and targets whom the system does not know, with what their corpora know of them."""
     from respeak.voices import Voice
 
-    if experiment.system == "softvc":  # its content encoder knows no speakers, and its voices are its own
+    if Stream.F0 not in system.streams:  # whose melodies are its own
         return {}
-    config = read_config(Path(experiment.input))
     sources, targets = {u.speaker for u in utterances}, {name for names in voices.values() for name in names}
-    missing = sorted((sources | targets) - set(config["speakers"]))
+    missing = sorted((sources | targets) - set(system.speakers))
     strangers: dict[str, Voice] = {}
     for directory in dict.fromkeys(corpora):
         wanted = [name for name in missing if name not in strangers]
         if not wanted or not (directory / "f0_stats.json").is_file():
             continue
         stats = json.loads((directory / "f0_stats.json").read_text())
-        by_vector = config.get("model", {}).get("speaker_dim") and any(name in stats for name in wanted)
+        by_vector = Stream.SPEAKERS in system.streams and any(name in stats for name in wanted)
         vectors = mean_vectors(directory / "speakers") if by_vector else {}
         strangers |= {name: Voice(name, stats[name], None, vectors.get(name)) for name in wanted if name in stats}
     return strangers

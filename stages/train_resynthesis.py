@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from models.hifigan import Discriminators
 from models.resynthesis import UnitGenerator
 from models.resynthesis.training import LossWeights, ResynthesisTraining
-from respeak.bundle import save_bundle
+from respeak.systems.resynthesis.bundle import save_resynthesis
 from speech.errors import UserError
 from speech.pitch import Normalisation, location_scale
 from stages.data.segments import F0_HOP, UNIT_HOP, Corpus, Segment, Segments, Stream, build_index
@@ -97,7 +97,7 @@ def run(stage: Stage[Params]) -> None:
     config = _bundle_config(params, arguments, job.fingerprint, len(centroids))
     voicing = unit_voicing([Path("data") / name for name in names], len(centroids)) if spec.use_f0 else None
     known = (voices.f0, voices.vectors, voices.frames, voicing)
-    save_bundle(job.parts, config, generator.state_dict(), centroids, ENCODER, *known)
+    save_resynthesis(job.parts, config, generator.state_dict(), centroids, ENCODER, *known)
     trainer.write_history(job.parts / "history.csv", history)
     job.publish()
     stage.tracker.log_model(OUTPUT)

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from flows.graph import compose
-from stages.runtime.declared import ROOMS, fill, sources_of
+from stages.papers.registry import papers
+from stages.runtime.declared import ROOMS, fill
 from tests.imports import BYSTANDERS, code_of, lies_in
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -80,15 +81,11 @@ def found_by_name(stage: str, variant: str | None, params: Mapping[str, Any]) ->
     """The modules that a registry finds for a variant of a stage."""
     if stage == "synthesize":
         system = params["experiments"][variant]["system"]
-        yield from modules_in(f"respeak/systems/{system}")
+        yield f"respeak.systems.{system}.system"
     elif stage == "tables":
         yield f"stages.papers.{params['tables'][variant]['paper']}"
     elif stage == "report":
-        yield from modules_in("stages/papers")
-
-
-def modules_in(folder: str) -> list[str]:
-    return [source.removesuffix(".py").replace("/", ".") for source in sources_of(folder)]
+        yield from (f"stages.papers.{paper}" for paper in papers())
 
 
 def code_deps(stage: str, variant: str | None, params: Mapping[str, Any]) -> list[str]:
@@ -127,7 +124,9 @@ def test_every_system_has_stages_of_its_own(stage: str, everything: dict[str, An
     """Nothing that makes or speaks one system depends on the code of another."""
     systems = {e["system"]: e["code"] for e in everything["experiments"].values()}
     for variant in variants(stage, everything):
-        found = {dep for dep in code_deps(stage, variant, everything) if dep.startswith(("respeak/systems/", "models/"))}
+        found = {
+            dep for dep in code_deps(stage, variant, everything) if dep.startswith(("respeak/systems/", "models/"))
+        }
         own = {name for name, code in systems.items() if found & {code, f"respeak/systems/{name}"}}
         assert len(own) <= 1, f"{stage}@{variant}: {own}"
 

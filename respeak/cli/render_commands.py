@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from respeak.pairs import pair_files
-from respeak.systems.registry import find_system, is_softvc
+from respeak.systems.base import Control, System
+from respeak.systems.registry import find_system, load_system, system_of
 from speech.errors import AudioError, UserError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from respeak.systems.resynthesis.system import System
-    from respeak.systems.softvc.system import SoftVC
     from respeak.voices import Voice
     from speech.audio.decode import IsolatedDecoder
     from speech.intonation import Intonation
@@ -64,10 +63,13 @@ def resynthesize(
     melody_from: MelodyFrom = None,
     device: Device = "auto",
 ) -> None:
-    """Say recordings again, in the voice that they have: audio to units and F0, and back to audio."""
+    """Speak recordings again, in the voice that they have: audio to units and F0, and back to audio."""
     pairs = pair_files(source, output)
     intonation = _intonation(pitch, pitch_range)
-    loaded = _load(system, device, [speaker])
+    own = {Control.OWN_VOICE: (speaker is None, "no --speaker")}
+    loaded = _load(system, device, own | _changes(pitch, pitch_range, melody_from))
+    if speaker is not None:
+        loaded.speaker_index(speaker)
     melody = _melody(loaded, melody_from)
 
     def render(recording: Path, wave: np.ndarray, rate: int) -> np.ndarray:
@@ -101,52 +103,24 @@ def convert(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Say recordings in another voice; the melody of speech follows the source, its height the target.
-
-    Soft-VC (--system softvc) says them with its own melody.
-    """
+    """Convert recordings to another voice; what else can be changed is for the system to take ('respeak info')."""
     pairs = pair_files(source, output)
-    if is_softvc(system):
-        asked: dict[str, object] = {"--speaker": speaker, "--melody-from": melody_from, "--units-from": units_from}
-        asked |= {"--pitch": pitch or None, "--pitch-range": None if pitch_range == 1.0 else pitch_range}
-        _convert_softly(pairs, source, output, system, device, target, asked)
-        return
     intonation = _intonation(pitch, pitch_range)
-    if target is None:
-        raise UserError("--target: say which voice; 'respeak info' lists a system's")
+    used = {
+        Control.SOURCE: (speaker is not None, "--speaker"),
+        Control.UNITS: (units_from is not None, "--units-from"),
+        **_changes(pitch, pitch_range, melody_from),
+    }
     units = None if units_from is None else _Units(units_from)
-    loaded = _load(system, device, [speaker])
+    loaded = _load(system, device, used)
+    if speaker is not None:
+        loaded.speaker_index(speaker)
     voice = find_voice(loaded, target)
     melody = _melody(loaded, melody_from)
 
     def render(recording: Path, wave: np.ndarray, rate: int) -> np.ndarray:
-        if units is None:
-            return loaded.convert(wave, rate, voice, speaker, intonation, melody)
-        encoded = loaded.encode_as(wave, rate, units.of(recording))
-        return loaded.speak(encoded, voice, speaker, intonation, melody)
-
-    _render_all(pairs, source, output, loaded, render)
-
-
-def _convert_softly(
-    pairs: list[tuple[Path, Path]],
-    source: Path,
-    output: Path,
-    system: Path,
-    device: str,
-    target: str | None,
-    asked: Mapping[str, object],
-) -> None:
-    from respeak.systems.softvc.system import SoftVC
-
-    for option, value in asked.items():
-        if value is not None:
-            raise UserError(f"{option}: Soft-VC has a voice and a melody of its own; leave it out")
-    loaded = SoftVC.load(find_system(system), device)
-    voice = loaded.one_voice(target)
-
-    def render(recording: Path, wave: np.ndarray, rate: int) -> np.ndarray:
-        return loaded.convert(wave, rate, voice)
+        own = None if units is None else units.of(recording)
+        return loaded.convert(wave, rate, voice, speaker, intonation, melody, own)
 
     _render_all(pairs, source, output, loaded, render)
 
@@ -169,7 +143,7 @@ def generate(
     ] = False,
     device: Device = "auto",
 ) -> None:
-    """Speak units, wherever they come from, in one voice or several; level, or with a recording's melody."""
+    """Synthesize units, wherever they come from, in one voice or several; level, or with a recording's melody."""
     from speech.audio.waveforms import write_wave
 
     if output.is_file():
@@ -177,32 +151,33 @@ def generate(
     intonation = _intonation(pitch, pitch_range)
     if melody_from is None and pitch_range not in (0.0, 1.0):
         raise UserError("--pitch-range: units alone are spoken level; give a melody too (--melody-from)")
-    spoken = _Units(units)
-    loaded = _load(system, device, [])
+    given = _Units(units)
+    used = {Control.UNITS: (True, "--units"), Control.DURATIONS: (deduplicated, "--deduplicated")}
+    loaded = _load(system, device, used | _changes(pitch, pitch_range, melody_from))
     voices = {name: find_voice(loaded, name) for name in target}
     melody = _melody(loaded, melody_from)
     folders = {name: output / Path(name).stem if len(voices) > 1 else output for name in voices}
     if len(set(folders.values())) < len(folders):
         raise UserError(f"--target: {', '.join(target)} would be written to one folder; rename the recordings")
     start, seconds = time.perf_counter(), 0.0
-    for position, name in enumerate(show_progress(spoken.found.names, "utterances")):
+    for position, name in enumerate(show_progress(given.found.names, "utterances")):
         for voice, folder in folders.items():
-            wave = loaded.say(spoken.found.read(position), voices[voice], intonation, melody, deduplicated)
+            wave = loaded.synthesize_units(given.found.read(position), voices[voice], intonation, melody, deduplicated)
             write_wave(folder / f"{name}.wav", wave, loaded.sample_rate)
             seconds += len(wave) / loaded.sample_rate
-    count = len(spoken.found.names)
+    count = len(given.found.names)
     _report(f"{count} utterances in {len(voices)} voice(s) written to {output}", seconds, start)
 
 
-def find_voice(system: System, target: str) -> Voice:
-    """The system's voice of that name, or else the voice of the recording at that path.
+def find_voice(system: System, target: str | None) -> str | Voice:
+    """Return the name of one of the system's voices (None: its only one), or the voice of the recording at that path.
 
     Raises:
         UserError: neither, or the system speaks in its own voices only.
         AudioError: the recording cannot be used.
     """
-    if target in system.speakers or not Path(target).is_file():
-        return system.voice(target)
+    if target is None or target in system.speakers or not Path(target).is_file():
+        return system.one_voice(target, "--target")
     wave, rate = _read(Path(target))
     with _naming(Path(target)):
         return system.voice_of(wave, rate)
@@ -236,16 +211,20 @@ def _intonation(pitch: float, pitch_range: float) -> Intonation:
     return Intonation(pitch, pitch_range)
 
 
-def _load(system: Path, device: str, speakers: list[str | None]) -> System:
-    from respeak.systems.resynthesis.system import System
+def _changes(pitch: float, pitch_range: float, melody_from: Path | None) -> dict[Control, tuple[bool, str]]:
+    """Return what is asked of the melody: each control, whether it is used, and its option."""
+    return {
+        Control.PITCH: (pitch != 0, "--pitch"),
+        Control.PITCH_RANGE: (pitch_range != 1, "--pitch-range"),
+        Control.MELODY: (melody_from is not None, "--melody-from"),
+    }
 
-    if is_softvc(system):
-        raise UserError(f"{system}: Soft-VC says everything in its own voice; use 'respeak convert'")
-    loaded = System.load(find_system(system), device)
-    for name in speakers:
-        if name is not None:
-            loaded.speaker_index(name)
-    return loaded
+
+def _load(system: Path, device: str, used: Mapping[Control, tuple[bool, str]]) -> System:
+    """Load a system that takes what is used, or refuse before anything is loaded."""
+    asked = {control: option for control, (is_used, option) in used.items() if is_used}
+    system_of(find_system(system)).require(asked)
+    return load_system(system, device)
 
 
 def _melody(system: System, recording: Path | None) -> np.ndarray | None:
@@ -275,9 +254,7 @@ def _naming(recording: Path) -> Iterator[None]:
         raise AudioError(f"{recording}: {error}") from None
 
 
-def _render_all(
-    pairs: list[tuple[Path, Path]], source: Path, output: Path, system: System | SoftVC, render: Render
-) -> None:
+def _render_all(pairs: list[tuple[Path, Path]], source: Path, output: Path, system: System, render: Render) -> None:
     from speech.audio.decode import IsolatedDecoder
 
     start, seconds, skipped = time.perf_counter(), 0.0, 0
@@ -295,9 +272,7 @@ def _render_all(
         raise typer.Exit(1)
 
 
-def _render_one(
-    system: System | SoftVC, decoder: IsolatedDecoder, recording: Path, target: Path, render: Render
-) -> float:
+def _render_one(system: System, decoder: IsolatedDecoder, recording: Path, target: Path, render: Render) -> float:
     from speech.audio.waveforms import write_wave
 
     wave, rate = decoder.read(recording)

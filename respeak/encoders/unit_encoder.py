@@ -28,12 +28,11 @@ ANALYSE_SECONDS = 60.0
 # Beyond the reach of a pitch tracker's or a frame-wise encoder's window, and of what attention gains from afar.
 ANALYSE_CONTEXT_SECONDS = 1.28
 ASSIGN_FRAMES = 16_384
-# One window of the encoder: with less, nothing is said.
+# One window of the encoder: with less, there is no frame.
 SHORTEST_SECONDS = 0.025
 PAD_MULTIPLE = 1280  # samples; of a recording whose system states none
 PEAK = 0.95
-ENCODER = "encoder"  # a bundle's folder of its content encoder
-# How a recording is prepared where no system says it: whole, at the corpora's peak.
+# How a recording is prepared where no system states it: whole, at the corpora's peak.
 PLAIN = Conditioning(None, PEAK, PAD_MULTIPLE, SHORTEST_SECONDS, math.inf)
 
 
@@ -50,7 +49,7 @@ class Spoken:
     start: float
 
     def times(self) -> np.ndarray:
-        """(N,) float64: seconds from the start of the recording at which each unit begins."""
+        """Return (N,) float64: seconds from the start of the recording at which each unit begins."""
         return self.start + np.arange(len(self.units)) * (UNIT_HOP / SAMPLE_RATE)
 
 
@@ -87,11 +86,11 @@ class UnitEncoder:
             UserError: something is missing or damaged, or encoder and centres do not belong together.
         """
         path = Path(path)
-        if (path / "speakers.json").is_file():
-            return cls._of_bundle(path, device)
         stated = read_yaml(path / CONFIG) if (path / CONFIG).is_file() else {}
         if "system" in stated:
-            return cls._of_softvc(path, device)
+            from respeak.systems.registry import system_of
+
+            return system_of(path).unit_encoder(path, device)
         if "kind" in stated:
             return cls(path, None, "none", find_device(device), PLAIN)
         centroids, config = _read_kmeans(path)
@@ -106,26 +105,8 @@ class UnitEncoder:
             )
         return cls(encoder_dir, centroids, config["normalise"], find_device(device), PLAIN)
 
-    @classmethod
-    def _of_softvc(cls, path: Path, device: str) -> UnitEncoder:
-        from respeak.systems.softvc.bundle import SoftVCBundle
-
-        bundle = SoftVCBundle.load(path)
-        mode = (bundle.config.get("kmeans") or {}).get("normalise", "none")
-        settings = conditioning_of(bundle.config["audio"])
-        return cls(path / ENCODER, bundle.centroids, mode, find_device(device), settings)
-
-    @classmethod
-    def _of_bundle(cls, path: Path, device: str) -> UnitEncoder:
-        from respeak.bundle import Bundle
-
-        bundle = Bundle.load(path)
-        mode = bundle.config["kmeans"]["normalise"]
-        settings = conditioning_of(bundle.config["audio"])
-        return cls(path / ENCODER, bundle.centroids, mode, find_device(device), settings, bundle.frame_stats)
-
     def encode(self, wave: np.ndarray, rate: int, speaker: str | None = None) -> Spoken:
-        """Units of a recording of any length.
+        """Encode a recording of any length to units.
 
         Args:
             wave: (T,) float32 in [-1, 1].
@@ -144,7 +125,7 @@ class UnitEncoder:
         return Spoken(units[: -(-made.num_speech // UNIT_HOP)], made.trim_start_seconds)
 
     def named(self, spoken: Spoken) -> Spoken:
-        """The same with discrete units: of soft ones the most probable of those that they were trained to name.
+        """Return the same with discrete units: of soft ones the most probable of those that they were trained to name.
 
         Raises:
             UserError: the frames are those of an encoder that names no units.
@@ -162,7 +143,7 @@ class UnitEncoder:
         return dataclasses.replace(spoken, units=units)
 
     def condition(self, wave: np.ndarray, rate: int) -> Conditioned:
-        """A recording as its corpora were stored: 16 kHz, trimmed, peak-normalised, padded, in 16 bits.
+        """Prepare a recording as its corpora were stored: 16 kHz, trimmed, peak-normalised, padded, in 16 bits.
 
         Corpora are stored so: heard in 16 bits, a recording has the units that it has there. Errors as `encode`.
         """
@@ -172,7 +153,7 @@ class UnitEncoder:
         return dataclasses.replace(made, wave=quantise(made.wave).astype(np.float32) / np.float32(32768))
 
     def features(self, wave: np.ndarray) -> np.ndarray:
-        """Encoder frames (T // 320, D) of (T,) samples at 16 kHz, float16 as the feature shards store them."""
+        """Compute encoder frames (T // 320, D) of (T,) samples at 16 kHz, float16 as the feature shards store them."""
         import torch
 
         with torch.inference_mode():
@@ -180,7 +161,7 @@ class UnitEncoder:
             return self._encoder(batch)[0].cpu().numpy().astype(np.float16)
 
     def assign(self, features: np.ndarray, speaker: str | None = None) -> np.ndarray:
-        """Units (N,) uint16 of all frames (N, D) of one recording."""
+        """Assign units (N,) uint16 to all frames (N, D) of one recording."""
         assert self.centroids is not None, "frames are assigned to centres, and this encoder has none"
         stats = None if speaker is None else self.frame_stats.get(speaker)
         normalise = normaliser(self.normalise, features, None if stats is None else FrameNormaliser(stats[0], stats[1]))
@@ -199,12 +180,12 @@ class UnitEncoder:
 
 
 def conditioning_of(audio: Mapping[str, Any]) -> Conditioning:
-    """How a bundle prepares recordings, of any length, from the section ``audio`` of its configuration."""
+    """Return how a bundle prepares recordings, of any length, from the section ``audio`` of its configuration."""
     return Conditioning(audio["trim_db"], audio["normalise_peak"], audio["pad_multiple"], SHORTEST_SECONDS, math.inf)
 
 
 def pieces(wave: np.ndarray, multiple: int) -> Iterator[tuple[np.ndarray, slice]]:
-    """Pieces of a long recording (T,) at 16 kHz with context, and the units of each that are its own.
+    """Yield pieces of a long recording (T,) at 16 kHz with context, and the units of each that are its own.
 
     Pieces begin on multiples of ``multiple`` samples.
     """
@@ -221,7 +202,7 @@ def pieces(wave: np.ndarray, multiple: int) -> Iterator[tuple[np.ndarray, slice]
 
 
 def find_device(name: str) -> torch.device:
-    """The device of a name: auto (a GPU where there is one), cpu or cuda.
+    """Return the device of a name: auto (a GPU where there is one), cpu or cuda.
 
     Raises:
         UserError: another name, or no GPU.

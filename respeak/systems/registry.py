@@ -1,52 +1,72 @@
-"""Whatever a bundle holds, loaded: the one place that knows the kinds of system."""
+"""The systems that there are: a package of this folder each, found by its name and imported when it is asked for."""
 
 from __future__ import annotations
 
+import functools
+import importlib
+import pkgutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from respeak.bundle import SOFT_VC, read_config
-from respeak.folders import CONFIG, read_yaml
+from respeak.systems.base import Control, System
+from speech.errors import UserError
 
 SYSTEMS = Path("systems")
 
-if TYPE_CHECKING:
-    from respeak.systems.resynthesis.system import System
-    from respeak.systems.softvc.system import SoftVC
+
+@functools.cache
+def names() -> tuple[str, ...]:
+    """Return the names of all systems; none is imported."""
+    # By the folder of this file: a caller of the hub may have another package of our name.
+    return tuple(sorted(module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]) if module.ispkg))
+
+
+@functools.cache
+def find(name: str) -> type[System]:
+    """Return the system of a name.
+
+    Raises:
+        UserError: there is none; lists those that there are.
+    """
+    if name not in names():
+        raise UserError(f"no system '{name}'; there are {', '.join(names())}")
+    module = importlib.import_module(f"respeak.systems.{name}.system")
+    return next(
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, System) and vars(value).get("name") == name
+    )
+
+
+def bundled_names() -> list[str]:
+    """Return the names of the systems that are loaded from bundles."""
+    return [name for name in names() if find(name).bundled]
+
+
+def systems_taking(control: Control) -> list[str]:
+    """Return the names of the systems that take a control."""
+    return [name for name in bundled_names() if control in find(name).takes]
 
 
 def find_system(name: Path | str) -> Path:
-    """The folder of a system that is named by it, by its name under ``systems/``, or as ``softvc``."""
+    """Return the bundle's folder that is meant by a path, by a folder's name in ``systems/``, or by a system's name."""
     path = Path(name)
     if path.is_dir():
         return path
-    found = [folder for folder in (SYSTEMS / path, SYSTEMS / f"{path}-soft") if folder.is_dir()]
-    return found[0] if found else path
+    usual = find(str(name)).usual_bundle if str(name) in names() else ""
+    return next((folder for folder in (SYSTEMS / path, SYSTEMS / (usual or path)) if folder.is_dir()), path)
 
 
-def is_softvc(name: Path | str) -> bool:
-    """Whether it is a Soft-VC system; a folder that is none of ours is not."""
-    path = find_system(name) / CONFIG
-    return path.is_file() and read_yaml(path).get("system") == SOFT_VC
-
-
-def load_system(path: Path | str, device: str = "auto", untrained_seed: int | None = None) -> System | SoftVC:
-    """The system of a bundle, ready to convert.
-
-    Args:
-        path: its folder.
-        device: auto, cpu or cuda.
-        untrained_seed: draw what was trained afresh (a baseline).
+def system_of(path: Path | str) -> type[System]:
+    """Return the system whose bundle lies at ``path``.
 
     Raises:
-        UserError: no bundle, a damaged one, or of a system that is not known.
+        UserError: no bundle lies there, or that of a system which is not known.
     """
-    if read_config(path)["system"] == SOFT_VC:
-        from respeak.systems.softvc.bundle import SoftVCBundle
-        from respeak.systems.softvc.system import SoftVC
+    from respeak.bundle import read_config
 
-        return SoftVC(SoftVCBundle.load(path), device, untrained_seed)
-    from respeak.bundle import Bundle
-    from respeak.systems.resynthesis.system import System
+    return find(read_config(path)["system"])
 
-    return System(Bundle.load(path), device, untrained_seed)
+
+def load_system(name: Path | str, device: str = "auto", untrained_seed: int | None = None) -> System:
+    """Load whatever system is meant (see `find_system`); arguments and errors as `System.load`."""
+    return System.load(find_system(name), device, untrained_seed)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import stages.params
+from speech.errors import UserError
 from stages.params.experiments import ExperimentParams
 from stages.params.schema import read_file, read_params
 
@@ -52,4 +53,12 @@ def load_params(path: Path | str = "params.yaml") -> Params:
     Raises:
         UserError: the file is missing, or a key is unknown, missing, of the wrong type or impossible; names the key.
     """
-    return read_params(Params, read_file(path), path)
+    from stages.synthesis.contract import check_experiment
+
+    params = read_params(Params, read_file(path), path)
+    for name, experiment in params.experiments.items():
+        try:
+            check_experiment(experiment)
+        except UserError as error:
+            raise UserError(f"{Path(path).name}: experiments.{name}: {error}") from None
+    return params

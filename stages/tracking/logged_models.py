@@ -1,4 +1,4 @@
-"""System bundles as MLflow's logged models: the bundle itself, the code that speaks it, a signature."""
+"""System bundles as MLflow's logged models: the bundle itself, the code that loads it, a signature."""
 
 from __future__ import annotations
 
@@ -116,5 +116,5 @@ def _params(bundle: Path) -> dict[str, str]:
 
     config = read_config(bundle)
     shown: dict[str, Any] = {key: config.get(key) for key in ("system", "scale", "kmeans", "provenance")}
-    shown |= {"encoder": config["encoder"]["kind"], "speakers": len(config["speakers"])}
+    shown |= {"encoder": (config.get("encoder") or {}).get("kind"), "speakers": len(config["speakers"])}
     return {name: str(value)[:500] for name, value in flatten({k: v for k, v in shown.items() if v}).items()}

@@ -32,7 +32,14 @@ def prepared(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     params["roles"] = dict.fromkeys(params["roles"], "tiny")
     params["corpora"] = {"tiny": {"adapter": "folder", "root": "recordings"}}
     params["runtime"] |= {"threads": 1, "workers": 1, "device": "cpu"}
-    loop = {"steps": STEPS, "batch_size": 2, "log_every": 10, "validate_every": 200, "checkpoint_every": 5, "workers": 0}
+    loop = {
+        "steps": STEPS,
+        "batch_size": 2,
+        "log_every": 10,
+        "validate_every": 200,
+        "checkpoint_every": 5,
+        "workers": 0,
+    }
     params["train_f0_vq"]["model"] |= {"embedding_dim": 8, "width": 4, "depth": 1}
     params["train_f0_vq"]["loop"] |= loop
     (root / "params.yaml").write_text(yaml.safe_dump(params))

@@ -206,7 +206,9 @@ def test_nearest_speaker_is_found_by_voice(tmp_path: Path, shared: Path) -> None
 
     vectors = {name: embed(joined(name, 10)) for name in SPEAKERS}
     known = System.load(make_bundle(tmp_path / "known", vectors=vectors), "cpu")
-    assert [nearest_speaker(known.bundle, joined(name, 0)) for name in SPEAKERS] == list(SPEAKERS)
+    assert [
+        nearest_speaker(known.path, known.speakers, known.bundle.vectors, joined(name, 0)) for name in SPEAKERS
+    ] == list(SPEAKERS)
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ import torch
 import yaml
 from safetensors.numpy import load_file, save_file
 
-from respeak import Bundle, System
-from respeak import bundle as bundle_module
+from respeak import System
+from respeak.systems.resynthesis.bundle import ResynthesisBundle
 from speech.errors import UserError
 from tests.respeak.tiny import MODEL, SPEAKERS, make_bundle, random_generator
 
@@ -32,7 +32,7 @@ def edit_config(bundle: Path, change: Callable[[dict[str, Any]], object]) -> Non
 
 
 def test_what_is_saved_is_loaded(bundle_dir: Path) -> None:
-    bundle = Bundle.load(bundle_dir)
+    bundle = ResynthesisBundle.load(bundle_dir)
     assert list(bundle.speakers) == list(SPEAKERS)
     assert bundle.speakers["theo"]["hz"]["mean"] == SPEAKERS["theo"]
     saved, expected = bundle.generator().state_dict(), random_generator(MODEL).state_dict()
@@ -44,13 +44,13 @@ def test_what_is_saved_is_loaded(bundle_dir: Path) -> None:
 def test_optional_arrays_come_back(tmp_path: Path) -> None:
     vectors = {"theo": np.full(256, 0.0625, np.float32)}
     frames = {"theo": np.stack([np.zeros(39), np.ones(39)]).astype(np.float32)}
-    bundle = Bundle.load(make_bundle(tmp_path / "b", vectors=vectors, frame_stats=frames))
+    bundle = ResynthesisBundle.load(make_bundle(tmp_path / "b", vectors=vectors, frame_stats=frames))
     np.testing.assert_array_equal(bundle.vectors["theo"], vectors["theo"])
     np.testing.assert_array_equal(bundle.frame_stats["theo"], frames["theo"])
 
 
 def test_untrained_keeps_only_the_f0_quantiser(bundle_dir: Path) -> None:
-    bundle = Bundle.load(bundle_dir)
+    bundle = ResynthesisBundle.load(bundle_dir)
     trained, one, again, other = (bundle.generator(seed).state_dict() for seed in (None, 1, 1, 2))
     assert all(torch.equal(one[name], again[name]) for name in one)
     for name in ("unit_embedding.weight", "vocoder.conv_pre.parametrizations.weight.original1"):
@@ -67,7 +67,7 @@ def test_untrained_keeps_only_the_f0_quantiser(bundle_dir: Path) -> None:
 def test_missing_file_is_named(copied: Path, name: str) -> None:
     (copied / name).unlink()
     with pytest.raises(UserError, match=name):
-        Bundle.load(copied)
+        ResynthesisBundle.load(copied)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_missing_file_is_named(copied: Path, name: str) -> None:
 def test_what_does_not_fit_is_one_line(copied: Path, change: Callable[[dict[str, Any]], object], message: str) -> None:
     edit_config(copied, change)
     with pytest.raises(UserError, match=message) as caught:
-        Bundle.load(copied)
+        ResynthesisBundle.load(copied)
     assert "\n" not in str(caught.value)
 
 
@@ -115,7 +115,7 @@ def test_truncated_weights_are_named(copied: Path, name: str) -> None:
     whole = (copied / name).read_bytes()
     (copied / name).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=f"{name}: not a readable safetensors file"):
-        Bundle.load(copied)
+        ResynthesisBundle.load(copied)
 
 
 def test_missing_tensor_is_named(copied: Path) -> None:
@@ -123,18 +123,18 @@ def test_missing_tensor_is_named(copied: Path) -> None:
     del tensors["vocoder.conv_post.bias"]
     save_file(tensors, copied / "model.safetensors")
     with pytest.raises(UserError, match=r"tensor 'vocoder\.conv_post\.bias' is absent"):
-        Bundle.load(copied)
+        ResynthesisBundle.load(copied)
 
 
 def test_damaged_speakers_are_named(copied: Path) -> None:
     (copied / "speakers.json").write_text("{")
     with pytest.raises(UserError, match=r"speakers\.json: not valid JSON"):
-        Bundle.load(copied)
+        ResynthesisBundle.load(copied)
 
 
 def test_no_bundle_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such system bundle"):
-        Bundle.load(tmp_path / "none")
+        ResynthesisBundle.load(tmp_path / "none")
 
 
 def test_failed_save_leaves_the_old_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,11 +143,11 @@ def test_failed_save_leaves_the_old_bundle(tmp_path: Path, monkeypatch: pytest.M
     def refuse(directory: Path) -> None:
         raise UserError("no")
 
-    monkeypatch.setattr(bundle_module.Bundle, "load", staticmethod(refuse))
+    monkeypatch.setattr(ResynthesisBundle, "load", staticmethod(refuse))
     with pytest.raises(UserError):
         make_bundle(path, normalise="utterance")
     monkeypatch.undo()
-    assert Bundle.load(path).config["kmeans"]["normalise"] == "none"
+    assert ResynthesisBundle.load(path).config["kmeans"]["normalise"] == "none"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["b", "b.encoder"]
 
 

@@ -12,6 +12,7 @@ import soundfile
 from respeak.cli import app
 from respeak.encoders.unit_encoder import UnitEncoder
 from respeak.systems.registry import find_system, load_system
+from respeak.systems.resynthesis.bundle import ResynthesisBundle
 from respeak.systems.softvc.bundle import SoftVCBundle
 from respeak.systems.softvc.system import SoftVC
 from speech.errors import UserError
@@ -130,7 +131,7 @@ def test_untrained_is_another_system(systems: Path) -> None:
     content = np.random.default_rng(3).normal(size=(8, SOFT_DIM)).astype(np.float32)
     trained, untrained = (load_system(systems / "softvc-soft", "cpu", seed) for seed in (None, 4))
     assert isinstance(trained, SoftVC) and isinstance(untrained, SoftVC)
-    assert np.abs(trained.say(content, "anna") - untrained.say(content, "anna")).max() > 1e-4
+    assert np.abs(trained.synthesize(content, "anna") - untrained.synthesize(content, "anna")).max() > 1e-4
 
 
 @pytest.mark.parametrize(
@@ -138,14 +139,17 @@ def test_untrained_is_another_system(systems: Path) -> None:
     [
         (
             ("convert", "IN/one.wav", "OUT.wav", "--system", "softvc-soft", "--pitch", "2"),
-            "--pitch: Soft-VC has a voice",
+            "--pitch: softvc takes no pitch (resynthesis does)",
         ),
         (
             ("convert", "IN/one.wav", "OUT.wav", "--system", "softvc-soft", "--target", "zoe"),
             "speaker 'zoe' is not in",
         ),
         (("convert", "IN/one.wav", "OUT.wav", "--system", "two"), "say which voice (--target): anna, bert"),
-        (("resynthesize", "IN/one.wav", "OUT.wav", "--system", "two"), "use 'respeak convert'"),
+        (
+            ("resynthesize", "IN/one.wav", "OUT.wav", "--system", "two"),
+            "no --speaker: softvc takes no recording's own voice (resynthesis does)",
+        ),
         (("vocode", "IN/one.npy", "OUT.wav", "--system", "two"), "expected a log-mel (128, M), found (3, 4)"),
         (("mel", "IN/one.npy", "OUT.npy", "--system", "softvc-soft"), "one.npy: expected frames (N, 6), found (3, 4)"),
         (("mel", "IN/one.npy", "OUT.npy", "--system", "softvc-discrete"), "one.npy: expected units (N,) from 0 to 11"),
@@ -181,9 +185,7 @@ def test_a_damaged_bundle_is_refused(systems: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"acoustic\.safetensors: not the architecture"):
         SoftVCBundle.load(folder).acoustic()
     with pytest.raises(UserError, match="holds a system 'softvc', expected 'resynthesis'"):
-        from respeak import Bundle
-
-        Bundle.load(_complete(folder))
+        ResynthesisBundle.load(_complete(folder))
 
 
 def _complete(folder: Path) -> Path:

@@ -158,9 +158,9 @@ def test_units_without_repetitions_last_as_long_as_the_system_thinks(system: Sys
     once, often = np.array([3, 9, 11]), np.array([3, 3, 3, 9, 11, 11])
     lasting = knows.vocoding.repeat(once)
     np.testing.assert_array_equal(lasting[np.flatnonzero(np.diff(lasting, prepend=-1))], once)
-    said = knows.say(once, "theo", deduplicated=True)
+    said = knows.synthesize_units(once, "theo", deduplicated=True)
     assert len(said) == 320 * len(lasting)
-    np.testing.assert_array_equal(said, knows.say(often, "theo", deduplicated=True))
-    np.testing.assert_array_equal(said, knows.say(lasting, "theo"))
+    np.testing.assert_array_equal(said, knows.synthesize_units(often, "theo", deduplicated=True))
+    np.testing.assert_array_equal(said, knows.synthesize_units(lasting, "theo"))
     with pytest.raises(UserError, match="durations=true"):
-        system.say(once, "theo", deduplicated=True)
+        system.synthesize_units(once, "theo", deduplicated=True)

@@ -12,9 +12,9 @@ import torch
 from models.encoders import build_encoder
 from models.judges.resnext import DigitClassifier
 from models.resynthesis import UnitGenerator
-from respeak.bundle import save_bundle
 from respeak.encoders.loading import save_encoder
 from respeak.judges.digits import DigitJudge, save_classifier, save_real
+from respeak.systems.resynthesis.bundle import save_resynthesis
 
 # The command line, run in this process: arguments to exit status, stdout, stderr.
 Respeak = Callable[..., tuple[int, str, str]]
@@ -57,7 +57,7 @@ def random_generator(model: dict[str, Any]) -> UnitGenerator:
 
 
 def make_bundle(directory: Path, normalise: str = "speaker", model: dict[str, Any] = MODEL, **extras: Any) -> Path:
-    """Write a bundle and return its folder; ``extras`` go to ``save_bundle``."""
+    """Write a bundle and return its folder; ``extras`` go to ``save_resynthesis``."""
     config = {"kind": "mfcc", "layer": 0, "options": {}}
     encoder_dir = directory.parent / f"{directory.name}.encoder"
     encoder = build_encoder(config)
@@ -77,7 +77,7 @@ def make_bundle(directory: Path, normalise: str = "speaker", model: dict[str, An
     }
     state = random_generator(model).state_dict()
     stats = {name: f0_stats(mean) for name, mean in SPEAKERS.items()}
-    save_bundle(directory, bundle, state, centroids, encoder_dir, stats, **extras)
+    save_resynthesis(directory, bundle, state, centroids, encoder_dir, stats, **extras)
     return directory
 
 

@@ -109,7 +109,7 @@ def judge(corpus: Path, project: Path, tmp_path: Path, monkeypatch: pytest.Monke
         made = [row for row in map(change, sources()) if row is not None]
         write_shard(Path("synthesize/tried/part-00000.parquet"), made, SYNTHESIS)
         prepare()
-        system = "recordings" if task == "copy" else "x"
+        system = "recordings" if task == "copy" else "resynthesis"
         experiment = Experiment(system, "x", cast(Any, task), "own", "trained", source=source)
         judges = dataclasses.replace(base.evaluate, asr=ASR("pocketsphinx", "words"), speaker_seconds=2.0, bootstrap=50)
         params = dataclasses.replace(
@@ -269,7 +269,9 @@ def test_swapped_speakers_move_the_speaker_metrics_alone(judge: Any) -> None:
     other = {"jackson": "lucas", "lucas": "jackson", "theo": "theo"}
     swapped, _ = judge("copy", lambda row: row | {"target_speaker": other[row["source_speaker"]]})
     assert kept["speaker_accuracy"] == 100.0
-    groups = [row for row in pq.read_table("evaluate/common/tried/trials.parquet").to_pylist() if row["claimed"] == "theo"]
+    groups = [
+        row for row in pq.read_table("evaluate/common/tried/trials.parquet").to_pylist() if row["claimed"] == "theo"
+    ]
     right = sum(row["intended"] == "theo" for row in groups) / len(groups)
     assert swapped["speaker_accuracy"] == pytest.approx(100 * right, abs=1e-3)
     assert swapped["eer"] > kept["eer"] + 30

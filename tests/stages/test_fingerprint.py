@@ -88,7 +88,9 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     for path in found:
         write_text(path / "part-00000.parquet", path.name)
     outs = [{"path": str(path), "hash": "md5", "md5": content(path), "size": 7} for path in found]
-    stages = {f"made@{out['path']}": {"cmd": "true", "deps": [{"path": "x", "md5": "y"}], "outs": [out]} for out in outs}
+    stages = {
+        f"made@{out['path']}": {"cmd": "true", "deps": [{"path": "x", "md5": "y"}], "outs": [out]} for out in outs
+    }
     Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
     return found
 

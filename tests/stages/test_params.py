@@ -110,7 +110,14 @@ def test_scale_paper_is_the_published_generator(tmp_path: Path) -> None:
             "tables.polyak1.experiments=[a,b,c,d,e,f,g,h]",
             "tables.polyak1 names experiment 'a', which experiments lacks",
         ),
-        ("experiments.resynthesis.system=recordings", "task 'copy' .ground truth. is the one without a system"),
+        (
+            "experiments.resynthesis.system=recordings",
+            "system 'recordings' has no task 'resynthesis'; it has copy, conversion",
+        ),
+        (
+            "experiments.resynthesis.system=nothing",
+            "experiments.resynthesis: no system 'nothing'; there are recordings, res",
+        ),
         ("train_resynthesis.loop.steps=0", "steps must be above 0"),
         ("train_resynthesis.loss.mel=true", "loss.mel: expected float, found True"),
     ],

@@ -26,8 +26,8 @@ from speech.storage.shards import SYNTHESIS, read_rows, read_shard, shard_name, 
 from stages import report, tables
 from stages.params.whole import Params, Table, load_params
 from stages.reporting.players import read_sentences
-from stages.runtime.stage import Stage
 from stages.reporting.run_times import duration, read_runs
+from stages.runtime.stage import Stage
 from tests.stages.browser import Browser, open_page
 from tests.stages.tiny_corpus import make_corpus
 

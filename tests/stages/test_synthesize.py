@@ -14,6 +14,7 @@ import soundfile
 
 from respeak import System
 from respeak.encoders.encoder_files import read_config
+from respeak.systems.resynthesis.system import Resynthesis
 from speech.audio.waveforms import decode_audio, encode_audio
 from speech.errors import UserError
 from speech.intonation import FLAT, UNCHANGED
@@ -252,9 +253,9 @@ def test_a_stranger_says_it_in_his_own_voice(run: Any, monkeypatch: pytest.Monke
     vector = [{"id": "t", "speaker": "theo", "embedding": np.eye(256)[20]}]
     write_shard(workplace / "data/digits/speakers/part-00000.parquet", vector, speakers_schema(256))
     known, _ = run("resynthesis", path="systems/by_vector")
-    config = synthesize.read_config(Path("systems/by_vector"))
+    config = Resynthesis.read_config(Path("systems/by_vector"))
     others = {**config, "speakers": [name for name in config["speakers"] if name != "theo"]}
-    monkeypatch.setattr(synthesize, "read_config", lambda path: others)
+    monkeypatch.setattr(Resynthesis, "read_config", lambda path: others)
     rows, _ = run("resynthesis", path="systems/by_vector")
     assert rows["nicolas-seven-1"]["audio"] == known["nicolas-seven-1"]["audio"]
     assert rows["theo-two-0"]["audio"] != known["theo-two-0"]["audio"]

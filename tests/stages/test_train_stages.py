@@ -19,8 +19,8 @@ import yaml
 from safetensors.numpy import save_file
 
 from models.encoders import build_encoder
-from respeak.bundle import Bundle
 from respeak.encoders.loading import save_encoder
+from respeak.systems.resynthesis.bundle import ResynthesisBundle
 from speech.audio.waveforms import decode_audio
 from speech.errors import UserError
 from stages import train_f0_vq, train_resynthesis
@@ -110,7 +110,7 @@ def test_both_stages_run_bare_and_make_a_bundle(workplace: Path, bare_packages: 
         done = run(stage, workplace, bare_packages)
         assert done.returncode == 0, done.stderr
         assert "step 4/4" in done.stdout
-    bundle = Bundle.load(workplace / "systems" / "resynthesis")
+    bundle = ResynthesisBundle.load(workplace / "systems" / "resynthesis")
     assert list(bundle.speakers) == ["high", "low"]
     stats = json.loads((workplace / "data" / "tiny" / "f0_stats.json").read_text())
     assert bundle.speakers == stats
@@ -137,9 +137,9 @@ def test_a_system_that_knows_voices_by_vectors(
     Path("params.yaml").write_text(yaml.safe_dump(params))
     for name, module in (("train_f0_vq", train_f0_vq), ("train_resynthesis", train_resynthesis)):
         module.run(Stage(name, None, load_params(), Tracker(tmp_path / "journal.jsonl", {})))
-    bundle = Bundle.load("systems/resynthesis")
+    bundle = ResynthesisBundle.load("systems/resynthesis")
     logged = tmp_path / "journal.files"
-    assert Bundle.load(logged / "models/resynthesis/bundle").config == bundle.config
+    assert ResynthesisBundle.load(logged / "models/resynthesis/bundle").config == bundle.config
     assert (logged / "models/resynthesis/code/respeak/pyfunc.py").is_file()
     heard = [decode_audio((logged / f"audio/0-{name}.wav").read_bytes()) for name in ("recording", "generated")]
     assert len(heard[0]) == len(heard[1]) == params["train_resynthesis"]["loop"]["segment_samples"]
@@ -169,7 +169,7 @@ def test_training_goes_where_the_gpu_is_and_comes_back(workplace: Path, tmp_path
     assert gpu(there, "train", "0") != 0 and not (there / "result").exists()
     assert gpu(there, "train") == 0
     assert gpu(here, "bring", "../there") == 0
-    assert list(Bundle.load(here / "systems/resynthesis").speakers) == ["high", "low"]
+    assert list(ResynthesisBundle.load(here / "systems/resynthesis").speakers) == ["high", "low"]
     assert (here / "said").read_text() == "commit --force train_f0_vq train_resynthesis\n"
     shutil.rmtree(here / "data/tiny/units")
     assert gpu(here, "pack", "../again.tar") != 0

@@ -27,6 +27,21 @@ BAND_STEP, BAND_LIMIT = 0.02, 3.0
 
 
 @dataclass(frozen=True)
+class Encoded:
+    """A recording as the system sees it.
+
+    Attributes:
+        units: (N,) uint16, one per ``unit_hop`` (320) samples.
+        f0: (4 N,) float32 in Hz, one per ``f0_hop`` (80) samples, 0 where unvoiced.
+        num_speech: samples at 16 kHz before padding; N * unit_hop is at least this.
+    """
+
+    units: np.ndarray
+    f0: np.ndarray
+    num_speech: int
+
+
+@dataclass(frozen=True)
 class Request:
     """What is to be spoken: units ``(N,)``, their normalised F0 ``(4 N,)`` or None, and the voice."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from respeak.systems.vocoder_reach import vocoder_reach
+
 if TYPE_CHECKING:
     from models.resynthesis import UnitGenerator
 
@@ -42,23 +44,6 @@ class Context:
         """Units whose F0 the tokens of ``start .. stop`` need, widened to the token grid."""
         low = max(start - self.f0, 0) // self.grid * self.grid
         return low, min(_ceil(stop + self.f0, self.grid) * self.grid, length)
-
-
-def vocoder_reach(vocoder: Any) -> int:
-    """Input frames on either side that a HiFi-GAN's waveform under one frame can depend on, or more."""
-    reach = vocoder.conv_post.kernel_size[0] // 2
-    for stage in reversed(range(len(vocoder.ups))):
-        blocks = vocoder.resblocks[stage * vocoder.branches : (stage + 1) * vocoder.branches]
-        reach += max(_block_reach(block) for block in blocks)
-        up = vocoder.ups[stage]
-        reach = _ceil(reach + up.kernel_size[0], up.stride[0])
-    reach += vocoder.conv_pre.kernel_size[0] // 2
-    # What enters by the source passes its own filter first, then at most the same convolutions.
-    return reach if vocoder.source is None else reach + vocoder.source.REACH
-
-
-def _block_reach(block: Any) -> int:
-    return sum(conv.padding[0] for conv in [*block.convs1, *block.convs2])
 
 
 def _encoder_reach(encoder: Any) -> int:

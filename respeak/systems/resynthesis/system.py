@@ -1,4 +1,4 @@
-"""The programming interface: a system that encodes, resynthesises and converts recordings of any length.
+"""Resynthesis from discrete units: recordings of any length encoded, resynthesised and converted.
 
 What follows the source is its units and its z-scored F0; the speaker embedding decides the voice, and with it the
 pitch that a z-score means (Polyak et al. 2021, section 2; reference inference of the paper's code).
@@ -7,97 +7,92 @@ pitch that a z-score means (Polyak et al. 2021, section 2; reference inference o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from respeak.bundle import ENCODER, Bundle
+from respeak.bundle import ENCODER
 from respeak.encoders.unit_encoder import UnitEncoder, conditioning_of, find_device, pieces
-from respeak.systems.resynthesis.piecewise import Request, Vocoding
+from respeak.systems.base import Control, Manner, Rendering, Stream, System, Task
+from respeak.systems.resynthesis import rendering
+from respeak.systems.resynthesis.bundle import FILES, KEYS, ResynthesisBundle, facts_of
+from respeak.systems.resynthesis.piecewise import Encoded, Request, Vocoding
 from respeak.voices import Voice, heard_voice, nearest_speaker
-from speech.errors import UserError, some_of
+from speech.errors import UserError
 from speech.intonation import UNCHANGED, Intonation, carry_melody, intone
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """A recording as the system sees it.
-
-    Attributes:
-        units: (N,) uint16, one per ``unit_hop`` (320) samples.
-        f0: (4 N,) float32 in Hz, one per ``f0_hop`` (80) samples, 0 where unvoiced.
-        num_speech: samples at 16 kHz before padding; N * unit_hop is at least this.
-    """
-
-    units: np.ndarray
-    f0: np.ndarray
-    num_speech: int
-
-
-class System:
+class Resynthesis(System):
     """A trained unit vocoder with all that it needs to hear: encoder, k-means, pitch tracker, speakers.
 
     Args:
-        bundle: as read by `respeak.bundle.Bundle.load`.
+        bundle: as read by `ResynthesisBundle.load`.
         device: ``auto`` (a GPU where there is one), ``cpu`` or ``cuda``.
         untrained_seed: draw the generator's weights afresh instead of the trained ones (a baseline).
     """
 
-    def __init__(self, bundle: Bundle, device: str = "auto", untrained_seed: int | None = None) -> None:
-        self.bundle = bundle
+    name = "resynthesis"
+    takes = frozenset(Control) - {Control.STREAMING}
+    tasks = frozenset({Task.RESYNTHESIS, Task.CONVERSION})
+    bundle_keys = KEYS
+    bundle_files = FILES
+    hints = MappingProxyType({Control.RECORDING: "train_resynthesis.speaker=vector"})
+    own_files = ("stages/train_f0_vq.py",)
+
+    def __init__(self, bundle: ResynthesisBundle, device: str = "auto", untrained_seed: int | None = None) -> None:
+        self.bundle, self.path = bundle, bundle.path
         self.device = find_device(device)
         self.sample_rate: int = bundle.config["sample_rate"]
         self.unit_hop: int = bundle.config["unit_hop"]
         self.f0_hop: int = bundle.config["f0_hop"]
         self.f0_per_unit = self.unit_hop // self.f0_hop
-        config = bundle.config
-        self._content = UnitEncoder(
-            bundle.path / ENCODER,
-            bundle.centroids,
-            config["kmeans"]["normalise"],
-            self.device,
-            conditioning_of(config["audio"]),
-            bundle.frame_stats,
-        )
+        self._content = _encoder_of(bundle, device)
         self.vocoding = Vocoding(bundle.generator(untrained_seed), self.device, self.f0_hop)
 
     @classmethod
-    def load(cls, path: Path | str, device: str = "auto") -> System:
-        """Read a bundle.
+    def takes_of(cls, config: Mapping[str, Any]) -> frozenset[Control]:
+        """Return the controls of a bundle: one with a table of speakers takes no target by recording."""
+        return cls.takes if config["model"].get("speaker_dim") else cls.takes - {Control.RECORDING}
 
-        Raises:
-            UserError: it is missing, damaged or of another kind, or the device is not there.
-        """
-        return cls(Bundle.load(path), device)
+    @classmethod
+    def streams_of(cls, config: Mapping[str, Any], task: Task) -> frozenset[Stream]:
+        """Return what `render` reads; d-vectors where the bundle knows voices by them."""
+        read = {Stream.UNITS, Stream.F0}
+        return frozenset(read | {Stream.SPEAKERS} if config["model"].get("speaker_dim") else read)
+
+    @classmethod
+    def facts(cls, path: Path) -> dict[str, str]:
+        """Return what ``respeak info`` prints: rates, encoder, units, F0, speakers, licence; errors as `load`."""
+        return facts_of(ResynthesisBundle.load(path))
+
+    @classmethod
+    def unit_encoder(cls, path: Path, device: str = "auto") -> UnitEncoder:
+        """Return the bundle's encoder with its centres; errors as `load`."""
+        return _encoder_of(ResynthesisBundle.load(path), device)
+
+    @classmethod
+    def from_bundle(cls, path: Path, device: str = "auto", untrained_seed: int | None = None) -> Resynthesis:
+        """Load a bundle of this system; arguments and errors as `load`."""
+        return cls(ResynthesisBundle.load(path), device, untrained_seed)
 
     @property
     def speakers(self) -> list[str]:
         """Names of the voices, in the order of the speaker embedding's rows."""
         return list(self.bundle.speakers)
 
-    def speaker_index(self, name: str) -> int:
-        """Place of a voice among the system's.
-
-        Raises:
-            UserError: the system has no such voice; lists those it has.
-        """
-        if name not in self.bundle.speakers:
-            raise UserError(f"speaker '{name}' is not in {self.bundle.path}; it has {some_of(self.speakers)}")
-        return self.speakers.index(name)
-
     def voice(self, name: str | Voice) -> Voice:
-        """The voice of a name; errors as `speaker_index`."""
+        """Return the voice of a name; errors as `speaker_index`."""
         if isinstance(name, Voice):
             return name
         row = self.speaker_index(name)
         return Voice(name, self.bundle.speakers[name], row, self.bundle.vectors.get(name))
 
     def voice_of(self, wave: np.ndarray, rate: int, name: str = "the recording") -> Voice:
-        """The voice that speaks in a recording, for a system that knows voices by d-vectors.
+        """Return the voice that speaks in a recording, for a system that knows voices by d-vectors.
 
-        Some ten seconds say it well. Arguments as in `condition`; ``name`` is for messages.
+        Some ten seconds suffice. Arguments as in `condition`; ``name`` is for messages.
 
         Raises:
             AudioError: the recording cannot be used.
@@ -128,7 +123,7 @@ class System:
         return conditioned.wave, conditioned.num_speech
 
     def encode(self, wave: np.ndarray, rate: int, speaker: str | None = None) -> Encoded:
-        """Units and F0 of a recording; arguments and errors as in `condition`.
+        """Encode a recording to units and F0; arguments and errors as in `condition`.
 
         ``speaker`` is who speaks, where the system knows them: frames are then normalised by that speaker's
         statistics (if the system's k-means wants that), else by the recording's own.
@@ -136,13 +131,13 @@ class System:
         return self.encode_conditioned(*self.condition(wave, rate), speaker)
 
     def encode_conditioned(self, wave: np.ndarray, num_speech: int, speaker: str | None = None) -> Encoded:
-        """Units and F0 of audio as `condition` returns it: (T16,) float32 at 16 kHz."""
+        """Encode audio as `condition` returns it, (T16,) float32 at 16 kHz, to units and F0."""
         frames = [self._content.features(piece)[own] for piece, own in self._pieces(wave)]
         units = self._content.assign(np.concatenate(frames), speaker)
         return Encoded(units, self._track(wave), num_speech)
 
     def encode_as(self, wave: np.ndarray, rate: int, units: np.ndarray) -> Encoded:
-        """A recording with units (N,) that were made elsewhere, and its own F0; arguments as in `encode`.
+        """Encode a recording to units (N,) that were made elsewhere and its own F0; arguments as in `encode`.
 
         Raises:
             AudioError: the recording cannot be used, or has another number of units than those.
@@ -170,18 +165,10 @@ class System:
         intonation: Intonation = UNCHANGED,
         melody: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Say a recording again in its own voice.
+        """Speak a recording again in its own voice; arguments and result as in `convert`.
 
-        Args:
-            wave: (T,) float32 in [-1, 1].
-            rate: of ``wave``, in Hz.
-            speaker: who speaks; by default the voice of the recording itself where the system knows voices by
-                d-vectors, else its speaker with the nearest one.
-            intonation: what is done to the melody.
-            melody: instead of the recording's own, as `melody_of` gives it.
-
-        Returns:
-            (T',) float32 in [-1, 1] at 16 kHz, as long as the conditioned input before padding.
+        ``speaker`` is who speaks; by default the voice of the recording itself where the system knows voices by
+        d-vectors, else its speaker with the nearest one.
 
         Raises:
             AudioError: the recording cannot be used.
@@ -192,28 +179,35 @@ class System:
         conditioned, num_speech = self.condition(wave, rate)
         encoded = self.encode_conditioned(conditioned, num_speech, speaker)
         voice = self.voice(speaker) if speaker else self._own_voice(conditioned[:num_speech], encoded.f0)
-        return self.speak(encoded, voice, speaker, intonation, melody)
+        return self.synthesize(encoded, voice, speaker, intonation, melody)
 
     def convert(
         self,
         wave: np.ndarray,
         rate: int,
-        target: str | Voice,
+        target: str | Voice | None = None,
         source: str | None = None,
         intonation: Intonation = UNCHANGED,
         melody: np.ndarray | None = None,
+        units: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Say a recording in the voice of ``target``.
+        """Speak a recording in the voice of ``target``.
 
         F0 is z-scored with the statistics of ``source`` where the system knows that speaker, else with the
-        recording's own, and gets its height from the target. Arguments, result and errors as in `resynthesize`.
+        recording's own, and gets its height from the target. ``units`` as in `encode_as`; the other arguments, result
+        and errors as in `System.convert`.
         """
-        voice = self.voice(target)
+        voice = target if isinstance(target, Voice) else self.voice(self.one_voice(target))
         if source is not None:
             self.speaker_index(source)
-        return self.speak(self.encode(wave, rate, source), voice, source, intonation, melody)
+        encoded = self.encode(wave, rate, source) if units is None else self.encode_as(wave, rate, units)
+        return self.synthesize(encoded, voice, source, intonation, melody)
 
-    def speak(
+    def render(self, renderings: Sequence[Rendering], manner: Manner) -> Iterator[np.ndarray]:
+        """Yield a waveform for each; recordings of one length are generated side by side; errors as `generate_many`."""
+        return rendering.render(self, renderings, manner)
+
+    def synthesize(
         self,
         encoded: Encoded,
         voice: Voice,
@@ -221,9 +215,9 @@ class System:
         intonation: Intonation = UNCHANGED,
         melody: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Audio of what was encoded, as long as its speech.
+        """Synthesize what was encoded, as long as its speech.
 
-        ``source`` says by what statistics F0 is z-scored, as in `normalise_f0`; the rest as in `convert`.
+        ``source`` tells by what statistics F0 is z-scored, as in `normalise_f0`; the rest as in `convert`.
         """
         (wave,) = self.generate_many([self.plan(encoded, voice, source, intonation, melody)])
         return wave[: encoded.num_speech]
@@ -236,21 +230,21 @@ class System:
         intonation: Intonation = UNCHANGED,
         melody: np.ndarray | None = None,
     ) -> Request:
-        """What `speak` will have generated; arguments and errors as there."""
+        """Plan what `synthesize` generates; arguments and errors as there."""
         voiced = encoded.f0 > 0
         f0 = self.normalise_f0(encoded.f0, source) if melody is None else carry_melody(melody, voiced)
         voice, intonation = self._placed(voice, intonation)
         return Request(encoded.units, self.intone(f0, voiced, voice, intonation), voice)
 
-    def say(
+    def synthesize_units(
         self,
         units: np.ndarray,
-        voice: str | Voice,
+        target: str | Voice,
         intonation: Intonation = UNCHANGED,
         melody: np.ndarray | None = None,
         deduplicated: bool = False,
     ) -> np.ndarray:
-        """Audio of units alone (N,): ``(N * unit_hop,)`` float32 in [-1, 1] at 16 kHz.
+        """Synthesize units alone (N,): ``(N * unit_hop,)`` float32 in [-1, 1] at 16 kHz.
 
         The melody is that of another recording (`melody_of`), or level at the voice's mean; which frames are voiced is
         what the system learnt of each unit. ``deduplicated`` units last as long as the system thinks right, whatever
@@ -260,7 +254,7 @@ class System:
             UserError: as `generate` and `intone`; or the system does not know how long units last, or how often they
                 are voiced.
         """
-        request = self.plan_units(units, voice, intonation, melody, deduplicated)
+        request = self.plan_units(units, target, intonation, melody, deduplicated)
         return self.generate_many([request])[0]
 
     def plan_units(
@@ -271,7 +265,7 @@ class System:
         melody: np.ndarray | None = None,
         deduplicated: bool = False,
     ) -> Request:
-        """What `say` will have generated; arguments and errors as there."""
+        """Plan what `synthesize_units` generates; arguments and errors as there."""
         voice, intonation = self._placed(self.voice(voice), intonation)
         self._check_units(units)
         if deduplicated:
@@ -305,7 +299,7 @@ class System:
         return intone(f0, voiced, voice.stats, self.bundle.config["f0"]["normalise"], intonation, band)
 
     def _placed(self, voice: Voice, intonation: Intonation) -> tuple[Voice, Intonation]:
-        """A voice that speaks what it can of a change by its register, and the rest of the change.
+        """Return a voice that makes what it can of a change by its register, and the rest of the change.
 
         F0 tokens reach no further than what they were trained on, some two deviations about the mean. A source is told
         in Hz where they lie, so a melody that is to be higher or wider goes there whole.
@@ -316,7 +310,7 @@ class System:
         return voice.moved(intonation.semitones, wider), Intonation(0.0, intonation.span / wider)
 
     def melody_of(self, wave: np.ndarray, rate: int) -> np.ndarray:
-        """Z-scored F0 (N,) of a recording, to be spoken by another; arguments as in `condition`.
+        """Return the z-scored F0 (N,) of a recording, to be spoken by another; arguments as in `condition`.
 
         Raises:
             AudioError: the recording cannot be used.
@@ -337,7 +331,7 @@ class System:
         return normalise_f0(f0, stats or voiced_statistics(f0), self.bundle.config["f0"]["normalise"])
 
     def generate(self, units: np.ndarray, f0: np.ndarray | None, speaker: str | Voice) -> np.ndarray:
-        """Audio from units.
+        """Generate audio from units.
 
         Args:
             units: (N,) integers below K.
@@ -353,7 +347,7 @@ class System:
         return self.generate_many([Request(units, f0, self.voice(speaker))])[0]
 
     def generate_many(self, requests: Sequence[Request]) -> list[np.ndarray]:
-        """What `generate` gives for each, those of one length at once; errors as there."""
+        """Generate each as `generate` does, those of one length at once; errors as there."""
         for request in requests:
             self._check(request.units, request.f0)
         return self.vocoding.generate_many(requests)
@@ -362,7 +356,7 @@ class System:
         return pieces(wave, self.bundle.config["audio"]["pad_multiple"])
 
     def _track(self, wave: np.ndarray) -> np.ndarray:
-        """F0 (N,) in Hz of conditioned audio."""
+        """Track F0 (N,) in Hz of conditioned audio."""
         from speech.pitch import extract_f0
 
         f0, tracks = self.bundle.config["f0"], []
@@ -374,7 +368,7 @@ class System:
     def _own_voice(self, speech: np.ndarray, f0: np.ndarray) -> Voice:
         if self.vocoding.model.speaker_dim:
             return heard_voice(speech, f0, "the recording")
-        return self.voice(nearest_speaker(self.bundle, speech))
+        return self.voice(nearest_speaker(self.path, self.speakers, self.bundle.vectors, speech))
 
     def _check_units(self, units: np.ndarray) -> None:
         known = self.bundle.config["kmeans"]["k"]
@@ -388,3 +382,14 @@ class System:
         if f0 is None or len(f0) != len(units) * self.f0_per_unit:
             found = "none" if f0 is None else len(f0)
             raise UserError(f"f0: {found} frames for {len(units)} units, expected {len(units) * self.f0_per_unit}")
+
+
+def _encoder_of(bundle: ResynthesisBundle, device: str) -> UnitEncoder:
+    return UnitEncoder(
+        bundle.path / ENCODER,
+        bundle.centroids,
+        bundle.config["kmeans"]["normalise"],
+        find_device(device),
+        conditioning_of(bundle.config["audio"]),
+        bundle.frame_stats,
+    )

@@ -18,7 +18,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from respeak.bundle import CENTROIDS, ENCODER, FORMAT, SOFT_VC, read_config
+from respeak.bundle import (
+    CENTROIDS,
+    ENCODER,
+    HEARING,
+    check_encoder,
+    common_facts,
+    origin,
+    read_config,
+    require_files,
+    write_config,
+)
 from respeak.encoders.encoder_files import read_config as read_encoder_config
 from respeak.folders import CONFIG, building, check_shapes, read_tensors, read_yaml, save_state
 from speech.errors import UserError
@@ -32,6 +42,9 @@ if TYPE_CHECKING:
 
 ACOUSTIC, VOCODER = "acoustic.safetensors", "vocoder.safetensors"
 MODEL, GENERATOR, DISCRIMINATORS = "model.safetensors", "generator.safetensors", "discriminators.safetensors"
+NAME = "softvc"
+FILES = (ACOUSTIC, VOCODER, f"{ENCODER}/{CONFIG}")
+KEYS: dict[str, tuple[type, ...]] = {**HEARING, "content": (str,), "acoustic": (dict,), "vocoder": (dict,)}
 CONTENTS = ("units", "soft_units", "features")
 
 
@@ -44,7 +57,7 @@ def save_part(directory: Path, config: Mapping[str, Any], **states: Mapping[str,
 
 
 def load_acoustic(directory: Path | str) -> tuple[AcousticModel, dict[str, Any]]:
-    """The acoustic model of stage ``train_acoustic``, in evaluation mode, and its configuration.
+    """Read the acoustic model of stage ``train_acoustic``, in evaluation mode, and its configuration.
 
     Raises:
         UserError: a file is missing or damaged, or weights do not fit the configuration.
@@ -54,7 +67,7 @@ def load_acoustic(directory: Path | str) -> tuple[AcousticModel, dict[str, Any]]
 
 
 def load_vocoder(directory: Path | str) -> tuple[Generator, Discriminators, dict[str, Any]]:
-    """Generator and discriminators of stage ``train_vocoder`` or ``finetune_vocoder``; errors as `load_acoustic`."""
+    """Read generator and discriminators of ``train_vocoder`` or ``finetune_vocoder``; errors as `load_acoustic`."""
     from models.hifigan import Discriminators
 
     directory = Path(directory)
@@ -65,14 +78,14 @@ def load_vocoder(directory: Path | str) -> tuple[Generator, Discriminators, dict
 
 
 def build_acoustic(sizes: Mapping[str, Any], weights: Path | None, seed: int = 0) -> AcousticModel:
-    """An acoustic model with weights from a file, or drawn from ``seed``."""
+    """Build an acoustic model with weights from a file, or drawn from ``seed``."""
     from models.softvc import AcousticModel
 
     return _build(lambda: AcousticModel(**sizes), weights, seed)
 
 
 def build_vocoder(sizes: Mapping[str, Any], weights: Path | None, seed: int = 0) -> Generator:
-    """A vocoder with weights from a file, or drawn from ``seed``."""
+    """Build a vocoder with weights from a file, or drawn from ``seed``."""
     from models.softvc import Vocoder
 
     return _build(lambda: Vocoder(**sizes), weights, seed)
@@ -122,20 +135,12 @@ class SoftVCBundle:
             UserError: a file is missing or damaged, another system's, or the encoder is not the bundle's own.
         """
         path = Path(directory)
-        config = read_config(path, SOFT_VC)
+        config = read_config(path, NAME)
         content = config["content"]
         if content not in CONTENTS:
             raise UserError(f"{path / CONFIG}: content: {content!r} is not one of {', '.join(CONTENTS)}")
-        needed = [ACOUSTIC, VOCODER, f"{ENCODER}/{CONFIG}", *([CENTROIDS] if content == "units" else [])]
-        for name in needed:
-            if not (path / name).is_file():
-                raise UserError(f"{path}: not a complete system bundle: {name} is missing; make the bundle again")
-        found, expected = read_encoder_config(path / ENCODER)["hash"], config["encoder"]["hash"]
-        if found != expected:
-            raise UserError(
-                f"{path / ENCODER}: is encoder {found[:12]}, but the system was trained with {expected[:12]}; "
-                "restore the encoder or make the bundle again"
-            )
+        require_files(path, (*FILES, CENTROIDS) if content == "units" else FILES)
+        check_encoder(path, config)
         centroids = read_tensors(path / CENTROIDS)["centroids"] if content == "units" else None
         return cls(path, config, centroids)
 
@@ -145,14 +150,26 @@ class SoftVCBundle:
         return list(self.config["speakers"])
 
     def acoustic(self, untrained_seed: int | None = None) -> AcousticModel:
-        """The acoustic model on the CPU; with ``untrained_seed`` its weights are drawn afresh."""
+        """Build the acoustic model on the CPU; with ``untrained_seed`` its weights are drawn afresh."""
         weights = self.path / ACOUSTIC if untrained_seed is None else None
         return build_acoustic(self.config["acoustic"], weights, untrained_seed or 0)
 
     def vocoder(self, untrained_seed: int | None = None) -> Generator:
-        """The vocoder on the CPU; with ``untrained_seed`` its weights are drawn afresh."""
+        """Build the vocoder on the CPU; with ``untrained_seed`` its weights are drawn afresh."""
         weights = self.path / VOCODER if untrained_seed is None else None
         return build_vocoder(self.config["vocoder"], weights, untrained_seed or 0)
+
+
+def facts_of(bundle: SoftVCBundle) -> dict[str, str]:
+    """Return what ``respeak info`` prints of a bundle, by topic."""
+    config, sizes = bundle.config, bundle.config["acoustic"]
+    heard = f"{sizes['num_units']} units" if sizes["num_units"] else f"{sizes['unit_dim']} dimensions"
+    return {
+        **common_facts(config),
+        "content": f"{config['content']}, {heard}, {config['sample_rate'] / config['unit_hop']:g} per second",
+        "speakers": f"{len(bundle.speakers)}: {', '.join(bundle.speakers)}",
+        **origin(config),
+    }
 
 
 def save_softvc(
@@ -187,7 +204,6 @@ def save_softvc(
             f"{encoder_dir} is {encoder['hash'][:12]}"
         )
     with building(Path(directory)) as made:
-        shutil.copytree(encoder_dir, made / ENCODER)
         shutil.copy(Path(acoustic_dir) / MODEL, made / ACOUSTIC)
         shutil.copy(Path(vocoder_dir) / GENERATOR, made / VOCODER)
         if acoustic["content"] == "units":
@@ -195,15 +211,12 @@ def save_softvc(
             save_file({"centroids": np.ascontiguousarray(centroids, dtype=np.float32)}, made / CENTROIDS)
         whole = {
             **config,
-            "format": FORMAT,
-            "system": SOFT_VC,
-            "encoder": encoder,
             "content": acoustic["content"],
             "acoustic": acoustic["model"],
             "vocoder": vocoder["generator"],
             "speakers": acoustic["speakers"],
         }
-        (made / CONFIG).write_text(yaml.safe_dump(whole, sort_keys=True, allow_unicode=True))
+        write_config(made, NAME, whole, encoder_dir)
         bundle = SoftVCBundle.load(made)
         bundle.acoustic()
         bundle.vocoder()

@@ -1,13 +1,13 @@
-"""Soft-VC as a person uses it: recordings of any length to one voice (or one of a table), step by step or at once.
+"""Soft-VC: recordings of any length converted to one voice (or one of a table), step by step or at once.
 
-What follows the source is what its units say and when; the voice, and with it the melody, is the acoustic model's own
-(van Niekerk et al. 2022, section 2).
+What follows the source is the content of its units and their timing; the voice, and with it the melody, is the
+acoustic model's own (van Niekerk et al. 2022, section 2).
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,13 @@ import numpy as np
 
 from respeak.bundle import ENCODER
 from respeak.encoders.unit_encoder import UnitEncoder, conditioning_of, find_device, pieces
-from respeak.systems.resynthesis.receptive_field import vocoder_reach
-from respeak.systems.softvc.bundle import SoftVCBundle
-from speech.errors import UserError, some_of
+from respeak.systems.base import Control, Manner, Rendering, Stream, System, Task, named_controls
+from respeak.systems.softvc import rendering
+from respeak.systems.softvc.bundle import FILES, KEYS, SoftVCBundle, facts_of
+from respeak.systems.vocoder_reach import vocoder_reach
+from respeak.voices import Voice
+from speech.errors import UserError
+from speech.intonation import UNCHANGED, Intonation
 
 if TYPE_CHECKING:
     from models.hifigan import Generator
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
 VOCODE_SECONDS = 10.0  # of audio at once; activations of the published width take 0.2 GB
 
 
-class SoftVC:
+class SoftVC(System):
     """A Soft-VC system: content encoder, acoustic model and vocoder.
 
     Args:
@@ -37,6 +41,22 @@ class SoftVC:
         precision: of the acoustic model's weights while it runs, see ``AcousticModel.prepare``.
     """
 
+    name = "softvc"
+    takes = frozenset({Control.TARGET})
+    tasks = frozenset({Task.VOCODE, Task.RESYNTHESIS, Task.CONVERSION})
+    bundle_keys = KEYS
+    bundle_files = FILES
+    usual_bundle = "softvc-soft"
+    own_files = (
+        "stages/train_soft_units.py",
+        "stages/soft_units.py",
+        "stages/train_acoustic.py",
+        "stages/train_vocoder.py",
+        "stages/finetune_vocoder.py",
+        "models/encoders/soft.py",
+        "tests/golden/adapters/soft_vc.py",
+    )
+
     def __init__(
         self,
         bundle: SoftVCBundle,
@@ -44,62 +64,59 @@ class SoftVC:
         untrained_seed: int | None = None,
         precision: Precision = "float32",
     ) -> None:
-        self.bundle = bundle
+        self.bundle, self.path = bundle, bundle.path
         self.device = find_device(device)
         self.precision: Precision = precision
         self.sample_rate: int = bundle.config["sample_rate"]
         self.unit_hop: int = bundle.config["unit_hop"]
         self.content_kind: str = bundle.config["content"]
         self._seed = untrained_seed
-        mode = (bundle.config.get("kmeans") or {}).get("normalise", "none")
-        settings = conditioning_of(bundle.config["audio"])
-        self._encoder = UnitEncoder(bundle.path / ENCODER, bundle.centroids, mode, self.device, settings)
+        self._encoder = _encoder_of(bundle, device)
 
     @classmethod
-    def load(cls, path: Path | str, device: str = "auto") -> SoftVC:
-        """Read a bundle.
+    def streams_of(cls, config: Mapping[str, Any], task: Task) -> frozenset[Stream]:
+        """Return what `render` reads: discrete units, or recordings for the encoder or the vocoder to hear."""
+        by_units = config["content"] == "units" and task is not Task.VOCODE
+        return frozenset({Stream.UNITS if by_units else Stream.AUDIO})
 
-        Raises:
-            UserError: it is missing, damaged or of another kind, or the device is not there.
-        """
-        return cls(SoftVCBundle.load(path), device)
+    @classmethod
+    def facts(cls, path: Path) -> dict[str, str]:
+        """Return what ``respeak info`` prints: rates, encoder, content, speakers, licence; errors as `load`."""
+        return facts_of(SoftVCBundle.load(path))
+
+    @classmethod
+    def unit_encoder(cls, path: Path, device: str = "auto") -> UnitEncoder:
+        """Return the bundle's encoder, with its centres where the content is discrete units; errors as `load`."""
+        return _encoder_of(SoftVCBundle.load(path), device)
+
+    @classmethod
+    def from_bundle(cls, path: Path, device: str = "auto", untrained_seed: int | None = None) -> SoftVC:
+        """Load a bundle of this system; arguments and errors as `load`."""
+        return cls(SoftVCBundle.load(path), device, untrained_seed)
 
     @property
     def speakers(self) -> list[str]:
         """Names of the voices."""
         return self.bundle.speakers
 
-    def speaker_index(self, name: str) -> int:
-        """Row of the speaker table.
-
-        Raises:
-            UserError: the system has no such voice; lists those it has.
-        """
-        if name not in self.speakers:
-            raise UserError(f"speaker '{name}' is not in {self.bundle.path}; it has {some_of(self.speakers)}")
-        return self.speakers.index(name)
-
-    def one_voice(self, name: str | None) -> str:
-        """The voice of that name, or the system's only one.
-
-        Raises:
-            UserError: no such voice, or none named where there are several.
-        """
-        if name is None and len(self.speakers) > 1:
-            raise UserError(f"say which voice (--target): {', '.join(self.speakers)}")
-        voice = name or self.speakers[0]
-        self.speaker_index(voice)
-        return voice
-
     def condition(self, wave: np.ndarray, rate: int) -> tuple[np.ndarray, int]:
-        """Prepare audio as the corpora were; arguments, result and errors as the resynthesis
-        system's ``condition``.
+        """Prepare audio as the corpora were: 16 kHz, trimmed, peak-normalised, padded.
+
+        Args:
+            wave: (T,) float32 in [-1, 1].
+            rate: of ``wave``, in Hz.
+
+        Returns:
+            (T16,) float32 at 16 kHz, T16 a multiple of ``audio.pad_multiple``, and the samples before padding.
+
+        Raises:
+            AudioError: nothing usable in it: silent, non-finite, too short.
         """
         made = self._encoder.condition(wave, rate)
         return made.wave, made.num_speech
 
     def content(self, wave: np.ndarray) -> np.ndarray:
-        """What a recording says: units ``(N,)`` uint16, or soft units or features ``(N, D)`` float16.
+        """Encode a recording to units ``(N,)`` uint16, or to soft units or features ``(N, D)`` float16.
 
         Args:
             wave: (T16,) float32 as `condition` returns it.
@@ -109,7 +126,7 @@ class SoftVC:
         return self._encoder.assign(frames) if self.content_kind == "units" else frames
 
     def mels(self, contents: Sequence[np.ndarray], speakers: Sequence[str]) -> list[np.ndarray]:
-        """Log-mels ``(2 N, 128)`` float32 of several contents at once, each as it would be alone.
+        """Predict log-mels ``(2 N, 128)`` float32 of several contents at once, each as it would be alone.
 
         Raises:
             UserError: an unknown speaker, a content of another kind, or none.
@@ -122,12 +139,12 @@ class SoftVC:
         tensors = [self._tensor(content) for content in contents]
         lengths = torch.tensor([len(tensor) for tensor in tensors], device=self.device)
         padded = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True).to(self.device)
-        said = self._acoustic.generate(padded, lengths, rows).float().cpu().numpy()
+        predicted = self._acoustic.generate(padded, lengths, rows).float().cpu().numpy()
         frames = self._acoustic.frames_per_unit
-        return [mel[: frames * len(tensor)] for mel, tensor in zip(said, tensors, strict=True)]
+        return [mel[: frames * len(tensor)] for mel, tensor in zip(predicted, tensors, strict=True)]
 
     def vocode(self, mel: np.ndarray) -> np.ndarray:
-        """Audio ``(160 M,)`` float32 in [-1, 1] at 16 kHz of a log-mel ``(M, 128)``.
+        """Synthesize audio ``(160 M,)`` float32 in [-1, 1] at 16 kHz from a log-mel ``(M, 128)``.
 
         It is made piece by piece, each with as much context as the network can see: the seams are none.
         """
@@ -147,41 +164,33 @@ class SoftVC:
                 wave[start * MEL.hop : stop * MEL.hop] = made[(start - low) * MEL.hop :][: (stop - start) * MEL.hop]
         return wave
 
-    def say(self, content: np.ndarray, speaker: str) -> np.ndarray:
-        """Audio ``(320 N,)`` float32 in [-1, 1] at 16 kHz of a content, in a voice of the system's."""
+    def synthesize(self, content: np.ndarray, speaker: str) -> np.ndarray:
+        """Synthesize audio ``(320 N,)`` float32 in [-1, 1] at 16 kHz from a content, in a voice of the system's."""
         return self.vocode(self.mels([content], [speaker])[0])
 
-    def convert(self, wave: np.ndarray, rate: int, target: str, source: str | None = None) -> np.ndarray:
-        """Say a recording in the voice of ``target``.
-
-        Args:
-            wave: (T,) float32 in [-1, 1].
-            rate: of ``wave``, in Hz.
-            target: the voice.
-            source: not needed: whoever speaks, the units are to say the same.
-
-        Returns:
-            (T',) float32 in [-1, 1] at 16 kHz, as long as the conditioned input before padding.
-
-        Raises:
-            AudioError: the recording cannot be used.
-            UserError: the voice is unknown.
-        """
-        self.speaker_index(target)
+    def convert(
+        self,
+        wave: np.ndarray,
+        rate: int,
+        target: str | Voice | None = None,
+        source: str | None = None,
+        intonation: Intonation = UNCHANGED,
+        melody: np.ndarray | None = None,
+        units: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Speak a recording in a voice of the system's; other controls are refused. See `System.convert`."""
+        self.require(named_controls(source, intonation, melody, units))
+        voice = self.one_voice(target.name if isinstance(target, Voice) else target)
         conditioned, num_speech = self.condition(wave, rate)
-        units = -(-num_speech // self.unit_hop)
-        return self.say(self.content(conditioned)[:units], target)[:num_speech]
+        length = -(-num_speech // self.unit_hop)
+        return self.synthesize(self.content(conditioned)[:length], voice)[:num_speech]
 
-    def resynthesize(self, wave: np.ndarray, rate: int, speaker: str | None = None) -> np.ndarray:
-        """Say a recording again in the voice of ``speaker``, one of the system's; otherwise as `convert`.
-
-        Raises:
-            UserError: no voice named, and more than one to choose from.
-        """
-        return self.convert(wave, rate, self.one_voice(speaker))
+    def render(self, renderings: Sequence[Rendering], manner: Manner) -> Iterator[np.ndarray]:
+        """Yield a waveform for each; mels of all are predicted at once, frame by frame."""
+        return rendering.render(self, renderings, manner)
 
     def mel_of(self, wave: np.ndarray, rate: int) -> np.ndarray:
-        """Log-mel ``(2 N, 128)`` float32 of a recording itself, prepared as the corpora were, N units of speech.
+        """Compute the log-mel ``(2 N, 128)`` float32 of a recording prepared as the corpora were, N units of speech.
 
         Raises:
             AudioError: the recording cannot be used.
@@ -224,3 +233,9 @@ class SoftVC:
     @functools.cached_property
     def _vocoder(self) -> Generator:
         return self.bundle.vocoder(self._seed).to(self.device).prepare()
+
+
+def _encoder_of(bundle: SoftVCBundle, device: str) -> UnitEncoder:
+    mode = (bundle.config.get("kmeans") or {}).get("normalise", "none")
+    settings = conditioning_of(bundle.config["audio"])
+    return UnitEncoder(bundle.path / ENCODER, bundle.centroids, mode, find_device(device), settings)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from respeak.systems.softvc.system import SoftVC
 
-SOFT_VC = Path("systems/softvc-soft")
-BATCH = 16  # files of units at once: the acoustic model says many as fast as one
+DEFAULT = Path("systems/softvc-soft")
+BATCH = 16  # files of units at once: the acoustic model predicts many as fast as one
 MELS = 128
 
 System = Annotated[Path, typer.Option("--system", help="folder of a Soft-VC system")]
@@ -35,14 +35,14 @@ def mel(
         Path, typer.Argument(metavar="IN", help="a recording or units (.npy), or a folder of the one or the other")
     ],
     output: Output,
-    system: System = SOFT_VC,
+    system: System = DEFAULT,
     target: Annotated[str | None, typer.Option(metavar="VOICE", help="of units; default: the system's one")] = None,
     precision: Annotated[
         str, typer.Option(help="of the acoustic model's weights: float32, bfloat16, int8")
     ] = "float32",
     device: Device = "auto",
 ) -> None:
-    """Log-mels as .npy (128, M): of recordings, prepared as the system's were, or of units, said by its voice."""
+    """Log-mels as .npy (128, M): of recordings, prepared as the system's were, or of units, predicted in its voice."""
     from respeak.systems.softvc.system import SoftVC
 
     units = _holds_units(source)
@@ -50,7 +50,7 @@ def mel(
     loaded = SoftVC.load(find_system(system), device)
     if units:
         loaded.precision = _precision(precision)
-        _say(loaded, pairs, loaded.one_voice(target))
+        _predict(loaded, pairs, loaded.one_voice(target, "--target"))
     else:
         _analyse(loaded, pairs, source)
     typer.echo(f"{len(pairs)} log-mels written to {output}")
@@ -59,7 +59,7 @@ def mel(
 def vocode(
     source: Annotated[Path, typer.Argument(metavar="IN", help="a log-mel (.npy, (128, M)), or a folder of them")],
     output: Output,
-    system: System = SOFT_VC,
+    system: System = DEFAULT,
     device: Device = "auto",
 ) -> None:
     """Log-mels to recordings, 16 kHz mono 16-bit .wav, 160 samples for each frame."""
@@ -92,7 +92,7 @@ def _precision(name: str) -> Any:
     return name
 
 
-def _say(system: SoftVC, pairs: Sequence[tuple[Path, Path]], voice: str) -> None:
+def _predict(system: SoftVC, pairs: Sequence[tuple[Path, Path]], voice: str) -> None:
     for batch in show_progress([pairs[i : i + BATCH] for i in range(0, len(pairs), BATCH)], "batches"):
         contents = [_read(path) for path, _ in batch]
         for (path, _), content in zip(batch, contents, strict=True):
@@ -134,3 +134,6 @@ def _write(path: Path, array: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.save(file, np.ascontiguousarray(array, dtype=np.float32))
+
+
+COMMANDS = (mel, vocode)
