@@ -78,13 +78,19 @@ def test_the_reference_leaves_out_no_stage_command_or_parameter(site: Path) -> N
             assert f"<code>{row.key}</code>" in shown, f"{path}: {row.key}"
 
 
-def test_the_comments_of_a_parameter_are_found_beside_and_below_it() -> None:
+def test_the_comments_of_a_parameter_are_found_around_it() -> None:
     text = (
-        "# Head.\na:\n  b: [1, 2]     # what, in Hz\n                # and why\n"
-        "  # of c alone\n  c: '#no'\nd: {e: 1}  # of d\n"
+        "# Head.\na:  # the section\n  b: [1, 2]     # what, in Hz\n                # and why\n"
+        "  # of c alone\n  c: '#no'\nd: {e: 1}  # of d\nf:\n  g: 2\n"
     )
     rows = {row.key: (row.value, row.meaning) for row in parameters(text)}
-    assert rows == {"a.b": ("[1, 2]", "what, in Hz and why"), "a.c": ("'#no'", ""), "d": ("{e: 1}", "of d")}
+    assert rows == {
+        "a": ("", "the section"),
+        "a.b": ("[1, 2]", "what, in Hz and why"),
+        "a.c": ("'#no'", "of c alone"),
+        "d": ("{e: 1}", "of d"),
+        "f.g": ("2", ""),
+    }
 
 
 @every_page

@@ -18,7 +18,7 @@ _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
 
 @dataclass(frozen=True)
 class Parameter:
-    """One value of a file: its dotted key, the value as it is written, and the comment beside and below it."""
+    """One value of a file: its dotted key, the value as it is written (none of a section), and its comments."""
 
     key: str
     value: str
@@ -52,7 +52,7 @@ def _page(name: str, paths: list[Path], folder: Path) -> str:
 
 def _file(path: Path) -> list[str]:
     text = path.read_text(encoding="utf-8")
-    head = [line.lstrip("# ") for line in _leading_comment(text) if "@package" not in line]
+    head = [line.lstrip("# ") for line in _leading_comment(text.splitlines()) if "@package" not in line]
     lines = [_escape(" ".join(line for line in head if line)), ""] if any(head) else []
     rows = parameters(text)
     if len(rows) <= LONG:
@@ -70,26 +70,33 @@ def _table(rows: list[Parameter]) -> list[str]:
 
 
 def parameters(text: str) -> list[Parameter]:
-    """Return the values of a YAML document in its order; mappings written in one line are one value."""
+    """Return values and commented sections of a document in its order; a mapping in one line is one value."""
     document = yaml.compose(text, Loader=yaml.SafeLoader)
     if not isinstance(document, yaml.MappingNode):
         return []
     lines = text.splitlines()
-    return [
-        Parameter(key, _value(node, text), _meaning(lines, key_node, node))
-        for key, key_node, node in _leaves(document, "")
-    ]
+    rows = []
+    for key, key_node, node in _entries(document, ""):
+        section = _is_section(node)
+        meaning = _meaning(lines, key_node, key_node if section else node)
+        if meaning or not section:
+            rows.append(Parameter(key, "" if section else _value(node, text), meaning))
+    return rows
 
 
-def _leaves(mapping: yaml.MappingNode, prefix: str) -> list[tuple[str, yaml.Node, yaml.Node]]:
+def _entries(mapping: yaml.MappingNode, prefix: str) -> list[tuple[str, yaml.Node, yaml.Node]]:
+    """Return every key with its node and its value's, a section before what is in it."""
     found = []
     for key, value in mapping.value:
         name = f"{prefix}{key.value}"
-        if isinstance(value, yaml.MappingNode) and not value.flow_style and value.value:
-            found += _leaves(value, f"{name}.")
-        else:
-            found.append((name, key, value))
+        found.append((name, key, value))
+        if _is_section(value):
+            found += _entries(value, f"{name}.")
     return found
+
+
+def _is_section(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.MappingNode) and not node.flow_style and bool(node.value)
 
 
 def _value(node: yaml.Node, text: str) -> str:
@@ -101,16 +108,21 @@ def _value(node: yaml.Node, text: str) -> str:
 
 
 def _meaning(lines: list[str], key: yaml.Node, value: yaml.Node) -> str:
-    """Return the comment that ends the value's line and goes on below it, or that on the line of the key."""
+    """Return the comments above a key, beside it or its value's end, and below in a column further right."""
+    first, column = key.start_mark.line, key.start_mark.column
     last = value.end_mark.line - (value.end_mark.column == 0)
-    first = _comment_of(lines[last]) or _comment_of(lines[key.start_mark.line])
-    words = [first] if first else []
-    for line in lines[last + 1 :] if first else []:
-        stripped = line.lstrip()
-        if not stripped.startswith("#") or len(line) - len(stripped) <= key.start_mark.column:
+    above: list[str] = []
+    for line in reversed(lines[len(_leading_comment(lines)) : first]):
+        if not line.startswith(" " * column + "#"):
             break
-        words.append(stripped.lstrip("# "))
-    return " ".join(words)
+        above.insert(0, line.lstrip("# "))
+    beside = _comment_of(lines[last]) or _comment_of(lines[first])
+    below: list[str] = []
+    for line in lines[last + 1 :] if beside else []:
+        if not line.lstrip().startswith("#") or len(line) - len(line.lstrip()) <= column:
+            break
+        below.append(line.lstrip("# "))
+    return " ".join(filter(None, [*above, beside, *below]))
 
 
 def _comment_of(line: str) -> str:
@@ -118,9 +130,9 @@ def _comment_of(line: str) -> str:
     return line[match.start(1) :].strip() if match else ""
 
 
-def _leading_comment(text: str) -> list[str]:
+def _leading_comment(lines: list[str]) -> list[str]:
     head = []
-    for line in text.splitlines():
+    for line in lines:
         if not line.startswith("#"):
             break
         head.append(line)
@@ -128,7 +140,7 @@ def _leading_comment(text: str) -> list[str]:
 
 
 def _code(value: str) -> str:
-    return f"`{_bars(value)}`" if value else "nothing"
+    return f"`{_bars(value)}`" if value else ""
 
 
 def _escape(text: str) -> str:
