@@ -17,6 +17,7 @@ from mkdocs.structure.files import File, Files
 from scripts.docs.commands import commands_page
 from scripts.docs.drawing import draw
 from scripts.docs.formats import bundles_page, shards_page
+from scripts.docs.modules import modules_page
 from scripts.docs.parameters import parameter_pages
 from scripts.docs.stages import stages_page
 
@@ -25,6 +26,7 @@ _MERMAID = re.compile(r"^```mermaid\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PAGES: dict[str, tuple[str, Callable[[Path], str]]] = {
     "reference/commands.md": ("Command line", commands_page),
     "reference/stages.md": ("Stages", stages_page),
+    "reference/modules.md": ("Modules", modules_page),
     "reference/shards.md": ("Shards", shards_page),
     "reference/bundles.md": ("Bundles", bundles_page),
 }
