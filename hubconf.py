@@ -1,4 +1,4 @@
-"""torch.hub entries: ``torch.hub.load("<owner>/<repository>", "resynthesis", "systems/resynthesis")``.
+"""torch.hub entries: ``torch.hub.load("<owner>/<repository>", "system", "systems/resynthesis")``.
 
 Soft-VC's published models, called as people call them::
 
@@ -12,13 +12,15 @@ Their files go to ``$RESPEAK_CACHE`` or ``~/.cache/respeak``, held to the sha256
 copy of your own; ``pretrained=False`` gives the network with random weights.
 
 What is loaded works wherever it is called, even where the caller has other packages named ``models`` or ``speech``:
-ours are imported whole while torch.hub looks, and the caller keeps its own under those names.
+what an entry can reach of ours is imported while torch.hub looks, and the caller keeps its own under those names.
 """
 
 from __future__ import annotations
 
+import ast
 import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,22 +28,33 @@ if TYPE_CHECKING:
     from models.resynthesis import F0VQVAE, UnitGenerator, WaveVQVAE
     from respeak import System
 
-dependencies = ["torch", "torchaudio", "numpy", "pyarrow", "pyworld", "safetensors", "soundfile", "soxr", "yaml"]
+dependencies = ["torch", "numpy", "pyarrow", "pyworld", "safetensors", "scipy", "soundfile", "soxr", "yaml"]
 
 _ROOT = Path(__file__).resolve().parent
 _PACKAGES = ("speech", "models", "respeak")
-# For training and the command line, which want more packages than using a system does.
-_LEFT_OUT = ("training", "acoustic_training", "soft_unit_training", "vocoder_training", "doctor")
+_REGISTRY = "respeak.systems.registry"
+_OURS: dict[str, Any] = {}
 
 
-def resynthesis(path: str, device: str = "auto") -> System:
-    """A trained system with ``convert(wave, rate, target)``, ``resynthesize(wave, rate)`` and ``say(units, voice)``.
+def system(path: str, device: str = "auto") -> System:
+    """A trained system, whichever the bundle holds: ``convert(wave, rate, target)``; see ``respeak.System``.
 
     Args:
         path: folder of its bundle.
         device: auto, cpu or cuda.
     """
-    return _module("respeak.systems.resynthesis.system").System.load(path, device)
+    name = _module(_REGISTRY).system_of(path).name
+    return _module(f"respeak.systems.{name}.system").System.load(path, device)
+
+
+def resynthesis(path: str, device: str = "auto") -> System:
+    """A trained resynthesis system: also ``resynthesize(wave, rate)`` and ``synthesize_units(units, voice)``.
+
+    Args:
+        path: folder of its bundle.
+        device: auto, cpu or cuda.
+    """
+    return _module("respeak.systems.resynthesis.system").Resynthesis.load(path, device)
 
 
 def code_generator(weights: str) -> UnitGenerator | WaveVQVAE:
@@ -172,30 +185,29 @@ def _public(kind: str, weights: str) -> Any:
 
 
 def _module(name: str) -> Any:
-    return _import_ours()[name]
-
-
-def _import_ours() -> dict[str, Any]:
-    """Our modules by name; ``sys.modules`` keeps the caller's where it has any of the same name."""
+    """One of our modules, imported with all that it can reach; ``sys.modules`` keeps the caller's of the same names."""
     theirs = {
         name: module
         for name, module in sys.modules.items()
         if name.partition(".")[0] in _PACKAGES and not _is_ours(module)
     }
     tops = {name: sys.modules.get(name) for name in _PACKAGES}
-    for name in theirs:
-        del sys.modules[name]
+    for other in theirs:
+        del sys.modules[other]
+    sys.modules.update(_OURS)
     sys.path.insert(0, str(_ROOT))
     try:
-        ours = {name: importlib.import_module(name) for name in _names()}
+        for reached in _reached(name):
+            importlib.import_module(reached)
+        _OURS.update({name: sys.modules[name] for name in sys.modules if name.partition(".")[0] in _PACKAGES})
     finally:
         sys.path.remove(str(_ROOT))
         sys.modules.update(theirs)
         # What our functions import when called is found by its full name; the short ones are the caller's to give.
-        for name, module in tops.items():
+        for top, module in tops.items():
             if module is None:
-                sys.modules.pop(name, None)
-    return ours
+                sys.modules.pop(top, None)
+    return _OURS[name]
 
 
 def _is_ours(module: Any) -> bool:
@@ -203,11 +215,41 @@ def _is_ours(module: Any) -> bool:
     return file is not None and Path(file).resolve().is_relative_to(_ROOT)
 
 
-def _names() -> list[str]:
-    found = []
-    for package in _PACKAGES:
-        for path in sorted((_ROOT / package).rglob("*.py")):
-            parts = path.relative_to(_ROOT).with_suffix("").parts
-            if parts[-1] not in _LEFT_OUT and "cli" not in parts:
-                found.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+def _reached(root: str) -> list[str]:
+    """Our modules that one leads to by its imports, those inside functions too; of systems, what all declare."""
+    found, queue = [], [root]
+    while queue:
+        name = queue.pop()
+        if name in found or _file(name) is None:
+            continue
+        found.append(name)
+        queue += _imports(name)
+        if name == _REGISTRY:
+            systems = sorted(path.parent.name for path in (_ROOT / "respeak/systems").glob("*/system.py"))
+            found += [module for name in systems if (module := f"respeak.systems.{name}.system") not in (root, *found)]
     return found
+
+
+def _imports(name: str) -> Iterator[str]:
+    path = _file(name)
+    assert path is not None, "only our own modules are read"
+    for node in _running(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield str(node.module)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _running(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those for type checkers."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
+            yield node
+            yield from _running(node)
+
+
+def _file(name: str) -> Path | None:
+    base = _ROOT.joinpath(*name.split("."))
+    found = [path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()]
+    return found[0] if found and name.partition(".")[0] in _PACKAGES else None

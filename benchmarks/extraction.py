@@ -237,7 +237,7 @@ def child(job: str, corpus: Path, encoder: Path) -> None:
     from stages import kmeans
     from stages.data.extraction import Extraction
     from stages.features import encode_shard
-    from stages.params.whole import KMeans
+    from stages.params.kmeans import KMeans
 
     if job == "features":
         extraction = Extraction(encoder, "cpu", "float32", 60 * RATE)

@@ -210,7 +210,7 @@ def write_system(root: Path) -> Path:
 
 def by_parts(pool: Executor, root: Path, system: Path) -> list[Path]:
     """Ours: the stage's work, in as many parts as there are cores."""
-    from stages.params.whole import Experiment
+    from stages.params.experiments import Experiment
     from stages.synthesis.worker import Part, synthesize_part
 
     experiment = Experiment("resynthesis", str(system), "resynthesis", "own", "trained")

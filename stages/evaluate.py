@@ -48,6 +48,7 @@ Row = dict[str, Any]
 class Params(ExperimentParams):
     """Sections of ``params.yaml`` that this stage reads."""
 
+    seed: int
     f0: F0
     evaluate: Evaluate
 

@@ -27,7 +27,6 @@ from respeak.page.sections import listen_section, phoneme_section, table_section
 from respeak.results.measured import TRUTH
 from respeak.results.table import NOT_INTELLIGIBLE
 from speech.errors import UserError
-from speech.judges.settings import Evaluate
 from speech.storage.files import write_text
 from speech.storage.shards import read_rows
 from stages.papers.registry import find_table
@@ -51,7 +50,6 @@ class Params(ExperimentParams):
 
     f0: F0
     kmeans: KMeans
-    evaluate: Evaluate
     tables: dict[str, PaperTable]
     report: Report
 

@@ -14,6 +14,7 @@ from speech.audio.waveforms import decode_audio
 from speech.storage.shards import read_shard, shard_paths, speakers_schema, write_shard
 from stages.params.corpora import Corpus
 from stages.params.runtime import Common
+from stages.params.speakers import Speakers
 from stages.runtime.stage import Stage, stage_main
 
 
@@ -22,6 +23,7 @@ class Params(Common):
     """Sections of ``params.yaml`` that this stage reads."""
 
     corpora: Annotated[dict[str, Corpus], "their names alone, which are the variants"]
+    speakers: Speakers
 
 
 def run(stage: Stage[Params]) -> None:

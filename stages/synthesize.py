@@ -54,6 +54,7 @@ class Utterance:
 class Params(ExperimentParams):
     """Sections of ``params.yaml`` that this stage reads."""
 
+    seed: int
     audio: Annotated[Audio, "through data/<corpus>/audio, whose codec is kept"]
     synthesize: Synthesize
 

@@ -55,6 +55,7 @@ HUMAN = Cell(None, text="human, not run")
 class Params(ExperimentParams):
     """Sections of ``params.yaml`` that this stage reads."""
 
+    seed: int
     encoder: Encoder
     kmeans: KMeans
     evaluate: Evaluate

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from speech.errors import UserError
+from stages.params.checks import COMMON
 from stages.params.corpora import Corpus, Roles
 from stages.params.runtime import Common
 from stages.params.schema import positive
@@ -20,7 +21,8 @@ class Experiment:
     role source. ``units``: ``deduplicated`` ones last as long as the system thinks, the melody stretched to fit.
     ``voices``: of the target corpus, those that the system was trained on or those that it was not. ``melody``: the
     utterance's own, or another one's; ``semitones`` higher, and ``span`` times as wide (0: flat). ``table``: whose rows
-    it fills, or ``common``: every table's. ``code``: folder of the networks that make it, which DVC watches.
+    it fills, or ``common``: every table's. ``code``: folder of the networks that make it, which DVC watches;
+    by default it stands for none.
     """
 
     system: str
@@ -33,8 +35,8 @@ class Experiment:
     semitones: float = 0.0
     span: float = 1.0
     source: str = ""
-    table: str = field(kw_only=True)
-    code: str = field(kw_only=True)
+    table: str = COMMON
+    code: str = "models/__init__.py"
 
     def __post_init__(self) -> None:
         if self.task != "conversion" and self.voices != "seen":
@@ -64,7 +66,6 @@ class Synthesize:
 class ExperimentParams(Common):
     """The parameters of a stage that goes by experiments."""
 
-    seed: int
     roles: Roles
     corpora: Annotated[dict[str, Corpus], "their names alone, which an experiment's source must be among"]
     experiments: dict[str, Experiment]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from stages.params.checks import check
 from stages.params.schema import fraction, positive
 
 
@@ -37,9 +36,6 @@ class Common:
 
     scale: str
     runtime: Runtime
-
-    def __post_init__(self) -> None:
-        check(vars(self))
 
 
 SECTIONS = {"scale": str, "seed": int, "runtime": Runtime}

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from speech.errors import UserError
+from stages.params.checks import check
 
 P = TypeVar("P")
 
@@ -45,12 +46,15 @@ def read_params(kind: type[P], raw: Any, path: Path | str = "params.yaml") -> P:
     """Read the content of ``params.yaml`` as the dataclass ``kind``, a field for each section.
 
     Raises:
-        UserError: a key is unknown, missing, of the wrong type or impossible; names the file and the key.
+        UserError: a key is unknown, missing, of the wrong type or impossible, or sections contradict each other; names
+            the file and the key.
     """
     try:
-        return typing.cast(P, read_section(kind, raw, ""))
-    except UserError as error:
+        found: P = read_section(kind, raw, "")
+        check(vars(found))
+    except (UserError, ValueError) as error:
         raise UserError(f"{Path(path).name}: {error}") from None
+    return found
 
 
 def read_section(kind: Any, value: Any, where: str) -> Any:

@@ -17,7 +17,8 @@ from flows.planning.preflight import Scene, disk, missing
 from flows.reproduction import find_dvc_program
 from speech.errors import UserError
 from speech.storage.manifest import write_manifest
-from stages.params.whole import Corpus, load_params
+from stages.params.corpora import Corpus
+from stages.params.whole import load_params
 
 ROOT = Path(__file__).resolve().parents[2]
 

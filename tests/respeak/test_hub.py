@@ -21,6 +21,13 @@ system = torch.hub.load(project, "resynthesis", bundle, device="cpu", **hub)
 rng = np.random.default_rng(0)
 wave = system.convert(0.1 * rng.standard_normal(16000).astype(np.float32), 16000, target="theo")
 assert 0 < len(wave) <= 16000 and system.speakers == ["jackson", "nicolas", "theo"]
+again = torch.hub.load(project, "system", bundle, device="cpu", **hub)
+assert np.array_equal(again.convert(np.sin(np.arange(16000, dtype=np.float32)), 16000, "theo"),
+                      system.convert(np.sin(np.arange(16000, dtype=np.float32)), 16000, "theo"))
+try:
+    again.require({next(iter(type(again).takes)).STREAMING: "streaming"})
+except Exception as error:
+    assert "takes no streaming (no system does)" in str(error), error
 quantiser = torch.hub.load(project, "f0_vqvae", weights, **hub)
 assert quantiser.encode(torch.zeros(1, 1, 32)).shape == (1, 2) and not quantiser.training
 assert models.MINE == "models" and models.hifigan.MINE == "hifigan" and speech.MINE == "speech"
@@ -84,4 +91,4 @@ def test_entries_are_ours(tmp_path: Path) -> None:
     import hubconf
 
     assert isinstance(hubconf.f0_vqvae(str(public_quantiser(tmp_path))), F0VQVAE)
-    assert hubconf._import_ours()["models.resynthesis"].UnitGenerator is UnitGenerator
+    assert hubconf._module("models.resynthesis").UnitGenerator is UnitGenerator

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from speech.errors import UserError
-from stages.params.whole import Runtime
+from stages.params.runtime import Runtime
 from stages.runtime.faults import LostError
 from stages.runtime.jobs import Job
 from tests.cluster import Cluster, local_cluster

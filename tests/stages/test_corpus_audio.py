@@ -16,7 +16,8 @@ from speech.audio.waveforms import decode_audio
 from speech.errors import UserError
 from speech.storage.shards import read_rows, read_shard, shard_meta, shard_paths
 from stages import audio, corpus
-from stages.params.whole import Corpus, Params, Roles, load_params
+from stages.params.corpora import Corpus, Roles
+from stages.params.whole import Params, load_params
 from stages.runtime.stage import Stage
 from stages.tracking.tracker import Tracker
 

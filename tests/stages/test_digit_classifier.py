@@ -28,9 +28,10 @@ from speech.metrics.summary import digit_metrics
 from speech.storage.shards import AUDIO, write_shard
 from stages import train_digit_classifier
 from stages.data.digit_clips import Clips, read_clips
+from stages.params.corpora import Corpus
 from stages.params.digit_classifier import DigitSizes, DigitVariant, TrainDigitClassifier
 from stages.params.training import Loop, Optimiser
-from stages.params.whole import Corpus, load_params
+from stages.params.whole import load_params
 from stages.runtime.stage import Stage
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -22,13 +22,15 @@ from speech.audio.waveforms import Conditioning, condition, decode_audio, encode
 from speech.errors import UserError
 from speech.judges import cache
 from speech.judges.cache import Judge
-from speech.judges.settings import Evaluate, Phonemes
+from speech.judges.settings import ASR, Evaluate, Phonemes
 from speech.pitch import extract_f0
 from speech.storage.shards import AUDIO, F0, SYNTHESIS, read_rows, read_shard, shard_paths, write_shard
 from stages import evaluate
 from stages.judging import answers
 from stages.judging.speaker_trials import embed_groups, plan_trials
-from stages.params.whole import ASR, Corpus, Experiment, Roles, load_params
+from stages.params.corpora import Corpus, Roles
+from stages.params.experiments import Experiment
+from stages.params.whole import load_params
 from stages.runtime import jobs
 from stages.runtime.stage import Stage
 from tests.respeak.tiny import random_classifier

@@ -22,7 +22,8 @@ from stages import encoder as encoder_stage
 from stages import features, kmeans, units
 from stages.data import extraction
 from stages.data.extraction import Extraction, is_kept
-from stages.params.whole import load_params, read_section
+from stages.params.schema import read_params
+from stages.params.whole import Params
 from tests.stages.test_units_stages import LENGTHS, SETTINGS, write_audio
 
 SIZES = {"layers": 3, "dim": 32, "heads": 4, "feed_forward": 64, "conv_channels": 16}
@@ -126,10 +127,10 @@ def test_parameters_that_cannot_work_together_are_refused(project: Path) -> None
     raw = yaml.safe_load((project / "params.yaml").read_text())
     raw["features"]["keep"] = 0.2
     with pytest.raises(UserError, match=r"features\.keep 0\.2 .* set kmeans\.normalise to none or utterance"):
-        read_section(type(load_params(project / "params.yaml")), raw, "params.yaml")
+        read_params(Params, raw)
     raw["features"]["keep"], raw["kmeans"]["normalise"] = 0, "none"
     with pytest.raises(UserError, match=r"features\.keep 0 leaves kmeans nothing to fit"):
-        read_section(type(load_params(project / "params.yaml")), raw, "params.yaml")
+        read_params(Params, raw)
 
 
 def test_workers_take_turns_on_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from speech.errors import UserError
 from speech.storage.files import write_text
-from stages.params.whole import Runtime
+from stages.params.runtime import Runtime
 from stages.runtime.faults import LostError, exhausted
 from stages.runtime.jobs import CHECKPOINT, Job
 from tests.small_disk import small_disk

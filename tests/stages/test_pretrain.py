@@ -15,7 +15,7 @@ from respeak.encoders.encoder_files import read_config
 from respeak.encoders.loading import load_encoder
 from speech.errors import UserError
 from stages import encoder, pretrain
-from stages.params.training import PretrainIteration
+from stages.params.pretrain import PretrainIteration
 from stages.params.whole import load_params
 from stages.runtime.stage import Stage
 from stages.tracking.tracker import Tracker

@@ -24,7 +24,8 @@ from speech.metrics.summary import TRIALS, UTTERANCES
 from speech.storage.files import write_json
 from speech.storage.shards import SYNTHESIS, read_rows, read_shard, shard_name, write_shard
 from stages import report, tables
-from stages.params.whole import Params, Table, load_params
+from stages.params.tables import PaperTable
+from stages.params.whole import Params, load_params
 from stages.reporting.players import read_sentences
 from stages.reporting.run_times import duration, read_runs
 from stages.runtime.stage import Stage
@@ -46,7 +47,7 @@ class Silent:
 @pytest.fixture(scope="module")
 def params() -> Params:
     loaded = load_params(PROJECT / "params.yaml")
-    run = {"polyak1": loaded.tables["polyak1"], "asgan": Table("baas2022")}
+    run = {"polyak1": loaded.tables["polyak1"], "asgan": PaperTable("baas2022")}
     return dataclasses.replace(loaded, tables=run, report=dataclasses.replace(loaded.report, sentences=3))
 
 

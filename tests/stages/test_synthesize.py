@@ -23,7 +23,10 @@ from stages import synthesize
 from stages.data.extraction import Extraction
 from stages.f0 import track_shard
 from stages.features import encode_shard
-from stages.params.whole import F0, Corpus, Experiment, Params, Roles, load_params
+from stages.params.corpora import Corpus, Roles
+from stages.params.experiments import Experiment
+from stages.params.f0 import F0
+from stages.params.whole import Params, load_params
 from stages.runtime import jobs
 from stages.runtime.stage import Stage
 from stages.synthesize import Utterance, choose_melodies, choose_targets, choose_utterances

@@ -18,7 +18,9 @@ from speech.metrics.summary import TRIALS, UTTERANCES
 from speech.storage.shards import write_shard
 from stages import tables
 from stages.papers.registry import all_tables, papers
-from stages.params.whole import Experiment, Params, Table, load_params
+from stages.params.experiments import Experiment
+from stages.params.tables import PaperTable
+from stages.params.whole import Params, load_params
 from stages.runtime.stage import Stage
 
 ERRORS = {"ground_truth": 0.1, "resynthesis": 0.3, "conversion": 0.6, "flat": 0.35, "shuffled": 0.9, "untrained": 0.9}
@@ -31,7 +33,9 @@ OWN = {"resynthesis": "polyak1", "conversion": "polyak2", "flat": "polyak2"}
 def params(project: Path) -> Params:
     """Every table of every paper, whether it has experiments of its own or not."""
     known = {
-        name: Table(paper) for paper in papers() for name in importlib.import_module(f"stages.papers.{paper}").TABLES
+        name: PaperTable(paper)
+        for paper in papers()
+        for name in importlib.import_module(f"stages.papers.{paper}").TABLES
     }
     return dataclasses.replace(load_params(project / "params.yaml"), tables=known)
 
@@ -247,7 +251,9 @@ def test_missing_and_damaged_results_are_named(params: Params, evaluated: Path) 
     path.unlink()
     with pytest.raises(UserError, match=r"shuffled/metrics.json: not found; run 'dvc repro evaluate@shuffled'"):
         tables.make_table(params, "polyak1", evaluated)
-    made_up = dataclasses.replace(params, tables={"polyak3": Table("polyak2021"), "polyak1": Table("polyak2031")})
+    made_up = dataclasses.replace(
+        params, tables={"polyak3": PaperTable("polyak2021"), "polyak1": PaperTable("polyak2031")}
+    )
     with pytest.raises(UserError, match=r"tables\.polyak3 is no table of polyak2021, which has polyak1, polyak2"):
         tables.make_table(made_up, "polyak3", evaluated)
     with pytest.raises(UserError, match=r"tables\.polyak1\.paper: no paper 'polyak2031'; known are .*polyak2021"):

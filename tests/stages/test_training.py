@@ -16,8 +16,8 @@ from models.resynthesis import F0VQVAE, UnitGenerator
 from models.resynthesis.training import F0VQTraining, LossWeights, ResynthesisTraining
 from models.training import Schedule, TrainingModule
 from speech.errors import UserError
+from stages.params.runtime import Runtime
 from stages.params.training import Loop
-from stages.params.whole import Runtime
 from stages.training.trainer import CHECKPOINT, fit, resume_point, write_history
 
 LOOP = Loop(6, 2, 2560, 2, 3, 2, 0, "32-true")

@@ -22,8 +22,8 @@ from speech.units import assign, normaliser
 from stages import f0, f0_stats, features, kmeans, units
 from stages.data import extraction
 from stages.data.extraction import Extraction
-from stages.params.whole import F0 as F0Settings
-from stages.params.whole import KMeans
+from stages.params.f0 import F0 as F0Settings
+from stages.params.kmeans import KMeans
 
 LENGTHS = [3840, 6400, 2560, 6400, 12_800]
 
