@@ -33,17 +33,23 @@ _PAGES: dict[str, tuple[str, Callable[[Path], str]]] = {
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Add what `mkdocs.yml` does not name: the generated pages to `Reference`, further guides to `Guides`."""
+    """Add what `mkdocs.yml` does not name: generated pages to `Reference`, files of a section's folder to the others."""
     parameters = [{title: path} for path, (title, _) in parameter_pages(ROOT / "conf").items()]
     pages: list[dict[str, Any]] = [{title: path} for path, (title, _) in _PAGES.items()]
-    guides = [f"guides/{path.name}" for path in sorted((ROOT / "docs/guides").glob("*.md"))]
-    for section in config.nav or []:
-        if "Guides" in section:
-            named = {path for guide in section["Guides"] for path in guide.values()}
-            section["Guides"] = [*section["Guides"], *(path for path in guides if path not in named)]
-        if "Reference" in section:
-            section["Reference"] = [*section["Reference"], *pages, {"Parameters": parameters}]
+    for entry in config.nav or []:
+        for title, content in entry.items():
+            if title == "Reference":
+                entry[title] = [*content, *pages, {"Parameters": parameters}]
+            elif isinstance(content, list):
+                entry[title] = [*content, *_further(title.lower(), content)]
     return config
+
+
+def _further(folder: str, named: list[str | dict[str, str]]) -> list[str]:
+    """Return the pages of a folder that its section does not name."""
+    known = {path for page in named for path in ([page] if isinstance(page, str) else page.values())}
+    pages = [f"{folder}/{path.name}" for path in sorted((ROOT / "docs" / folder).glob("*.md"))]
+    return [page for page in pages if page not in known]
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
