@@ -33,7 +33,7 @@ _PAGES: dict[str, tuple[str, Callable[[Path], str]]] = {
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Add what `mkdocs.yml` does not name: generated pages to `Reference`, files of a section's folder to the others."""
+    """Add generated pages to `Reference`, and to other sections the files of their folders that they do not name."""
     parameters = [{title: path} for path, (title, _) in parameter_pages(ROOT / "conf").items()]
     pages: list[dict[str, Any]] = [{title: path} for path, (title, _) in _PAGES.items()]
     for entry in config.nav or []:
