@@ -40,8 +40,9 @@ from benchmarks.straightforward import (  # noqa: E402
     straightforward_synthesis,
 )
 from models.hifigan import Discriminators  # noqa: E402
+from models.hifigan.training import LossWeights  # noqa: E402
 from models.resynthesis import UnitGenerator  # noqa: E402
-from models.resynthesis.training import LossWeights, ResynthesisTraining  # noqa: E402
+from models.resynthesis.vocoder_training import ResynthesisTraining  # noqa: E402
 from models.training import Schedule  # noqa: E402
 from speech.audio.waveforms import decode_audio, encode_audio  # noqa: E402
 from speech.pitch import normalise_f0, voiced_statistics  # noqa: E402
@@ -159,16 +160,17 @@ def write_corpus(root: Path, utterances: int, split: str = "train", blocks: tupl
 
 def compare_input(options: argparse.Namespace) -> None:
     """Milliseconds per item."""
-    from stages.data.segments import Corpus, Segment, Segments, build_index
+    from stages.data.segments import Cut, SegmentBatches
+    from stages.data.utterance_index import CorpusStreams, build_index
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_corpus(root, options.items)
-        index = build_index([Corpus(root, ("audio", "units", "f0"))], "train")
+        index = build_index([CorpusStreams(root, ("audio", "units", "f0"))], "train")
 
         def ours() -> None:
             # A reader of its own each time: recordings are decoded, as in the first epoch.
-            for _ in Segments(index, Segment(SEGMENT, "hz"), index.speakers, BATCH, 0, options.items // BATCH):
+            for _ in SegmentBatches(index, Cut(SEGMENT, "hz"), index.speakers, BATCH, 0, options.items // BATCH):
                 pass
 
         took = in_turns([lambda: straightforward_items(root, options.items), ours], options.rounds)

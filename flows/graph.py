@@ -98,7 +98,7 @@ def compose(root: Path, overrides: Sequence[str], target: Path) -> None:
 def _refusal(text: str, root: Path) -> str:
     """What Hydra says of an override, in our words where it is a name that does not exist."""
     if found := re.match(r"Could not override '(\S+)'", text):
-        return f"there is no parameter '{found[1]}'{_similar(found[1], root)}; conf/config.yaml explains them all"
+        return f"there is no parameter '{found[1]}'{_similar(found[1], root)}; conf/ explains them all"
     if found := re.search(r"Could not find '(\w+)/(\w+)' Available options in '\w+': ([\w ]+) Config search", text):
         return f"there is no {found[1]} '{found[2]}'; there are {', '.join(found[3].split())}"
     return text

@@ -12,7 +12,6 @@ Exits 0 when all is up to date, 1 when a stage failed, 2 for a user's error, 130
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import threading
@@ -25,6 +24,7 @@ from flows.graph import Graph, compose_params, read_graph
 from flows.interrupts import remembered_interrupts
 from flows.locks import alone, naming_lock_holders
 from flows.server import await_records, begin_server, crash_dead_runs, prepare_prefect
+from respeak.results.console import summarise_folder
 from speech.errors import UserError
 from speech.storage.files import write_text
 
@@ -136,8 +136,7 @@ def describe(graph: Graph) -> str:
 
 
 def closing(root: Path) -> str:
-    """The tables that test a claim on something run here, and where to look next."""
-    tables = [path.with_suffix(".md").read_text().rstrip() for path in settled(root)]
+    """The summaries of the tables of which a system was run here, and where to look next."""
     programs = Path(sys.executable).parent
     programs = programs.relative_to(root) if programs.is_relative_to(root) else programs
     made = {
@@ -152,13 +151,7 @@ def closing(root: Path) -> str:
         "  make mlflow        every run's parameters, series and pictures, in a browser",
         "  make prefect       the flow graph and each stage's log, in a browser",
     ]
-    return "\n\n".join(["", *tables, "\n".join(look)])
-
-
-def settled(root: Path) -> list[Path]:
-    """``table.json`` of the tables whose claims are not all about what was not run."""
-    found = sorted(root.glob("tables/*/table.json"))
-    return [path for path in found if any(f["value"] is not None for f in json.loads(path.read_text())["findings"])]
+    return "\n\n".join(["", summarise_folder(root / "tables"), "\n".join(look)])
 
 
 if __name__ == "__main__":

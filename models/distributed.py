@@ -1,4 +1,4 @@
-"""What the processes of one training tell each other; alone, nothing.
+"""Exchange between the processes of one training; one that is alone exchanges nothing.
 
 Each has its share of every batch, in the order of their ranks. Gradients are averaged after each backward pass, for the
 two optimisers of a GAN take turns, and each pass has gradients for half of the parameters only.
@@ -14,17 +14,17 @@ from torch import Tensor, nn
 
 
 def world() -> int:
-    """How many processes train together."""
+    """Return how many processes train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """The place of this one among them."""
+    """Return the place of this process among them, from 0."""
     return dist.get_rank() if world() > 1 else 0
 
 
 def joint(share: Tensor) -> Tensor:
-    """``(N, ...)`` of this process to ``(world * N, ...)`` of all, without gradients."""
+    """Gather ``(N, ...)`` of this process into ``(world * N, ...)`` of all, without gradients."""
     if world() == 1:
         return share
     share = share.detach().contiguous()
@@ -34,13 +34,13 @@ def joint(share: Tensor) -> Tensor:
 
 
 def own(whole: Tensor) -> Tensor:
-    """What this process put into :func:`joint`."""
+    """Return the part that this process put into :func:`joint`: ``(world * N, ...)`` to ``(N, ...)``."""
     share = len(whole) // world()
     return whole[rank() * share : (rank() + 1) * share]
 
 
 def mean(values: Tensor) -> Tensor:
-    """Element by element over the processes, in place."""
+    """Average a tensor over the processes, element by element and in place."""
     if world() > 1:
         dist.all_reduce(values)
         values /= world()
@@ -48,7 +48,7 @@ def mean(values: Tensor) -> Tensor:
 
 
 def largest(value: int, device: torch.device) -> int:
-    """The largest of the processes' numbers."""
+    """Return the largest of the processes' numbers."""
     if world() == 1:
         return value
     tensor = torch.tensor(value, device=device)
@@ -57,7 +57,7 @@ def largest(value: int, device: torch.device) -> int:
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Gradients of the joint batch, where losses are means over equal shares."""
+    """Make the gradients those of the joint batch, where losses are means over equal shares."""
     if world() == 1:
         return
     grads = [parameter.grad for parameter in parameters if parameter.grad is not None]

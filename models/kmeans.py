@@ -1,4 +1,4 @@
-"""k-means in pieces: k-means++ centres of a sample, mini-batches, nearest centres by blocked matrix products.
+"""Clustering by k-means in pieces: k-means++ of a sample, mini-batches, nearest centres by blocked matrix products.
 
 N: frames, D: dimension, K: centres. Everything stays on the frames' device; random numbers come from a generator on the
 processor, so that a GPU draws the same ones.
@@ -16,7 +16,7 @@ BLOCK = 8192  # frames per block: with 2000 centres 66 MB of distances
 
 
 def nearest(frames: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-    """Nearest centre of each frame ``(N,)`` int64 and the squared distances to it ``(N,)``."""
+    """Return the nearest centre of each frame ``(N,)`` int64 and the squared distances to it ``(N,)``."""
     half_norms = 0.5 * centres.square().sum(1)
     labels, distances = [], []
     for block in frames.split(BLOCK):
@@ -28,7 +28,7 @@ def nearest(frames: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def plus_plus(frames: Tensor, k: int, generator: torch.Generator) -> Tensor:
-    """Starting centres ``(K, D)`` among ``frames`` (Arthur and Vassilvitskii 2007): each drawn by squared distance.
+    """Draw starting centres ``(K, D)`` from ``frames`` by squared distance (Arthur and Vassilvitskii 2007).
 
     Of a few candidates for each centre the one that helps most is taken, as scikit-learn does.
     """
@@ -48,13 +48,13 @@ def plus_plus(frames: Tensor, k: int, generator: torch.Generator) -> Tensor:
 
 
 def _distances(frames: Tensor, norms: Tensor, chosen: list[int]) -> Tensor:
-    """Squared distances ``(len(chosen), N)``."""
+    """Return squared distances ``(len(chosen), N)``."""
     centres = frames[chosen]
     return (norms + norms[chosen][:, None] - 2 * centres @ frames.T).clamp_min(0)
 
 
 class MiniBatchKMeans:
-    """Centres that move towards the frames of each batch (Sculley 2010), the slower the more they have seen.
+    """Cluster centres that move towards the frames of each batch (Sculley 2010), the slower the more they have seen.
 
     Attributes:
         centres: ``(K, D)`` float32.
@@ -66,7 +66,7 @@ class MiniBatchKMeans:
         self.counts = torch.zeros(len(centres), dtype=torch.float64, device=centres.device)
 
     def update(self, frames: Tensor) -> tuple[Tensor, float]:
-        """Learn from ``(N, D)`` frames; the labels they had before and the sum of squared distances."""
+        """Learn from ``(N, D)`` frames, and return their labels before and the sum of squared distances."""
         labels, distances = nearest(frames, self.centres)
         # Sums as a matrix product: scattered additions on a GPU come in no fixed order.
         members = F.one_hot(labels, len(self.centres)).to(frames.dtype)
@@ -77,7 +77,7 @@ class MiniBatchKMeans:
         return labels, float(distances.double().sum())
 
     def revive(self, frames: Tensor, ratio: float, generator: torch.Generator) -> int:
-        """Place centres that saw less than ``ratio`` of the busiest's frames on random ``frames``; says how many."""
+        """Place centres that saw less than ``ratio`` of the busiest's frames on random ``frames``; return how many."""
         rare = torch.nonzero(self.counts < ratio * self.counts.max()).flatten()[: len(frames) // 2]
         if not len(rare):
             return 0

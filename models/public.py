@@ -37,7 +37,7 @@ _GENERATOR_RULES = (
 
 
 def load(kind: str, checkpoint: Mapping[str, Any]) -> Any:
-    """A module with the weights of a public checkpoint, sizes read off the weights.
+    """Build a module with the weights of a public checkpoint, sizes read off the weights.
 
     Args:
         kind: ``resynthesis/code_generator`` (a :class:`~models.resynthesis.WaveVQVAE` where the weights are one's),
@@ -61,7 +61,7 @@ _WRAPPERS = ("generator", "hubert", "acoustic-model")
 
 
 def strip(checkpoint: Mapping[str, Any], part: str = "generator") -> State:
-    """The bare state dict inside a training checkpoint (of ``part``), with weight norm spelt torch's new way.
+    """Return the bare state dict inside a training checkpoint (of ``part``), weight norm spelt torch's new way.
 
     It may lie beside an optimiser, under the part's name or another wrapper's, and inside that in ``model``.
     """
@@ -98,7 +98,7 @@ def rename(state: Mapping[str, Tensor], rules: Iterable[tuple[str, str]]) -> Sta
 
 
 def vqvae_state(state: Mapping[str, Tensor]) -> State:
-    """Our state of a quantiser; the running means that public files lack start at the codes themselves."""
+    """Rename a quantiser's state as ours; the running means that public files lack start at the codes themselves."""
     ups = sum(bool(re.fullmatch(r"decoder\.level_blocks\.0\.model\.\d+\.1\.bias", key)) for key in state)
     renamed = rename(state, (*_VQ_RULES, (r"^decoder\.out\.", f"decoder.{ups + 1}.")))
     codes = renamed["codebook.codes"]
@@ -109,7 +109,7 @@ def vqvae_state(state: Mapping[str, Tensor]) -> State:
 
 
 def f0_vqvae_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Constructor arguments of the F0 quantiser read off our state; dilation growth is the published one."""
+    """Read constructor arguments of the F0 quantiser off our state; dilation growth is the published one."""
     sizes = _vqvae_sizes(state)
     strides = sizes.pop("strides")
     return {**sizes, "downs": len(strides), "stride": strides[0]}

@@ -21,7 +21,7 @@ Batch = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Schedule:
-    """AdamW and its learning rate: ``learning_rate * decay ** (step // decay_steps)``."""
+    """Schedule of AdamW's learning rate: ``learning_rate * decay ** (step // decay_steps)``."""
 
     learning_rate: float = 2e-4
     betas: tuple[float, float] = (0.8, 0.99)
@@ -30,20 +30,20 @@ class Schedule:
     decay_steps: int = 700
 
     def optimiser(self, parameters: Iterable[nn.Parameter]) -> torch.optim.AdamW:
-        """AdamW over the parameters that are not frozen."""
+        """Return AdamW over the parameters that are not frozen."""
         trained = [p for p in parameters if p.requires_grad]
         return torch.optim.AdamW(trained, self.learning_rate, self.betas, weight_decay=self.weight_decay, fused=True)
 
     def rate(self, step: int) -> float:
-        """Learning rate at a step."""
+        """Return the learning rate at a step."""
         return self.learning_rate * self.decay ** (step // self.decay_steps)
 
 
 class TrainingModule(L.LightningModule):
-    """The step counter, seeds and learning rates by step, and metrics as a plain dictionary."""
+    """A training with a step counter, seeds and learning rates by step, and metrics as a plain dictionary."""
 
     monitored: str
-    """Name of the validation series that says how good the model is."""
+    """Name of the validation series by which the model is judged."""
     parallel = False
     """Whether several processes can train it, each with its share of a batch: every step goes by `descend`."""
 
@@ -57,7 +57,7 @@ class TrainingModule(L.LightningModule):
         self.validation: list[dict[str, Tensor]] = []
 
     def begin(self) -> list[Any]:
-        """Optimisers with this step's learning rate; random numbers start where this step's begin."""
+        """Return optimisers with this step's learning rate; random numbers start where this step's begin."""
         torch.manual_seed(self.seed * 1_000_003 + self.step)
         optimisers = self.optimizers()
         optimisers = optimisers if isinstance(optimisers, list) else [optimisers]
@@ -67,7 +67,7 @@ class TrainingModule(L.LightningModule):
         return optimisers
 
     def descend(self, optimiser: Any, loss: Tensor) -> None:
-        """One step down the gradient of a loss, which is a mean over this process's share of the batch."""
+        """Take one step down the gradient of a loss, which is a mean over this process's share of the batch."""
         optimiser.zero_grad()
         self.manual_backward(loss)
         distributed.average_gradients(p for group in optimiser.param_groups for p in group["params"])
@@ -78,5 +78,5 @@ class TrainingModule(L.LightningModule):
         self.validation.append(self.judge(batch))
 
     def judge(self, batch: Batch) -> dict[str, Tensor]:
-        """Validation metrics of one batch, under the names of their series."""
+        """Return validation metrics of one batch, under the names of their series."""
         raise NotImplementedError

@@ -16,8 +16,9 @@ from respeak.weights import PUBLIC, cache_folder, cached
 from speech.fetching.downloads import describe_size
 
 # Distribution: what cannot be done without it. The first group is what any use needs.
-CORE = ("torch", "torchaudio", "numpy", "pyarrow", "safetensors", "soundfile", "soxr", "pyworld")
+CORE = ("torch", "numpy", "pyarrow", "safetensors", "soundfile", "soxr", "pyworld")
 OTHERS = {
+    "torchaudio": "encoders of HuBERT's family and judges",
     "lightning": "training",
     "dvc": "the graph",
     "prefect": "the flow",
@@ -53,6 +54,8 @@ def _packages() -> Iterator[Finding]:
     for name, use in OTHERS.items():
         version = _version(name)
         yield "package", True, f"{name} {version or f'is not installed; needed for {use}'}"
+    if _version("torchaudio") is None:
+        return
     try:
         import torchaudio.models  # noqa: F401 (a wheel of another build imports torch, then fails)
     except (ImportError, OSError) as error:

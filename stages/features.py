@@ -16,10 +16,11 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from speech.audio.waveforms import SAMPLE_RATE
 from speech.errors import UserError
 from speech.storage.shards import features_schema, read_shard, shard_paths, write_shard
 from speech.units import num_frames
-from stages.data.extraction import COLUMNS, SAMPLE_RATE, Extraction, is_kept
+from stages.data.extraction import COLUMNS, Extraction, is_kept
 from stages.params.corpora import Corpus
 from stages.params.features import Features
 from stages.params.runtime import Common

@@ -26,10 +26,11 @@ from respeak.encoders.encoder_files import read_config
 from respeak.encoders.loading import load_encoder, save_encoder
 from speech.errors import UserError
 from speech.storage.shards import shard_paths
+from stages import kmeans
 from stages.data.extraction import Extraction
 from stages.data.other_encoder import make_features, make_part, open_view
-from stages.data.segments import Corpus, Segment, Segments, build_index
-from stages.kmeans import Frames, check_size, fit, save, survey
+from stages.data.segments import Cut, training_and_validation
+from stages.data.utterance_index import CorpusStreams
 from stages.params.corpora import Roles
 from stages.params.features import Features
 from stages.params.kmeans import KMeans
@@ -37,7 +38,10 @@ from stages.params.pretrain import Pretrain, PretrainIteration
 from stages.params.runtime import Common
 from stages.runtime.jobs import Job
 from stages.runtime.stage import Stage, stage_main
-from stages.training import trainer
+from stages.training.delivery import Delivery
+from stages.training.run import Run
+from stages.training.settings import schedule
+from stages.training.trainer import fit
 from stages.units import encode_shard, load_kmeans, quantise_shard, speaker_normalisers
 
 OUTPUT = Path("pretrain")
@@ -61,16 +65,14 @@ def run(stage: Stage[Params]) -> None:
     job = stage.job([corpus / "audio", Path(iteration.path)], OUTPUT / name)
     teacher = prepare_teacher(job.scratch / "teacher", iteration)
     view = label(stage, job, corpus, teacher, iteration)
-    module, history = train(stage, job, view, teacher, iteration)
+    module, delivery = train(stage, job, view, teacher, iteration)
     config = {"kind": "hubert", "weights": "pretrained", "options": dict(spec.model), "seed": stage.params.seed}
-    save_encoder(job.parts, config, module.model.encoder)
-    trainer.write_history(job.parts / "history.csv", history)
-    trainer.write_history(OUTPUT / f"{name}.csv", history)  # where `dvc plots` finds it
-    job.publish()
+    save_encoder(delivery.folder, config, module.model.encoder)
+    delivery.publish(curves=True)
 
 
 def prepare_teacher(directory: Path, iteration: PretrainIteration) -> Path:
-    """The teacher as an encoder's folder, set to the iteration's layer."""
+    """Write the teacher as an encoder's folder, set to the iteration's layer."""
     if iteration.teacher != "hubert":
         config: dict[str, Any] = {"kind": iteration.teacher, "weights": "none", "options": {}}
         save_encoder(directory, config, build_encoder(config))
@@ -85,7 +87,7 @@ def prepare_teacher(directory: Path, iteration: PretrainIteration) -> Path:
 
 
 def label(stage: Stage[Params], job: Job, corpus: Path, teacher: Path, iteration: PretrainIteration) -> Path:
-    """A view of the corpus with the teacher's clusters as ``units``; its frames are not kept."""
+    """Make a view of the corpus with the teacher's clusters as ``units``; its frames are not kept."""
     view, clusters = open_view(job.scratch / "view", corpus), stage.params.pretrain.clusters
     if (view / "units").is_dir():
         return view
@@ -105,39 +107,36 @@ def label(stage: Stage[Params], job: Job, corpus: Path, teacher: Path, iteration
 
 
 def fit_clusters(stage: Stage[Params], view: Path, teacher: Path, iteration: PretrainIteration) -> Any:
-    """k-means of the teacher's training frames: centroids ``(K, D)``, kept from an earlier try if there was one."""
+    """Fit the teacher's training frames: centroids ``(K, D)``, kept from an earlier try if there was one."""
     folder = view / "kmeans"
     if not (folder / "config.yaml").is_file():
         spec = dataclasses.asdict(stage.params.pretrain.clusters)
         del spec["keep"]
         settings = KMeans(source="fit", path="", sha256=None, k=iteration.k, **spec)
-        count, speakers = survey(view)
-        check_size(settings, count, view)
-        frames = Frames(view, settings.normalise, speakers if settings.normalise == "speaker" else {})
+        count, speakers = kmeans.survey(view)
+        kmeans.check_size(settings, count, view)
+        frames = kmeans.Frames(view, settings.normalise, speakers if settings.normalise == "speaker" else {})
         device = stage.params.runtime.device
-        centroids = fit(frames, count, settings, stage.params.seed, stage.tracker, device)
+        centroids = kmeans.fit(frames, count, settings, stage.params.seed, stage.tracker, device)
         known = {"k": iteration.k, "dim": centroids.shape[1], "normalise": settings.normalise}
-        save(folder, centroids, {**known, "encoder": read_config(teacher)["hash"]})
+        kmeans.save(folder, centroids, {**known, "encoder": read_config(teacher)["hash"]})
     return load_kmeans(folder)[0]
 
 
 def train(
     stage: Stage[Params], job: Job, view: Path, teacher: Path, iteration: PretrainIteration
-) -> tuple[HubertTraining, trainer.History]:
-    """Masked prediction of the view's ``units``."""
+) -> tuple[HubertTraining, Delivery]:
+    """Train by masked prediction of the view's ``units``."""
     params, spec = stage.params, stage.params.pretrain
     loop = dataclasses.replace(spec.loop, steps=iteration.steps)
     module = build_module(params, iteration, teacher)
-    corpora, segment = [Corpus(view, ("audio", "units"))], Segment(loop.segment_samples, "hz")
-    index, valid = build_index(corpora, "train"), build_index(corpora, "valid")
-    size, count = loop.batch_size, trainer.validation_batches(valid, loop)
-    batches = functools.partial(Segments, index, segment, index.speakers, size, params.seed, loop.steps)
-    checks = Segments(valid, segment, valid.speakers, size, params.seed, count)
-    return module, trainer.train(stage, job, module, loop, batches, checks)
+    streams, cut = [CorpusStreams(view, ("audio", "units"))], Cut(loop.segment_samples, "hz")
+    batches, checks = training_and_validation(streams, cut, loop, params.seed)
+    return module, Delivery(job, fit(module, batches, checks, Run.of(job, loop, stage.tracker)))
 
 
 def build_module(params: Params, iteration: PretrainIteration, teacher: Path) -> HubertTraining:
-    """The network with its head, new or from the teacher's weights, and how it learns."""
+    """Build the network with its head, new or from the teacher's weights, and how it learns."""
     spec = params.pretrain
     torch.manual_seed(params.seed)
     layers = int(spec.model.get("layers", 12))
@@ -146,12 +145,12 @@ def build_module(params: Params, iteration: PretrainIteration, teacher: Path) ->
     if iteration.warm_start:
         _copy_weights(encoder, load_encoder(teacher), iteration.path)
     model = MaskedPrediction(encoder.train().requires_grad_(True), iteration.k, spec.label_dim, spec.temperature)
-    plain = trainer.schedule(spec.optimiser)
-    schedule = LinearSchedule(
+    plain = schedule(spec.optimiser)
+    rates = LinearSchedule(
         plain.learning_rate, plain.betas, plain.weight_decay, steps=iteration.steps, warmup=spec.warmup
     )
     masking = Masking(spec.mask_starts, spec.mask_span)
-    return HubertTraining(model, masking, spec.unmasked_weight, schedule, params.seed)
+    return HubertTraining(model, masking, spec.unmasked_weight, rates, params.seed)
 
 
 def _copy_weights(encoder: torch.nn.Module, teacher: torch.nn.Module, path: str) -> None:

@@ -9,23 +9,25 @@ torchaudio, lightning, pyarrow and safetensors.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from models.softvc import AcousticModel
+from models.softvc import MEL, AcousticModel
 from models.softvc.acoustic_training import AcousticTraining
-from respeak.systems.softvc.bundle import save_part
 from speech.errors import UserError
 from speech.storage.shards import shard_meta, shard_paths
-from stages.data.utterances import Reader, Sentences, Utterances
+from stages.data.batches import validation_steps
+from stages.data.utterances import UtteranceBatches, UtteranceReader, UtteranceSet
 from stages.params.runtime import Common
 from stages.params.softvc import AcousticVariant, TrainAcoustic
 from stages.runtime.stage import Stage, stage_main
-from stages.training import trainer
+from stages.training.delivery import Delivery
+from stages.training.run import Run
+from stages.training.settings import schedule
+from stages.training.trainer import fit
 from stages.units import load_kmeans
 
 OUTPUT = Path("train_acoustic")
@@ -46,35 +48,33 @@ def run(stage: Stage[Params]) -> None:
     name = stage.require_variant(list(spec.variants))
     variant = spec.variants[name]
     corpus = Path("data") / variant.corpus
-    train, valid = (Utterances.of(corpus, split, variant.content) for split in ("train", "valid"))
+    train, valid = (UtteranceSet.of(corpus, split, MEL, variant.content) for split in ("train", "valid"))
     speakers = voices(train, variant)
     arguments = model_arguments(params, train, len(speakers) if variant.speakers == "table" else 0)
     torch.manual_seed(params.seed)
-    module = AcousticTraining(AcousticModel(**arguments), trainer.schedule(spec.optimiser), params.seed)
+    module = AcousticTraining(AcousticModel(**arguments), schedule(spec.optimiser), params.seed)
     job = stage.job([corpus / "audio", corpus / variant.content], OUTPUT / name)
     loop = spec.loop
     shape = (loop.batch_size, loop.segment_samples, arguments["num_units"], params.seed)
-    batches = functools.partial(Sentences, train, speakers, *shape, loop.steps)
-    checks = Sentences(valid, speakers, *shape, trainer.validation_batches(valid, loop))
-    history = trainer.train(stage, job, module, loop, batches, checks)
-    picture(stage, module, checks)
+    batches = UtteranceBatches(train, speakers, *shape, loop.steps)
+    checks = UtteranceBatches(valid, speakers, *shape, validation_steps(len(valid), loop.batch_size))
+    delivery = Delivery(job, fit(module, batches, checks, Run.of(job, loop, stage.tracker)))
+    log_mels(stage, module.model, checks)
     config = {
         "model": arguments,
         "content": variant.content,
         "corpus": variant.corpus,
         "speakers": speakers,
-        "encoder": heard_by(train),
+        "encoder": encoder_hash(train),
         "steps": loop.steps,
         "fingerprint": job.fingerprint,
     }
-    save_part(job.parts, config, model=module.model.state_dict())
-    trainer.write_history(job.parts / "history.csv", history)
-    trainer.write_history(OUTPUT / f"{name}.csv", history)  # where `dvc plots` finds it
-    job.publish()
+    delivery.save(config, model=module.model)
+    delivery.publish(curves=True)
 
 
-def voices(utterances: Utterances, variant: AcousticVariant) -> list[str]:
-    """Names of the voices, sorted: the rows of the speaker table.
+def voices(utterances: UtteranceSet, variant: AcousticVariant) -> list[str]:
+    """Return the names of the voices, sorted: the rows of the speaker table.
 
     Raises:
         UserError: several, and no table to tell them apart.
@@ -88,11 +88,11 @@ def voices(utterances: Utterances, variant: AcousticVariant) -> list[str]:
     return speakers
 
 
-def model_arguments(params: Params, utterances: Utterances, num_speakers: int) -> dict[str, Any]:
-    """Arguments of ``AcousticModel`` for a corpus's content."""
+def model_arguments(params: Params, utterances: UtteranceSet, num_speakers: int) -> dict[str, Any]:
+    """Return arguments of ``AcousticModel`` for a corpus's content."""
     spec = params.train_acoustic
     sizes = dataclasses.asdict(spec.model)
-    content = Reader(utterances).content(0)
+    content = UtteranceReader(utterances).content(0)
     num_units = 0
     if content.ndim == 1:
         num_units = int(load_kmeans(KMEANS)[1]["k"])
@@ -101,30 +101,29 @@ def model_arguments(params: Params, utterances: Utterances, num_speakers: int) -
     return {"num_units": num_units, "num_speakers": num_speakers, "mask_padding": spec.mask_padding, **sizes}
 
 
-def heard_by(utterances: Utterances) -> str:
-    """The hash of the encoder that made a corpus's content; of units, that of their features."""
+def encoder_hash(utterances: UtteranceSet) -> str:
+    """Return the hash of the encoder that made a corpus's content; of units, that of their features."""
     folder = utterances.content
     assert folder is not None
     folder = utterances.corpus / "features" if folder.name == "units" else folder
     return shard_meta(shard_paths(folder)[0])["encoder"]
 
 
-def picture(stage: Stage[Params], module: AcousticTraining, checks: Sentences) -> None:
-    """Log-mels of the first validation utterances, recorded and said, where matplotlib is installed."""
+def log_mels(stage: Stage[Params], model: AcousticModel, checks: UtteranceBatches) -> None:
+    """Log the first validation utterances' log-mels, recorded and predicted, where matplotlib is installed."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
         return
     batch = {name: values[:2] for name, values in checks.batch(0).items()}
-    model = module.model.cpu().eval()
-    said = model.generate(batch["content"], batch["lengths"], batch["speaker"])
+    predicted = model.cpu().eval().generate(batch["content"], batch["lengths"], batch["speaker"])
     figure = Figure(figsize=(10, 6), layout="constrained")
-    axes = figure.subplots(len(said), 2, squeeze=False)
-    for row, mels in zip(axes, zip(batch["mel"], said, strict=True), strict=True):
-        for axis, mel, title in zip(row, mels, ("recording", "said"), strict=True):
+    axes = figure.subplots(len(predicted), 2, squeeze=False)
+    for row, mels in zip(axes, zip(batch["mel"], predicted, strict=True), strict=True):
+        for axis, mel, title in zip(row, mels, ("recording", "predicted"), strict=True):
             axis.imshow(mel.T, origin="lower", aspect="auto", vmin=-11.5, vmax=1.5)
             axis.set(title=title, xlabel="frame of 10 ms", ylabel="mel band")
-    stage.tracker.log_figure("mel_recorded_and_said.png", figure)
+    stage.tracker.log_figure("mel_recorded_and_predicted.png", figure)
 
 
 if __name__ == "__main__":

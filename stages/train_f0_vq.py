@@ -8,24 +8,26 @@ Source: Polyak et al. 2021, sections 2.1 and 3.1. Runs with only torch, lightnin
 from __future__ import annotations
 
 import dataclasses
-import functools
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import yaml
-from safetensors.torch import save_file
 
 from models.resynthesis import F0VQVAE
-from models.resynthesis.training import F0VQTraining
+from models.resynthesis.f0_vq_training import F0VQTraining
 from speech.errors import UserError
-from speech.storage.files import atomic_path, write_text
-from stages.data.segments import Corpus, Segment, Segments, build_index
+from speech.pitch import F0_HOP
+from stages.data.batches import Batches
+from stages.data.segments import Cut, training_and_validation
+from stages.data.utterance_index import CorpusStreams
 from stages.params.corpora import Roles
 from stages.params.resynthesis import TrainF0VQ
 from stages.params.runtime import Common
 from stages.runtime.stage import Stage, stage_main
-from stages.training import trainer
+from stages.training.delivery import Delivery
+from stages.training.run import Run
+from stages.training.settings import schedule
+from stages.training.trainer import fit
 
 OUTPUT = Path("train_f0_vq")
 
@@ -42,34 +44,25 @@ class Params(Common):
 def run(stage: Stage[Params]) -> None:
     """Train the F0 quantiser."""
     params, spec = stage.params, stage.params.train_f0_vq
+    names = list(dict.fromkeys([params.roles.train, params.roles.target]))
     torch.manual_seed(params.seed)
     model = F0VQVAE(**dataclasses.asdict(spec.model))
-    segment = Segment(spec.loop.segment_samples, spec.normalise)
-    if spec.loop.segment_samples // 80 % model.hop:
-        raise UserError(f"params.yaml: train_f0_vq: segment_samples must be a multiple of {80 * model.hop}")
-    names = dict.fromkeys([params.roles.train, params.roles.target])
-    corpora = [Corpus(Path("data") / name, ("f0",)) for name in names]
-    train = build_index(corpora, "train")
-    speakers = train.speakers
-    valid = build_index(corpora, "valid")
-
+    if spec.loop.segment_samples // F0_HOP % model.hop:
+        raise UserError(f"params.yaml: train_f0_vq: segment_samples must be a multiple of {F0_HOP * model.hop}")
+    corpora = [CorpusStreams(Path("data") / name, ("f0",)) for name in names]
+    cut = Cut(spec.loop.segment_samples, spec.normalise)
+    batches, checks = training_and_validation(corpora, cut, spec.loop, params.seed)
+    module = F0VQTraining(model, spec.commit_weight, schedule(spec.optimiser), params.seed)
     inputs = [Path("data") / name / part for name in names for part in ("audio", "f0", "f0_stats.json")]
     job = stage.job(inputs, OUTPUT)
-    size, loop = spec.loop.batch_size, spec.loop
-    batches = functools.partial(Segments, train, segment, speakers, size, params.seed, loop.steps)
-    checks = Segments(valid, segment, speakers, size, params.seed, trainer.validation_batches(valid, loop))
-    module = F0VQTraining(model, spec.commit_weight, trainer.schedule(spec.optimiser), params.seed)
-    history = trainer.train(stage, job, module, loop, batches, checks)
-    _picture(stage, model, checks)
-    with atomic_path(job.parts / "model.safetensors") as temporary:
-        save_file({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, temporary)
-    config = {"model": dataclasses.asdict(spec.model), "normalise": spec.normalise}
-    write_text(job.parts / "config.yaml", yaml.safe_dump(config, sort_keys=True))
-    trainer.write_history(job.parts / "history.csv", history)
-    job.publish()
+    delivery = Delivery(job, fit(module, batches, checks, Run.of(job, spec.loop, stage.tracker)))
+    log_contours(stage, model, checks)
+    delivery.save({"model": dataclasses.asdict(spec.model), "normalise": spec.normalise}, model=model)
+    delivery.publish()
 
 
-def _picture(stage: Stage[Params], model: F0VQVAE, checks: Segments) -> None:
+def log_contours(stage: Stage[Params], model: F0VQVAE, checks: Batches) -> None:
+    """Log the first validation segments' F0 and its reconstruction, where matplotlib is installed."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:

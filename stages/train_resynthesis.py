@@ -9,7 +9,6 @@ Source: Polyak et al. 2021, sections 2.2 and 3.1. Runs with only torch, lightnin
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,19 +22,26 @@ from safetensors.torch import load_file
 
 from models.hifigan import Discriminators
 from models.resynthesis import UnitGenerator
-from models.resynthesis.training import LossWeights, ResynthesisTraining
+from models.resynthesis.vocoder_training import ResynthesisTraining
 from respeak.systems.resynthesis.bundle import save_resynthesis
+from speech.audio.waveforms import SAMPLE_RATE
 from speech.errors import UserError
-from speech.pitch import Normalisation, location_scale
-from stages.data.segments import F0_HOP, UNIT_HOP, Corpus, Segment, Segments, Stream, build_index
-from stages.data.speaker_facts import read_voices, unit_voicing
+from speech.pitch import F0_HOP, Normalisation, location_scale
+from speech.units import UNIT_HOP
+from stages.data.segments import Cut, training_and_validation
+from stages.data.speaker_facts import SpeakerFacts, read_speakers, unit_voicing
+from stages.data.utterance_index import CorpusStreams, Stream
 from stages.params.audio import Audio
 from stages.params.corpora import Roles
 from stages.params.f0 import F0
 from stages.params.resynthesis import TrainF0VQ, TrainResynthesis
 from stages.params.runtime import Common
 from stages.runtime.stage import Stage, stage_main
-from stages.training import trainer
+from stages.training.delivery import Delivery
+from stages.training.gan import loss_weights
+from stages.training.run import Run
+from stages.training.settings import schedule
+from stages.training.trainer import fit
 from stages.training.validation_audio import log_examples
 
 OUTPUT = Path("systems/resynthesis")
@@ -59,48 +65,46 @@ class Params(Common):
 
 def run(stage: Stage[Params]) -> None:
     """Train the vocoder and bundle it."""
-    params, spec = stage.params, stage.params.train_resynthesis
-    names = list(dict.fromkeys([params.roles.train, params.roles.target]))
-    corpora = [Corpus(Path("data") / name, _streams(params)) for name in names]
-    train = build_index(corpora, "train")
-    speakers = train.speakers
+    params, spec, f0_scale = stage.params, stage.params.train_resynthesis, stage.params.train_f0_vq.normalise
+    corpora = [Path("data") / name for name in dict.fromkeys([params.roles.train, params.roles.target])]
+    streams, cut = _streams(params), Cut(spec.loop.segment_samples, f0_scale)
     # A table has rows for the voices of training alone; d-vectors are judged on others where the corpus has some.
-    valid = build_index(corpora, "valid", speakers if spec.speaker == "table" else None)
+    batches, checks = training_and_validation(
+        [CorpusStreams(corpus, streams) for corpus in corpora], cut, spec.loop, params.seed, spec.speaker == "table"
+    )
+    speakers = read_speakers(corpora, batches.index.speakers)
     centroids = _centroids()
-
+    arguments = _model_arguments(params, len(centroids), len(speakers.f0))
     torch.manual_seed(params.seed)
-    arguments = _model_arguments(params, len(centroids), len(speakers))
-    generator = UnitGenerator(**arguments)
-    if generator.quantizer is not None:
-        generator.quantizer.load_state_dict(load_file(F0_VQ / "model.safetensors"))
-    voices = read_voices([Path("data") / name for name in names], speakers)
-    if spec.generator.source == "harmonic":
-        generator.speaker_f0.copy_(_registers(voices.f0, params.train_f0_vq.normalise))
+    generator = _generator(arguments, speakers)
     module = ResynthesisTraining(
         generator,
         Discriminators(**dataclasses.asdict(spec.discriminator)),
-        LossWeights(**dataclasses.asdict(spec.loss)),
+        loss_weights(spec.loss),
         spec.adversarial_from_step,
-        trainer.schedule(spec.optimiser),
+        schedule(spec.optimiser),
         params.seed,
     )
-
     parts = ("audio", "units", "f0", "speakers", "f0_stats.json")
-    inputs = [Path("data") / name / part for name in names for part in parts]
-    job = stage.job([*inputs, ENCODER, KMEANS, F0_VQ], OUTPUT)
-    segment = Segment(spec.loop.segment_samples, params.train_f0_vq.normalise)
-    size, loop = spec.loop.batch_size, spec.loop
-    batches = functools.partial(Segments, train, segment, speakers, size, params.seed, loop.steps)
-    checks = Segments(valid, segment, speakers, size, params.seed, trainer.validation_batches(valid, loop))
-    history = trainer.train(stage, job, module, loop, batches, checks)
+    job = stage.job([*(corpus / part for corpus in corpora for part in parts), ENCODER, KMEANS, F0_VQ], OUTPUT)
+    delivery = Delivery(job, fit(module, batches, checks, Run.of(job, spec.loop, stage.tracker)))
     log_examples(stage.tracker, module, checks.batch(0))
     config = _bundle_config(params, arguments, job.fingerprint, len(centroids))
-    voicing = unit_voicing([Path("data") / name for name in names], len(centroids)) if spec.use_f0 else None
-    known = (voices.f0, voices.vectors, voices.frames, voicing)
-    save_resynthesis(job.parts, config, generator.state_dict(), centroids, ENCODER, *known)
-    trainer.write_history(job.parts / "history.csv", history)
-    job.publish()
+    voicing = unit_voicing(corpora, len(centroids)) if spec.use_f0 else None
+    known = (speakers.f0, speakers.vectors, speakers.frames, voicing)
+    save_resynthesis(delivery.folder, config, generator.state_dict(), centroids, ENCODER, *known)
+    delivery.publish()
     stage.tracker.log_model(OUTPUT)
+
+
+def _generator(arguments: dict[str, Any], speakers: SpeakerFacts) -> UnitGenerator:
+    """Build the generator with the trained F0 quantiser inside, and the speakers' registers where it has a source."""
+    generator = UnitGenerator(**arguments)
+    if generator.quantizer is not None:
+        generator.quantizer.load_state_dict(load_file(F0_VQ / "model.safetensors"))
+    if arguments["source"] == "harmonic":
+        generator.speaker_f0.copy_(_registers(speakers.f0, arguments["f0_scale"]))
+    return generator
 
 
 def _streams(params: Params) -> tuple[Stream, ...]:
@@ -127,7 +131,7 @@ def _model_arguments(params: Params, num_units: int, num_speakers: int) -> dict[
 
 
 def _registers(f0_stats: Mapping[str, Any], scale: Normalisation) -> torch.Tensor:
-    """Mean and deviation of every speaker's voiced F0 in ``scale``, ``(speakers, 2)``."""
+    """Return mean and deviation of every speaker's voiced F0 in ``scale``, ``(speakers, 2)``."""
     return torch.tensor([location_scale(stats, scale) for stats in f0_stats.values()])
 
 
@@ -144,7 +148,7 @@ def _bundle_config(params: Params, arguments: dict[str, Any], fingerprint: str, 
     kmeans = yaml.safe_load((KMEANS / "config.yaml").read_text())
     return {
         "scale": params.scale,
-        "sample_rate": 16000,
+        "sample_rate": SAMPLE_RATE,
         "unit_hop": UNIT_HOP,
         "f0_hop": F0_HOP,
         "encoder": encoder,

@@ -9,22 +9,24 @@ and safetensors.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from models.hifigan import Discriminators
-from models.resynthesis.training import LossWeights
-from models.softvc import Vocoder
+from models.softvc import MEL, Vocoder
 from models.softvc.vocoder_training import VocoderTraining
-from respeak.systems.softvc.bundle import save_part
-from stages.data.utterances import Utterances, Windows
+from stages.data.batches import validation_steps
+from stages.data.utterances import UtteranceSet, WindowBatches
 from stages.params.runtime import Common
 from stages.params.softvc import TrainVocoder
 from stages.runtime.stage import Stage, stage_main
-from stages.training import trainer
+from stages.training.delivery import Delivery
+from stages.training.gan import loss_weights
+from stages.training.run import Run
+from stages.training.settings import schedule
+from stages.training.trainer import fit
 from stages.training.validation_audio import log_examples
 
 OUTPUT = Path("train_vocoder")
@@ -43,30 +45,27 @@ def run(stage: Stage[Params]) -> None:
     params, spec = stage.params, stage.params.train_vocoder
     name = stage.require_variant(list(spec.variants))
     corpus = Path("data") / spec.variants[name].corpus
-    train, valid = (Utterances.of(corpus, split) for split in ("train", "valid"))
+    train, valid = (UtteranceSet.of(corpus, split, MEL) for split in ("train", "valid"))
     torch.manual_seed(params.seed)
     sizes, widths = dataclasses.asdict(spec.generator), dataclasses.asdict(spec.discriminator)
     module = VocoderTraining(
         Vocoder(**sizes),
         Discriminators(**widths),
-        LossWeights(**dataclasses.asdict(spec.loss)),
+        loss_weights(spec.loss),
         spec.adversarial_from_step,
-        trainer.schedule(spec.optimiser),
+        schedule(spec.optimiser),
         params.seed,
     )
     job = stage.job([corpus / "audio"], OUTPUT / name)
     loop = spec.loop
     window = (loop.segment_samples, loop.batch_size, params.seed)
-    batches = functools.partial(Windows, train, *window, loop.steps)
-    checks = Windows(valid, *window, trainer.validation_batches(valid, loop))
-    history = trainer.train(stage, job, module, loop, batches, checks)
+    batches = WindowBatches(train, *window, loop.steps)
+    checks = WindowBatches(valid, *window, validation_steps(len(valid), loop.batch_size))
+    delivery = Delivery(job, fit(module, batches, checks, Run.of(job, loop, stage.tracker)))
     config = {"generator": sizes, "discriminator": widths, "corpus": spec.variants[name].corpus, "steps": loop.steps}
     log_examples(stage.tracker, module, checks.batch(0))
-    states = {"generator": module.generator.state_dict(), "discriminators": module.discriminators.state_dict()}
-    save_part(job.parts, config, **states)
-    trainer.write_history(job.parts / "history.csv", history)
-    trainer.write_history(OUTPUT / f"{name}.csv", history)  # where `dvc plots` finds it
-    job.publish()
+    delivery.save(config, generator=module.generator, discriminators=module.discriminators)
+    delivery.publish(curves=True)
 
 
 if __name__ == "__main__":

@@ -28,12 +28,14 @@ from models.judges.resnext import DigitClassifier
 from models.judges.training import DigitTraining
 from models.resynthesis import UnitGenerator
 from models.resynthesis.f0_vq import F0VQVAE
-from models.resynthesis.training import F0VQTraining, LossWeights, ResynthesisTraining
+from models.resynthesis.f0_vq_training import F0VQTraining
+from models.resynthesis.vocoder_training import ResynthesisTraining
 from models.softvc import MEL, AcousticModel, Vocoder
 from models.softvc.acoustic_training import AcousticTraining
 from models.softvc.soft_unit_training import SoftUnitTraining
 from models.softvc.vocoder_training import VocoderTraining
 from models.training import Schedule, TrainingModule
+from stages.training.gan import loss_weights
 
 if TYPE_CHECKING:
     from stages.params.digit_classifier import TrainDigitClassifier
@@ -103,7 +105,7 @@ def device() -> str:
 def vocoder_steps(spec: TrainResynthesis, f0_vq: TrainF0VQ, k: int) -> tuple[Step, Step]:
     """A step of ``train_resynthesis`` before the discriminators join, and after."""
     discriminators = Discriminators(**asdict(spec.discriminator))
-    weights = LossWeights(**asdict(spec.loss))
+    weights = loss_weights(spec.loss)
     module = ResynthesisTraining(_generator(spec, f0_vq, k), discriminators, weights, 1, Schedule(), 0)
 
     def at(step: int) -> Step:
@@ -139,7 +141,7 @@ def soft_units_step(spec: TrainSoftUnits, sizes: Mapping[str, Any], k: int) -> S
 def mel_vocoder_step(spec: TrainVocoder) -> Step:
     """A step of ``train_vocoder`` or ``finetune_vocoder``, with discriminators."""
     generator: Any = Vocoder(**asdict(spec.generator))
-    weights = LossWeights(**asdict(spec.loss))
+    weights = loss_weights(spec.loss)
     discriminators = Discriminators(**asdict(spec.discriminator))
     return measure(VocoderTraining(generator, discriminators, weights, 0, Schedule(), 0), spec.loop)
 

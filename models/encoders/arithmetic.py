@@ -1,4 +1,4 @@
-"""HuBERT's convolutions arranged for speed, and so that no recording of a batch hears another's padding.
+"""Arithmetic of HuBERT's convolutions, arranged for speed, and so that no recording of a batch depends on its padding.
 
 The modules stay torchaudio's; here is only how they are computed. On a processor, in time-major order and pieces that
 stay in its cache, a convolution over many channels is one matrix product, and torch's own convolution of a single
@@ -19,7 +19,9 @@ BLOCK = 256  # points of the Fourier transforms; with the published kernel of 12
 
 
 class WaveformEncoder:
-    """torchaudio's ``FeatureExtractor`` with its weights of this moment, on a processor and without gradients.
+    """Waveform encoder: torchaudio's ``FeatureExtractor`` on a processor and without gradients.
+
+    It has the weights of this moment.
 
     Args:
         extractor: the module.
@@ -31,7 +33,7 @@ class WaveformEncoder:
         self.matrices = [_matrices(layer, dtype) for layer in extractor.conv_layers[1:]]
 
     def __call__(self, padded: Tensor, samples: Sequence[int] | None) -> list[Tensor]:
-        """``(N, C)`` for each of the waveforms ``(B, T)``, of which ``samples`` count; ``None``: all."""
+        """Return ``(N, C)`` for each of the waveforms ``(B, T)``, of which ``samples`` count; ``None``: all."""
         lengths = samples or [padded.shape[1]] * len(padded)
         with torch.autocast("cpu", enabled=False):
             return [self._encode(wave[:length]) for wave, length in zip(padded, lengths, strict=True)]
@@ -53,7 +55,7 @@ class WaveformEncoder:
 
 
 def channel_major(extractor: Any, padded: Tensor, lengths: Sequence[int]) -> list[Tensor]:
-    """The same by torch's own convolutions over the whole batch: for a GPU, and with gradients."""
+    """Return the same by torch's own convolutions over the whole batch: for a GPU, and with gradients."""
     first, *rest = extractor.conv_layers
     with torch.autocast(padded.device.type, enabled=False):  # a waveform needs more than eight bits
         hidden = first.conv(padded[:, None])
@@ -66,7 +68,7 @@ def channel_major(extractor: Any, padded: Tensor, lengths: Sequence[int]) -> lis
 
 
 def _normalise(layer: Any, hidden: Tensor, lengths: Sequence[int]) -> Tensor:
-    """The first layer's norm. A group norm averages over time: each recording over its own frames only."""
+    """Apply the first layer's norm. A group norm averages over time: each recording over its own frames only."""
     if len(set(lengths)) == 1:
         return layer.layer_norm(hidden)
     total = hidden.shape[2]
@@ -82,7 +84,7 @@ def _count(extractor: Any, samples: int) -> int:
 
 
 def _matrices(layer: Any, dtype: torch.dtype) -> list[Tensor]:
-    """The taps of a convolution, ``stride`` at a time, each ``(taps * C, C')``."""
+    """Split the taps of a convolution, ``stride`` at a time, each ``(taps * C, C')``."""
     weight = layer.conv.weight.detach().to(dtype)
     return [taps.permute(2, 1, 0).flatten(0, 1).contiguous() for taps in weight.split(layer.stride, dim=2)]
 
@@ -90,7 +92,7 @@ def _matrices(layer: Any, dtype: torch.dtype) -> list[Tensor]:
 def _layer(
     layer: Any, hidden: Tensor, stride: int, matrices: Sequence[Tensor], bias: Tensor | None, dtype: torch.dtype
 ) -> Tensor:
-    """Convolution, layer norm over channels if there is one, GELU: ``(T, C)`` to ``(N, C')`` of ``dtype``."""
+    """Apply convolution, layer norm over channels if any, and GELU: ``(T, C)`` to ``(N, C')`` of ``dtype``."""
     count = (hidden.numel() - sum(map(len, matrices))) // (stride * hidden.shape[1]) + 1
     out = hidden.new_empty(count, layer.conv.out_channels, dtype=dtype)
     norm = layer.layer_norm if isinstance(layer.layer_norm, torch.nn.LayerNorm) else None
@@ -114,13 +116,13 @@ def _layer(
 
 
 def _windows(hidden: Tensor, stride: int, start: int, count: int, width: int) -> Tensor:
-    """``count`` rows of ``width`` numbers, ``stride`` frames apart, from the ``start``-th on: a view."""
+    """Return a view of ``count`` rows of ``width`` numbers, ``stride`` frames apart, from the ``start``-th on."""
     step = stride * hidden.shape[1]
     return hidden.as_strided((count, width), (step, 1), hidden.storage_offset() + start * step)
 
 
 def _folded_norm(layer: Any, wave: Tensor) -> tuple[Tensor, Tensor]:
-    """The first convolution's weights and bias with its group norm, one group a channel, folded into them.
+    """Fold the first layer's group norm, one group a channel, into its convolution's weights and bias.
 
     A channel is a fixed mixture of the waveform's windows, so its mean and variance over time follow from the
     windows' mean and covariance.
@@ -137,9 +139,11 @@ def _folded_norm(layer: Any, wave: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class PositionalConvolution:
-    """torchaudio's ``ConvolutionalPositionalEmbedding`` with its weights of this moment, by Fourier transform.
+    """Positional convolution: torchaudio's ``ConvolutionalPositionalEmbedding``, by Fourier transform.
 
-    Overlap-save: blocks of ``BLOCK`` frames, of which those that heard no wrap-around count. A group of 48 channels
+    It has the weights of this moment.
+
+    Overlap-save: blocks of ``BLOCK`` frames, of which those count that no wrap-around reached. A group of 48
     is then a 48 x 48 matrix for each frequency.
     """
 
@@ -154,7 +158,7 @@ class PositionalConvolution:
         self.weight = by_group.permute(3, 0, 2, 1).contiguous()
 
     def __call__(self, x: Tensor) -> Tensor:
-        """``(B, N, C)`` to ``(B, N, C)``, one GELU included."""
+        """Convolve ``(B, N, C)`` to ``(B, N, C)``, one GELU included."""
         with torch.autocast("cpu", enabled=False):
             return F.gelu(self._convolve(x.float()))
 

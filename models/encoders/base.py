@@ -1,4 +1,4 @@
-"""What every content encoder promises.
+"""The contract of every content encoder.
 
 B: batch, T: samples at 16 kHz, N: frames (``T // 320``), D: feature dimension.
 """
@@ -12,16 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from speech.audio.waveforms import SAMPLE_RATE
 from speech.units import UNIT_HOP, num_frames
 
-SAMPLE_RATE = 16_000
 WINDOW = 400  # samples a single frame sees before any context: 25 ms, HuBERT's convolutions and a Kaldi window alike
 PADDING = (WINDOW - UNIT_HOP) // 2  # zeros each side: frame n is centred on sample 320 n + 160, and N = T // 320
 VARIANCE_FLOOR = 1e-5  # of the waveform, where an encoder wants unit variance; the value its networks were trained with
 
 
 class ContentEncoder(nn.Module, ABC):
-    """Waveforms ``(B, T)`` float32 in [-1, 1] at 16 kHz to features ``(B, N, D)`` at 50 Hz.
+    """Encoder of waveforms ``(B, T)`` float32 in [-1, 1] at 16 kHz as features ``(B, N, D)`` at 50 Hz.
 
     Attributes:
         kind: name in the configuration.
@@ -49,7 +49,7 @@ class ContentEncoder(nn.Module, ABC):
         return SAMPLE_RATE / self.hop
 
     def num_frames(self, num_samples: int) -> int:
-        """Frames of a recording of ``num_samples``."""
+        """Return the frames that a recording of ``num_samples`` has."""
         return num_frames(num_samples)
 
     def prepare(self, dtype: torch.dtype = torch.float32) -> ContentEncoder:
@@ -74,7 +74,7 @@ class ContentEncoder(nn.Module, ABC):
         return self.extract(waves, lengths, [self.layer])[0]
 
     def extract(self, waves: Tensor, lengths: Tensor | None, layers: Sequence[int]) -> list[Tensor]:
-        """Outputs of several layers in one pass, in the order of ``layers``; otherwise as ``forward``.
+        """Return the outputs of several layers in one pass, in the order of ``layers``; otherwise as ``forward``.
 
         Raises:
             ValueError: a layer that the encoder does not have.
@@ -95,7 +95,7 @@ class ContentEncoder(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, padded: Tensor, lengths: Tensor | None, layers: Sequence[int]) -> list[Tensor]:
-        """Features ``(B, N, D)`` of each of ``layers``.
+        """Return features ``(B, N, D)`` of each of ``layers``.
 
         Args:
             padded: waveforms with ``padding`` zeros each side, and zeros behind each recording's end.
@@ -105,7 +105,7 @@ class ContentEncoder(nn.Module, ABC):
 
 
 def unit_variance(waves: Tensor, lengths: Tensor | None) -> Tensor:
-    """Each recording ``(T,)`` at zero mean and unit variance over its own samples; zeros behind its end."""
+    """Bring each recording to zero mean and unit variance over its own samples; zeros stay behind its end."""
     if lengths is None:
         return F.layer_norm(waves, waves.shape[-1:], eps=VARIANCE_FLOOR)
     rows = [

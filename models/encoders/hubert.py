@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from models.encoders.arithmetic import PositionalConvolution, WaveformEncoder, channel_major
 from models.encoders.base import ContentEncoder, unit_variance
 from models.encoders.spectral import LogMel
+from speech.errors import UserError
 
 # (kernel, stride) of the waveform encoder; product of strides 320, receptive field 400.
 CONVOLUTIONS = ((10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2))
@@ -24,20 +25,20 @@ FrontEnd = Literal["group_norm", "layer_norm", "log_mel"]
 
 
 class LogMelFrontEnd(nn.Module):
-    """Log-mel bands in the place of the waveform encoder: nothing to learn there, and a tenth of its time."""
+    """Front end of log-mel bands instead of the waveform encoder: nothing to learn there, and a tenth of its time."""
 
     def __init__(self, bands: int) -> None:
         super().__init__()
         self.spectrum = LogMel(bands, floor=1e-4)
 
     def forward(self, padded: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, None]:
-        """Padded waveforms ``(B, T)`` to ``(B, N, bands)``; the second is torchaudio's idea of a return value."""
+        """Map padded waveforms ``(B, T)`` to ``(B, N, bands)``, and None, which torchaudio's extractor returns too."""
         with torch.autocast(padded.device.type, enabled=False):
             return self.spectrum.log_power(padded), None
 
 
 class Hubert(ContentEncoder):
-    """Output of transformer layer ``layer`` (counted from 1), as that layer leaves it.
+    """HuBERT, up to transformer layer ``layer`` (counted from 1), whose output is taken as that layer leaves it.
 
     The waveform is padded by 40 zeros each side, so that T samples give ``T // 320`` frames (van Niekerk et al. 2022)
     instead of one fewer. The default widths are those of HuBERT Base (95 M parameters).
@@ -59,6 +60,7 @@ class Hubert(ContentEncoder):
 
     Raises:
         ValueError: ``layer`` is outside the transformer, or ``dim`` is not divisible by ``heads``.
+        UserError: torchaudio is not installed.
     """
 
     kind = "hubert"
@@ -79,8 +81,6 @@ class Hubert(ContentEncoder):
         norm_first: bool = False,
         normalise_wave: bool = False,
     ) -> None:
-        from torchaudio.models import wav2vec2_model  # heavy, and training machines need not have it
-
         super().__init__()
         if not 1 <= layer <= layers:
             raise ValueError(f"encoder.layer: {layer} is outside the transformer's 1 to {layers}")
@@ -92,7 +92,7 @@ class Hubert(ContentEncoder):
         self.normalise_wave = normalise_wave
         log_mel = front_end == "log_mel"
         convolutions = CONVOLUTIONS[:1] if log_mel else CONVOLUTIONS
-        self.model: Any = wav2vec2_model(
+        self.model: Any = _torchaudio_model()(
             extractor_mode="layer_norm" if log_mel else front_end,
             extractor_conv_layer_config=[(conv_channels, kernel, stride) for kernel, stride in convolutions],
             extractor_conv_bias=conv_bias,
@@ -116,7 +116,7 @@ class Hubert(ContentEncoder):
         self._waveforms: WaveformEncoder | None = None
 
     def prepare(self, dtype: torch.dtype = torch.float32) -> ContentEncoder:
-        """On a processor, convolutions of our own arithmetic; see ``ContentEncoder.prepare``."""
+        """Take our own arithmetic of convolutions on a processor; see ``ContentEncoder.prepare``."""
         transformer, extractor = self.model.encoder.transformer, self.model.feature_extractor
         if next(self.parameters()).device.type == "cpu":
             self._positions = PositionalConvolution(transformer.pos_conv_embed)
@@ -128,7 +128,7 @@ class Hubert(ContentEncoder):
         return self
 
     def encode(self, padded: Tensor, lengths: Tensor | None, layers: Sequence[int]) -> list[Tensor]:
-        """Outputs of the chosen layers; see ``ContentEncoder.encode``."""
+        """Return the outputs of the chosen layers; see ``ContentEncoder.encode``."""
         frames = None if lengths is None else torch.div(lengths.to(padded.device), self.hop, rounding_mode="floor")
         if isinstance(self.model.feature_extractor, LogMelFrontEnd):
             return self._transform(self.model.feature_extractor(padded)[0], frames, layers)
@@ -142,7 +142,7 @@ class Hubert(ContentEncoder):
         return self._transform(hidden, frames, layers)
 
     def predict(self, waves: Tensor, masked: Tensor | None, replacement: Tensor) -> Tensor:
-        """The last layer's output with some frames hidden from the transformer, with gradients: for training.
+        """Return the last layer's output with some frames hidden from the transformer, with gradients: for training.
 
         Args:
             waves: ``(B, T)``, all of the same length.
@@ -185,10 +185,19 @@ class Hubert(ContentEncoder):
 
 
 class Wav2Vec2(Hubert):
-    """wav2vec 2.0: HuBERT's network under another training; arguments and features alike.
+    """Encoder wav2vec 2.0: HuBERT's network under another training; arguments and features alike.
 
     The published Base has HuBERT Base's sizes. The published LV-60K Large models have ``layers: 24, heads: 16,
     dim: 1024, feed_forward: 4096, front_end: layer_norm, conv_bias: true, norm_first: true, normalise_wave: true``.
     """
 
     kind = "wav2vec2"
+
+
+def _torchaudio_model() -> Any:
+    """Return torchaudio's maker of models, imported here because it is heavy and the light core does without."""
+    try:
+        from torchaudio.models import wav2vec2_model
+    except ModuleNotFoundError:
+        raise UserError("encoders of HuBERT's family need torchaudio: pip install 'respeak[hubert]'") from None
+    return wav2vec2_model

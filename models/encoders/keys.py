@@ -34,7 +34,7 @@ _RULES = (
 
 
 def torchaudio_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A public state dict under torchaudio's names, without a wrapper's prefix; what is unknown keeps its name."""
+    """Rename a public state dict as torchaudio does, without a wrapper's prefix; what is unknown keeps its name."""
     renamed = {_rename(name): value for name, value in state.items()}
     split: dict[str, Tensor] = {}
     for name, value in renamed.items():
@@ -59,7 +59,7 @@ def _rename(name: str) -> str:
 
 
 def huggingface_options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments of ``Hubert`` from a Hugging Face ``config.json``.
+    """Read keyword arguments of ``Hubert`` off a Hugging Face ``config.json``.
 
     Raises:
         ValueError: the network differs in a way that ``Hubert`` does not know.

@@ -1,4 +1,4 @@
-"""A HuBERT that names the cluster of each frame: the head of its pretraining, and of soft units.
+"""A HuBERT that predicts the cluster of each frame: the head of its pretraining, and of soft units.
 
 B: batch, N: frames of 20 ms, D: width of the transformer, K: clusters.
 """
@@ -31,10 +31,10 @@ class MaskedPrediction(nn.Module):
         self.labels = nn.Parameter(torch.randn(k, label_dim))
 
     def forward(self, waves: Tensor, masked: Tensor | None = None) -> Tensor:
-        """Logits ``(B, N, K)`` of waveforms ``(B, T)`` whose frames ``masked`` ``(B, N)`` are hidden, if any are."""
+        """Return logits ``(B, N, K)`` of waveforms ``(B, T)`` whose frames ``masked`` ``(B, N)`` are hidden, if any."""
         return self.logits(self.projection(self.encoder.predict(waves, masked, self.replacement)))
 
     def logits(self, projected: Tensor) -> Tensor:
-        """Logits ``(B, N, K)`` of projected frames ``(B, N, label_dim)``."""
+        """Return logits ``(B, N, K)`` of projected frames ``(B, N, label_dim)``."""
         cosines = F.normalize(projected, dim=-1) @ F.normalize(self.labels, dim=-1).T
         return cosines / self.temperature

@@ -18,12 +18,12 @@ from models.kmeans import nearest
 
 
 class SoftHubert(ContentEncoder):
-    """A HuBERT that was trained to name discrete units; soft units are what it compares with their embeddings.
+    """A HuBERT that was trained to predict discrete units; soft units are what it compares with their embeddings.
 
     Features are the projections ``(B, N, label_dim)`` themselves, neither normalised nor turned into probabilities.
 
     Args:
-        k: discrete units that it names.
+        k: discrete units that it predicts.
         label_dim: of a soft unit (256).
         temperature: that divides the cosines of projections and label embeddings (0.1).
         hubert: arguments of :class:`Hubert` but ``layer``: the last layer is taken.
@@ -46,24 +46,24 @@ class SoftHubert(ContentEncoder):
         self.normalise_wave = encoder.normalise_wave
 
     def prepare(self, dtype: torch.dtype = torch.float32) -> ContentEncoder:
-        """See ``ContentEncoder.prepare``."""
+        """Prepare the HuBERT inside; see ``ContentEncoder.prepare``."""
         self.network.encoder.prepare(dtype)
         return self
 
     def encode(self, padded: Tensor, lengths: Tensor | None, layers: Sequence[int]) -> list[Tensor]:
-        """Soft units; see ``ContentEncoder.encode``."""
+        """Return soft units; see ``ContentEncoder.encode``."""
         encoder = self.network.encoder
         (hidden,) = encoder.encode(padded, lengths, [encoder.num_layers])
         return [self.network.projection(hidden)] * len(layers)
 
     @torch.inference_mode()
     def units(self, wave: Tensor) -> Tensor:
-        """Soft units ``(B, N, label_dim)`` of waveforms ``(B, 1, T)`` or ``(B, T)``, as the public code has it."""
+        """Return soft units ``(B, N, label_dim)`` of waveforms ``(B, 1, T)`` or ``(B, T)``, as the public code does."""
         return self(_rows(wave))
 
     @torch.inference_mode()
     def probabilities(self, units: Tensor) -> Tensor:
-        """How probable each discrete unit is, ``(B, N, K)``, from soft units ``(B, N, label_dim)``."""
+        """Return the probability of each discrete unit, ``(B, N, K)``, from soft units ``(B, N, label_dim)``."""
         return self.network.logits(units).softmax(-1)
 
 
@@ -83,12 +83,12 @@ class DiscreteHubert(nn.Module):
         self.register_buffer("centres", centres, persistent=False)
 
     def forward(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Frames ``(B, N, D)`` of waveforms ``(B, T)``, before they are quantised."""
+        """Return frames ``(B, N, D)`` of waveforms ``(B, T)``, before they are quantised."""
         return self.encoder(waves, lengths)
 
     @torch.inference_mode()
     def units(self, wave: Tensor) -> Tensor:
-        """Discrete units ``(N,)`` int64 of one waveform ``(1, 1, T)`` or ``(1, T)``, as the public code has it.
+        """Return discrete units ``(N,)`` int64 of one waveform ``(1, 1, T)`` or ``(1, T)``, as the public code has it.
 
         Raises:
             ValueError: several waveforms, or no centres.

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.encoders.base import SAMPLE_RATE, WINDOW, ContentEncoder
+from models.encoders.base import WINDOW, ContentEncoder
+from speech.audio.waveforms import SAMPLE_RATE
 from speech.units import UNIT_HOP
 
 FFT = 512
@@ -50,11 +51,11 @@ class LogMel(ContentEncoder):
         self.register_buffer("filters", mel_filters(bands, low_hz, high_hz), persistent=False)
 
     def encode(self, padded: Tensor, lengths: Tensor | None, layers: Sequence[int]) -> list[Tensor]:
-        """Log power by band; see ``ContentEncoder.encode``."""
+        """Return log power by band; see ``ContentEncoder.encode``."""
         return [self.log_power(padded)] * len(layers)
 
     def log_power(self, padded: Tensor) -> Tensor:
-        """Log power by band ``(B, N, bands)`` of padded waveforms."""
+        """Return log power by band ``(B, N, bands)`` of padded waveforms."""
         windows = padded.unfold(1, WINDOW, UNIT_HOP)
         windows = windows - windows.mean(dim=2, keepdim=True)
         previous = F.pad(windows, (1, 0), mode="replicate")[..., :-1]
@@ -100,7 +101,7 @@ class MFCC(ContentEncoder):
         self.register_buffer("regression", steps / steps.square().sum(), persistent=False)
 
     def encode(self, padded: Tensor, lengths: Tensor | None, layers: Sequence[int]) -> list[Tensor]:
-        """Cepstra, their differences and the differences of those; see ``ContentEncoder.encode``."""
+        """Return cepstra, their differences and the differences of those; see ``ContentEncoder.encode``."""
         frames = None if lengths is None else torch.div(lengths, self.hop, rounding_mode="floor")
         cepstra = _hold_last(self.spectrum.log_power(padded) @ self.transform, frames)
         deltas = _hold_last(self._differences(cepstra), frames)
@@ -137,7 +138,7 @@ def _povey_window() -> Tensor:
 
 
 def mel_filters(bands: int, low_hz: float, high_hz: float) -> Tensor:
-    """Kaldi's triangular filters, equal in height and evenly spaced in mel: ``(FFT // 2 + 1, bands)`` float32."""
+    """Return Kaldi's triangular filters, equally high, evenly spaced in mel: ``(FFT // 2 + 1, bands)`` float32."""
 
     def mel(hertz: Tensor) -> Tensor:
         return 1127.0 * torch.log1p(hertz / 700.0)
@@ -153,7 +154,7 @@ def mel_filters(bands: int, low_hz: float, high_hz: float) -> Tensor:
 
 
 def _cepstral_transform(bands: int, coefficients: int) -> Tensor:
-    """Orthonormal DCT-II with Kaldi's lifter: ``(bands, coefficients)``."""
+    """Return the orthonormal DCT-II with Kaldi's lifter: ``(bands, coefficients)``."""
     band = torch.arange(bands, dtype=torch.float64)[:, None]
     order = torch.arange(coefficients, dtype=torch.float64)[None]
     cosines = torch.cos(math.pi / bands * (band + 0.5) * order) * math.sqrt(2.0 / bands)

@@ -1,4 +1,4 @@
-"""HuBERT's pretraining (Hsu et al. 2021, sections II-B and IV-B): predict the clusters of frames that are hidden.
+"""Pretraining of HuBERT (Hsu et al. 2021, sections II-B and IV-B): clusters of hidden frames are predicted.
 
 B: batch, N: frames of 20 ms, D: width of the transformer, K: clusters.
 """
@@ -17,13 +17,13 @@ from models.training import Batch, Schedule, TrainingModule
 
 @dataclass(frozen=True)
 class LinearSchedule(Schedule):
-    """AdamW whose rate rises for the share ``warmup`` of all ``steps`` and then falls to nothing, both in a line."""
+    """Schedule of AdamW whose rate rises in a line for the share ``warmup`` of all ``steps``, and then falls to 0."""
 
     steps: int = 1
     warmup: float = 0.08
 
     def rate(self, step: int) -> float:
-        """Learning rate at a step."""
+        """Return the learning rate at a step."""
         rising = max(self.warmup * self.steps, 1.0)
         falling = max(self.steps - rising, 1.0)
         return self.learning_rate * min((step + 1) / rising, max(self.steps - step, 0) / falling, 1.0)
@@ -31,13 +31,13 @@ class LinearSchedule(Schedule):
 
 @dataclass(frozen=True)
 class Masking:
-    """Spans of ``span`` frames begin at the share ``starts`` of all frames, and may overlap."""
+    """Masks of spans of ``span`` frames, which begin at the share ``starts`` of all frames and may overlap."""
 
     starts: float = 0.08
     span: int = 10
 
     def draw(self, batch: int, frames: int, generator: torch.Generator | None = None) -> Tensor:
-        """Which frames are hidden: ``(B, N)`` bool, at least one span in each row; drawn on the processor."""
+        """Draw the frames that are hidden: ``(B, N)`` bool, at least one span in each row; drawn on the processor."""
         begins = torch.rand(batch, frames, generator=generator) < self.starts
         last = max(frames - self.span, 0)
         begins[torch.arange(batch), torch.randint(last + 1, (batch,), generator=generator)] = True
@@ -46,7 +46,7 @@ class Masking:
 
 
 class HubertTraining(TrainingModule):
-    """Cross-entropy on hidden frames, and ``unmasked_weight`` times that on the others.
+    """Training by cross-entropy on hidden frames, and ``unmasked_weight`` times that on the others.
 
     The paper trains the hidden ones alone (and finds that best, where there is much to train on).
     """
@@ -63,11 +63,11 @@ class HubertTraining(TrainingModule):
         self.unmasked_weight = unmasked_weight
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """One AdamW for encoder and head."""
+        """Return one AdamW for encoder and head."""
         return [self.schedule.optimiser(self.model.parameters())]
 
     def training_step(self, batch: Batch, index: int) -> None:
-        """One true step on ``audio`` ``(B, 1, T)`` and ``units`` ``(B, N)``, the clusters."""
+        """Take one true step on ``audio`` ``(B, 1, T)`` and ``units`` ``(B, N)``, the clusters."""
         (optimiser,) = self.begin()
         rows, frames = batch["units"].shape
         measured = self._measure(batch, self.masking.draw(rows, frames))
@@ -80,7 +80,7 @@ class HubertTraining(TrainingModule):
         self.step += 1
 
     def judge(self, batch: Batch) -> dict[str, Tensor]:
-        """Losses and accuracies under masks that are the same each time."""
+        """Return losses and accuracies under masks that are the same each time."""
         rows, frames = batch["units"].shape
         masked = self.masking.draw(rows, frames, torch.Generator().manual_seed(self.seed))
         return {f"valid/{name}": value for name, value in self._measure(batch, masked).items()}

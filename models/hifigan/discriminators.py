@@ -32,7 +32,7 @@ _SCALE_LAYERS = (
 
 
 class SpectralNorm(nn.Module):
-    """Divide a weight by its largest singular value, by one power iteration per training forward.
+    """Spectral norm: a weight over its largest singular value, by one power iteration per training forward.
 
     torch's own parametrisation iterates in the other order (u before v), which gives other numbers for the same
     checkpoint; the published weights were made with v before u (Miyato et al. 2018, algorithm 1).
@@ -48,7 +48,7 @@ class SpectralNorm(nn.Module):
         self.register_buffer("v", normalize(torch.randn(rows.shape[1]), dim=0, eps=1e-12))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The weight over its largest singular value, same shape; in training the estimate moves by one iteration."""
+        """Divide a weight by its largest singular value; in training the estimate moves by one iteration."""
         matrix = weight.flatten(1)
         if self.training:
             with torch.no_grad():
@@ -60,7 +60,7 @@ class SpectralNorm(nn.Module):
 
 
 class PeriodDiscriminator(nn.Module):
-    """Looks at every ``period``-th sample: 1-D convolutions over each phase of the wave.
+    """Discriminator of every ``period``-th sample: 1-D convolutions over each phase of the wave.
 
     The published form is a 2-D convolution with kernels (5, 1), which is the same thing; one phase per batch row is
     faster. Feature maps are therefore ``(B * period, C, T')``.
@@ -78,7 +78,7 @@ class PeriodDiscriminator(nn.Module):
         self.conv_post = weight_norm(nn.Conv1d(before, 1, 3, padding=1))
 
     def forward(self, wave: Tensor) -> Output:
-        """``(B, 1, T)`` to scores ``(B, S)`` and feature maps."""
+        """Map waveforms ``(B, 1, T)`` to scores ``(B, S)`` and feature maps."""
         batch, _, length = wave.shape
         missing = -length % self.period
         if missing:
@@ -88,7 +88,7 @@ class PeriodDiscriminator(nn.Module):
 
 
 class ScaleDiscriminator(nn.Module):
-    """Grouped convolutions over the wave; ``spectral`` picks spectral instead of weight normalisation."""
+    """Discriminator by grouped convolutions over the wave; ``spectral``: spectral instead of weight norm."""
 
     def __init__(self, width: float = 1.0, spectral: bool = False) -> None:
         super().__init__()
@@ -103,12 +103,12 @@ class ScaleDiscriminator(nn.Module):
         self.conv_post = norm(nn.Conv1d(before, 1, 3, padding=1))
 
     def forward(self, wave: Tensor) -> Output:
-        """``(B, 1, T)`` to scores ``(B, S)`` and feature maps."""
+        """Map waveforms ``(B, 1, T)`` to scores ``(B, S)`` and feature maps."""
         return _run(self.convs, self.conv_post, wave, wave.shape[0])
 
 
 class Discriminators(Sendable):
-    """All periods and scales together: ``(B, 1, T)`` to one (score, features) per discriminator, periods first.
+    """Discriminators of all periods and scales together: (score, feature maps) of each, periods first.
 
     Scale *i* sees the wave averaged down i times; the first is spectrally normalised. ``width`` 1.0 is published.
     """
@@ -119,7 +119,7 @@ class Discriminators(Sendable):
         self.msd = nn.ModuleList(ScaleDiscriminator(width, spectral=scale == 0) for scale in range(scales))
 
     def forward(self, wave: Tensor) -> list[Output]:
-        """``(B, 1, T)`` to (score, feature maps) of every period, then of every scale."""
+        """Map waveforms ``(B, 1, T)`` to (score, feature maps) of every period, then of every scale."""
         outputs = [discriminator(wave) for discriminator in self.mpd]
         for scale, discriminator in enumerate(self.msd):
             if scale:

@@ -17,7 +17,7 @@ FEWEST_TAPS, FEWEST_PRODUCTS = 7, 350
 
 
 def pays(conv: nn.Conv1d) -> bool:
-    """Whether the convolution is faster this way, and can go it: on a processor, in float32."""
+    """Tell whether the convolution is faster this way, and can go it: on a processor, in float32."""
     taps, weight = conv.kernel_size[0], conv.weight
     fits = FEWEST_TAPS <= taps <= SIZE // 2 and conv.in_channels * taps >= FEWEST_PRODUCTS
     return fits and weight.device.type == "cpu" and weight.dtype == torch.float32
@@ -26,8 +26,8 @@ def pays(conv: nn.Conv1d) -> bool:
 class FourierConvolution:
     """A ``Conv1d`` of stride 1 with its weights of this moment, without gradients; the same up to rounding.
 
-    Overlap-save: of a block's ``SIZE`` frames, ``dilation`` apart, those count that heard no wrap-around. The transform
-    is real, cosines and then sines, and a matrix itself: it is as small as the blocks are many.
+    Overlap-save: of a block's ``SIZE`` frames, ``dilation`` apart, those count that no wrap-around reached. The
+    transform is real, cosines and then sines, and a matrix itself: it is as small as the blocks are many.
     """
 
     def __init__(self, conv: nn.Conv1d) -> None:
@@ -41,7 +41,7 @@ class FourierConvolution:
         self.back = torch.linalg.inv(transform)[: self.hop].float().contiguous()
 
     def __call__(self, x: Tensor) -> Tensor:
-        """``(B, C, T)`` to ``(B, C', T)``, in memory frame after frame: fastest where the argument is, too."""
+        """Convolve ``(B, C, T)`` to ``(B, C', T)``, in memory frame after frame: fastest where the argument is, too."""
         count, step = x.shape[2], self.hop * self.dilation
         blocks = -(-count // step)
         total = (blocks - 1) * step + SIZE * self.dilation
@@ -54,7 +54,7 @@ class FourierConvolution:
         return out.flatten(1, 3)[:, :count].transpose(1, 2)
 
     def _convolve(self, frames: Tensor, out: Tensor) -> None:
-        """Blocks from the frames ``(T, C)`` on into ``out`` ``(blocks, hop, dilation, C')``."""
+        """Convolve blocks of the frames ``(T, C)`` into ``out`` ``(blocks, hop, dilation, C')``."""
         blocks, hop, dilation, _ = out.shape
         width = dilation * frames.shape[1]
         strides = (width, hop * width, 1)
@@ -72,7 +72,7 @@ class FourierConvolution:
 
 
 def _transform() -> Tensor:
-    """The real Fourier transform ``(SIZE, SIZE)``: cosines of all frequencies, then sines of those that have any."""
+    """Return the real Fourier transform ``(SIZE, SIZE)``: cosines of all frequencies, then their sines but zeros."""
     times = torch.arange(SIZE, dtype=torch.float64)
     angles = 2 * torch.pi / SIZE * torch.arange(SIZE // 2 + 1)[:, None] * times
     return torch.cat([torch.cos(angles), -torch.sin(angles)[1:-1]])

@@ -22,7 +22,7 @@ RESIDUAL_GAIN, OUTPUT_GAIN, SOURCE_GAIN = 0.3, 0.07, 0.5
 
 
 class ResBlock(nn.Module):
-    """Residual pairs of one dilated and one plain convolution, ``(B, channels, T)`` to the same shape."""
+    """Residual block: pairs of one dilated and one plain convolution, ``(B, channels, T)`` to the same shape."""
 
     def __init__(self, channels: int, kernel: int, dilations: Sequence[int]) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class ResBlock(nn.Module):
         self._fast: list[list[Callable[[Tensor], Tensor]]] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, channels, T)`` to the same shape."""
+        """Map ``(B, channels, T)`` to the same shape."""
         learns = torch.is_grad_enabled() and x.requires_grad
         convs = (self.convs1, self.convs2) if self._fast is None or learns else self._fast
         for dilated, plain in zip(*convs, strict=True):
@@ -45,7 +45,7 @@ class ResBlock(nn.Module):
             self._fast = [[FourierConvolution(conv) for conv in half] for half in convs]
 
     def train(self, mode: bool = True) -> Self:
-        """What was arranged would not follow weights that are trained."""
+        """Set the mode; training drops what was arranged for synthesis, which would not follow the weights."""
         self._fast = None if mode else self._fast
         return super().train(mode)
 
@@ -55,10 +55,10 @@ class ResBlock(nn.Module):
 
 
 class Generator(nn.Module):
-    """Features at frame rate to a waveform: ``(B, in_channels, L)`` to ``(B, 1, L * prod(upsample_rates))`` in [-1, 1].
+    """Generator of waveforms ``(B, 1, L * prod(upsample_rates))`` in [-1, 1] from features ``(B, in_channels, L)``.
 
     Channels halve at each upsampling stage; each stage ends in the mean of parallel residual blocks, one per kernel.
-    With ``source`` it also takes pulses and noise, filtered as the features say, at every stage and in the output.
+    With ``source`` it also takes pulses and noise, filtered as the features choose, at every stage and in the output.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Generator(nn.Module):
         self.conv_post = _normed(nn.Conv1d(channels, 1, 7, padding=3), OUTPUT_GAIN)
 
     def forward(self, features: Tensor, source: Tensor | None = None) -> Tensor:
-        """``(B, in_channels, L)`` to ``(B, 1, L * prod(upsample_rates))`` in [-1, 1].
+        """Synthesize waveforms ``(B, 1, L * prod(upsample_rates))`` in [-1, 1] of features ``(B, in_channels, L)``.
 
         ``source`` ``(B, 2, L * prod(upsample_rates))``, pulses and noise, for a generator made with a source.
 
@@ -139,17 +139,17 @@ def _same_conv(channels: int, kernel: int, dilation: int, gain: float = 1.0) -> 
 
 
 def _source_conv(channels: int, stride: int) -> nn.Module:
-    """From samples to a stage's rate: windows of two strides, centred on the stage's samples."""
+    """Make the convolution from samples to a stage's rate: windows of two strides, centred on the stage's samples."""
     if stride == 1:
         return _normed(nn.Conv1d(2, channels, 7, padding=3), SOURCE_GAIN)
     return _normed(nn.Conv1d(2, channels, 2 * stride, stride, padding=stride // 2), SOURCE_GAIN)
 
 
 def _normed(conv: nn.Conv1d | nn.ConvTranspose1d, gain: float = 1.0) -> nn.Module:
-    """Weight norm, with magnitudes that keep a signal's power and directions that an optimiser turns fast.
+    """Apply weight norm, with magnitudes that keep a signal's power and directions that an optimiser turns fast.
 
     The published code draws weights of deviation 0.01 after weight norm, which overwrites them: torch's own remain.
-    Drawn before it, they would shrink a signal sixfold per stage, and units would hardly be heard in the output for
+    Drawn before it, they would shrink a signal sixfold per stage, and units would hardly tell in the output for
     the first thousand steps. Directions of small norm turn faster, so those stay; only the magnitudes are set
     (He et al. 2015). On real digits, 900 steps with a source: mel loss 0.51 instead of 0.58, WER 38 % instead of 77 %.
     """

@@ -13,7 +13,7 @@ from models.hifigan.discriminators import Output
 from speech.mel import PUBLISHED, MelSettings, log_mel
 
 # FFT sizes in samples at 16 kHz: 64, 32 and 16 ms; the hop is a quarter of each. None is longer: it would resolve F0 to
-# a few Hz, finer than quantised F0 says, and might price noise below harmonics in the wrong place.
+# a few Hz, finer than quantised F0 tells, and might price noise below harmonics in the wrong place.
 STFT_SIZES = (1024, 512, 256)
 # The published clamp under the log-mel of HiFi-GAN and of the resynthesis paper's code.
 MEL_FLOOR = 1e-5
@@ -22,18 +22,18 @@ MEL_BIN_GAIN = 0.064
 
 
 def discriminator_loss(real: Sequence[Output], fake: Sequence[Output]) -> Tensor:
-    """Least squares: real scores to 1, fake ones to 0, summed over discriminators."""
+    """Return the least-squares loss: real scores to 1, fake ones to 0, summed over discriminators."""
     losses = [(1 - r).square().mean() + f.square().mean() for (r, _), (f, _) in zip(real, fake, strict=True)]
     return torch.stack(losses).sum()
 
 
 def adversarial_loss(fake: Sequence[Output]) -> Tensor:
-    """Least squares: fake scores to 1, summed over discriminators."""
+    """Return the least-squares loss: fake scores to 1, summed over discriminators."""
     return torch.stack([(1 - score).square().mean() for score, _ in fake]).sum()
 
 
 def feature_loss(real: Sequence[Output], fake: Sequence[Output]) -> Tensor:
-    """Mean absolute difference of every feature map, summed over maps and discriminators (unweighted)."""
+    """Return the mean absolute difference of every feature map, summed over maps and discriminators (unweighted)."""
     losses = [
         l1_loss(ours, theirs.detach())
         for (_, real_maps), (_, fake_maps) in zip(real, fake, strict=True)
@@ -43,7 +43,7 @@ def feature_loss(real: Sequence[Output], fake: Sequence[Output]) -> Tensor:
 
 
 def mel_loss(real: Tensor, fake: Tensor, settings: MelSettings = PUBLISHED, floor: float = MEL_FLOOR) -> Tensor:
-    """Mean absolute difference of log-mels of two waves ``(B, 1, T)`` (unweighted).
+    """Return the mean absolute difference of log-mels of two waves ``(B, 1, T)`` (unweighted).
 
     Mel magnitudes below ``floor`` count as ``floor``. With the published one (1e-5) a loss of logarithms also compares
     how silent a band is that the recordings leave empty; a higher floor leaves such bands out.
@@ -56,7 +56,7 @@ def mel_loss(real: Tensor, fake: Tensor, settings: MelSettings = PUBLISHED, floo
 
 
 def stft_loss(real: Tensor, fake: Tensor, sizes: Sequence[int] = STFT_SIZES, floor: float = MEL_FLOOR) -> Tensor:
-    """Spectral convergence plus log-magnitude distance of waves ``(B, 1, T)``, the mean over FFT sizes.
+    """Return spectral convergence plus log-magnitude distance of waves ``(B, 1, T)``, the mean over FFT sizes.
 
     ``floor`` is that of :func:`mel_loss`, in mel magnitude; here it is scaled to that of single bins.
     """

@@ -8,7 +8,7 @@ from torch import nn
 
 
 class Sendable(nn.Module):
-    """Pickled as the arguments it was made with and its state, whatever norms its weights have."""
+    """A module that is pickled as the arguments it was made with and its state, whatever norms its weights have."""
 
     _made_with: tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -19,7 +19,7 @@ class Sendable(nn.Module):
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """How to make another."""
+        """Return how to make another, as pickle asks."""
         flags = [parameter.requires_grad for parameter in self.parameters()]
         return _made_again, (type(self), *self._made_with, self.state_dict(), flags, self.training)
 

@@ -2,7 +2,7 @@
 
 Not in the published generator, which makes its own periods out of nothing and learns to over some hundred thousand
 steps. A generator that is given them (Wang et al. 2019, neural source-filter; Engel et al. 2020, filtered harmonics
-plus filtered noise) speaks with the right pitch from the first few hundred.
+plus filtered noise) has the right pitch from the first few hundred.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-SAMPLE_RATE = 16_000
+from speech.audio.waveforms import SAMPLE_RATE
+
 F0_RANGE = (50.0, 600.0)
 # Positions in a recording index this many samples of noise, so that a piece of it meets the noise of the whole.
 NOISE_SAMPLES = 2**18
@@ -23,7 +24,7 @@ _SMALL = 1e-4
 
 
 def pulses(f0: Tensor, hop: int, phase: Tensor) -> Tensor:
-    """Band-limited pulse train: all harmonics of F0 below half the sample rate, equally loud, of unit power.
+    """Return a band-limited pulse train: all harmonics of F0 below half the sample rate, equally loud, of unit power.
 
     Args:
         f0: ``(B, 1, N)`` in Hz, above 0 everywhere; it holds for ``hop`` samples each.
@@ -46,7 +47,7 @@ def pulses(f0: Tensor, hop: int, phase: Tensor) -> Tensor:
 
 
 def excitation(f0: Tensor, hop: int, phase: Tensor | None = None, start: int = 0) -> Tensor:
-    """Pulses and white noise for a generator.
+    """Return pulses and white noise for a generator.
 
     Args:
         f0: ``(B, 1, N)`` in Hz, above 0 everywhere.
@@ -71,7 +72,7 @@ def _noise() -> Tensor:
 
 
 class SourceFilter(nn.Module):
-    """Features at frame rate choose the spectra of pulses and noise; their sum is a rough draft of the waveform.
+    """Filters of pulses and noise that features at frame rate choose; the sum is a rough draft of the waveform.
 
     Args:
         in_channels: of the features.
@@ -99,7 +100,7 @@ class SourceFilter(nn.Module):
         nn.init.constant_(cast("Tensor", gains.bias), -5.0)
 
     def forward(self, features: Tensor, source: Tensor) -> Tensor:
-        """``(B, in_channels, L)`` and ``(B, 2, L * hop)`` to ``(B, 1, L * hop)``."""
+        """Filter sources ``(B, 2, L * hop)`` as features ``(B, in_channels, L)`` choose: ``(B, 1, L * hop)``."""
         with torch.autocast(features.device.type, enabled=False):
             logs = self.spectra(features.float())
             logs = interpolate(torch.cat([logs, logs[..., -1:]], 2), scale_factor=self.repeats, mode="linear")

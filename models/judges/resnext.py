@@ -40,12 +40,12 @@ class Block(nn.Module):
         self.shortcut = nn.Identity() if plain else nn.Sequential(*shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to ``(B, outputs, H / stride, W / stride)``."""
+        """Map ``(B, C, H, W)`` to ``(B, outputs, H / stride, W / stride)``."""
         return relu(self.path(x) + self.shortcut(x))
 
 
 class DigitClassifier(nn.Module):
-    """Ten digits from log-mels in decibels, ``(B, 1, 32, 32)``; the defaults are the published sizes.
+    """Classifier of ten digits from log-mels in decibels, ``(B, 1, 32, 32)``; the defaults are the published sizes.
 
     Args:
         depth: layers, 9 n + 2.
@@ -76,10 +76,10 @@ class DigitClassifier(nn.Module):
         self.classes = nn.Linear(inputs, 10)
 
     def features(self, mel: Tensor) -> Tensor:
-        """What the last layer sees: ``(B, 1, 32, 32)`` to ``(B, 4 channels widen)``, 1024 at the published sizes."""
+        """Return the last layer's input: ``(B, 1, 32, 32)`` to ``(B, 4 channels widen)``, 1024 as published."""
         # Decibels below the loudest, -80 to 0, brought near to what convolutions are initialised for.
         return self.blocks(self.head(mel / 40 + 1)).mean((2, 3))
 
     def forward(self, mel: Tensor) -> Tensor:
-        """Logits ``(B, 10)`` of zero to nine."""
+        """Return logits ``(B, 10)`` of zero to nine."""
         return self.classes(self.features(mel))

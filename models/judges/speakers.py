@@ -1,4 +1,4 @@
-"""Speaker networks by SpeechBrain's public weights: ECAPA-TDNN and x-vectors, with the features they hear.
+"""Speaker networks by SpeechBrain's public weights: ECAPA-TDNN and x-vectors, with their features.
 
 Desplanques et al. 2020 ("ECAPA-TDNN: Emphasized channel attention, propagation and aggregation in TDNN based speaker
 verification", section 3) and Snyder et al. 2018 ("X-vectors: Robust DNN embeddings for speaker recognition",
@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-SAMPLE_RATE = 16_000
+from speech.audio.waveforms import SAMPLE_RATE
+
 WINDOW, HOP = 400, 160  # samples: 25 and 10 ms
 RANGE_DB = 80.0
 
@@ -41,7 +42,7 @@ class MelBands(nn.Module):
         self.register_buffer("window", torch.hamming_window(WINDOW), persistent=False)
 
     def forward(self, waves: Tensor) -> Tensor:
-        """``(B, T)`` at 16 kHz to ``(B, bands, 1 + T // 160)``."""
+        """Map waveforms ``(B, T)`` at 16 kHz to ``(B, bands, 1 + T // 160)``."""
         spectra = torch.stft(waves, WINDOW, HOP, window=self.window, pad_mode="constant", return_complex=True)
         power = spectra.abs().square().transpose(1, 2) @ self.triangles
         decibels = 10 * power.clamp(min=1e-10).log10()
@@ -60,7 +61,7 @@ class Convolution(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, inputs, N)`` to ``(B, outputs, N)``."""
+        """Map ``(B, inputs, N)`` to ``(B, outputs, N)``."""
         return self.conv(x)
 
 
@@ -72,12 +73,12 @@ class Norm(nn.Module):
         self.norm = nn.BatchNorm1d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, N)`` to the same shape."""
+        """Map ``(B, C, N)`` to the same shape."""
         return self.norm(x)
 
 
 class TDNN(nn.Module):
-    """Convolution, ReLU, batch norm."""
+    """Time-delay layer: convolution, ReLU, batch norm."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 1, dilation: int = 1) -> None:
         super().__init__()
@@ -85,7 +86,7 @@ class TDNN(nn.Module):
         self.norm = Norm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, inputs, N)`` to ``(B, outputs, N)``."""
+        """Map ``(B, inputs, N)`` to ``(B, outputs, N)``."""
         return self.norm(relu(self.conv(x)))
 
 
@@ -98,7 +99,7 @@ class Res2Net(nn.Module):
         self.blocks = nn.ModuleList(TDNN(width, width, kernel, dilation) for _ in range(groups - 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, N)`` to the same shape."""
+        """Map ``(B, C, N)`` to the same shape."""
         first, *rest = x.chunk(len(self.blocks) + 1, dim=1)
         outputs = [first]
         for block, group in zip(self.blocks, rest, strict=True):
@@ -107,7 +108,7 @@ class Res2Net(nn.Module):
 
 
 class SqueezeExcitation(nn.Module):
-    """Each channel scaled by what all channels are on average."""
+    """Scales of channels, each from the averages of all channels."""
 
     def __init__(self, channels: int, bottleneck: int = 128) -> None:
         super().__init__()
@@ -115,7 +116,7 @@ class SqueezeExcitation(nn.Module):
         self.conv2 = Convolution(bottleneck, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, N)`` to the same shape."""
+        """Map ``(B, C, N)`` to the same shape."""
         return x * self.conv2(relu(self.conv1(x.mean(2, keepdim=True)))).sigmoid()
 
 
@@ -130,7 +131,7 @@ class SERes2Net(nn.Module):
         self.se_block = SqueezeExcitation(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, N)`` to the same shape."""
+        """Map ``(B, C, N)`` to the same shape."""
         return x + self.se_block(self.tdnn2(self.res2net_block(self.tdnn1(x))))
 
 
@@ -143,7 +144,7 @@ class AttentiveStatistics(nn.Module):
         self.conv = Convolution(bottleneck, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, N)`` to ``(B, 2 C, 1)``."""
+        """Map ``(B, C, N)`` to ``(B, 2 C, 1)``."""
         mean, deviation = _statistics(x, torch.full_like(x[:, :1], 1 / x.shape[2]))
         context = torch.cat([x, mean.expand_as(x), deviation.expand_as(x)], dim=1)
         weights = self.conv(self.tdnn(context).tanh()).softmax(2)
@@ -166,7 +167,7 @@ class EcapaTDNN(nn.Module):
         self.fc = Convolution(6 * width, self.dim)
 
     def forward(self, waves: Tensor) -> Tensor:
-        """``(B, T)`` at 16 kHz, of :attr:`shortest` frames at least, to embeddings ``(B, 192)`` of any length."""
+        """Embed ``(B, T)`` at 16 kHz, of :attr:`shortest` frames at least, as ``(B, 192)`` of any length."""
         x, outputs = self.features(waves), []
         for block in self.blocks:
             x = block(x)
@@ -178,7 +179,7 @@ class Statistics(nn.Module):
     """Mean and deviation of each channel."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, N)`` to ``(B, 2 C)``."""
+        """Map ``(B, C, N)`` to ``(B, 2 C)``."""
         return torch.cat([x.mean(2), x.std(2) + 1e-5], dim=1)
 
 
@@ -190,7 +191,7 @@ class Projection(nn.Module):
         self.w = nn.Linear(inputs, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, inputs)`` to ``(B, outputs)``."""
+        """Map ``(B, inputs)`` to ``(B, outputs)``."""
         return self.w(x)
 
 
@@ -214,7 +215,7 @@ class XVector(nn.Module):
         self.blocks = nn.ModuleList([*layers, Statistics(), Projection(2 * inputs, self.dim)])
 
     def forward(self, waves: Tensor) -> Tensor:
-        """``(B, T)`` at 16 kHz, of :attr:`shortest` frames at least, to embeddings ``(B, 512)`` of any length."""
+        """Embed ``(B, T)`` at 16 kHz, of :attr:`shortest` frames at least, as ``(B, 512)`` of any length."""
         x = self.features(waves)
         for block in self.blocks:
             x = block(x)
@@ -222,6 +223,6 @@ class XVector(nn.Module):
 
 
 def _statistics(x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted mean and deviation over time of ``(B, C, N)``, each ``(B, C, 1)``; weights have a sum of 1."""
+    """Return weighted mean and deviation over time of ``(B, C, N)``, each ``(B, C, 1)``; weights have a sum of 1."""
     mean = (weights * x).sum(2, keepdim=True)
     return mean, (weights * (x - mean).square()).sum(2, keepdim=True).clamp(min=1e-12).sqrt()

@@ -14,7 +14,10 @@ from speech.judges.digits import digit_mel
 
 
 class DigitTraining(TrainingModule):
-    """Batches hold ``audio`` ``(B, 16000)`` at 16 kHz and ``digit`` ``(B,)`` int64."""
+    """Training by cross-entropy of the ten digits.
+
+    Batches hold ``audio`` ``(B, 16000)`` at 16 kHz and ``digit`` ``(B,)`` int64.
+    """
 
     monitored = "valid/loss_digits"
     parallel = True
@@ -24,11 +27,11 @@ class DigitTraining(TrainingModule):
         self.model = model
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW over the classifier."""
+        """Return AdamW over the classifier."""
         return self.schedule.optimiser(self.model.parameters())
 
     def training_step(self, batch: Mapping[str, Tensor], index: int) -> None:
-        """One step."""
+        """Take one true step on ``audio`` and ``digit``."""
         (optimiser,) = self.begin()
         logits = self.model(digit_mel(batch["audio"]))
         loss = cross_entropy(logits, batch["digit"])
@@ -37,7 +40,7 @@ class DigitTraining(TrainingModule):
         self.step += 1
 
     def judge(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Loss and accuracy of one validation batch."""
+        """Return loss and accuracy of one validation batch."""
         logits = self.model(digit_mel(batch["audio"]))
         loss = cross_entropy(logits, batch["digit"])
         return {"valid/loss_digits": loss, "valid/accuracy": _accuracy(logits, batch["digit"])}

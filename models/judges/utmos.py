@@ -91,7 +91,7 @@ class Utmos(nn.Module):
         self.load_state_dict({_rename(key): value for key, value in state.items() if key != _PREFIX + "mask_emb"})
 
     def forward(self, waves: Tensor) -> Tensor:
-        """Opinions ``(B,)``, 1 (bad) to 5 (excellent), of ``(B, T)`` at 16 kHz of one length, 400 samples at least."""
+        """Predict opinions ``(B,)``, 1 (bad) to 5 (excellent), of ``(B, T)`` at 16 kHz, 400 samples at least."""
         features, _ = self.wav2vec2(waves)
         known = torch.cat([self.domain_emb, self.judge_emb], dim=1)
         told = known.expand(*features.shape[:2], -1)

@@ -1,7 +1,7 @@
-"""How long units last (Lee et al. 2022, "Direct speech-to-speech translation with discrete units", section 3.3).
+"""Durations of units (Lee et al. 2022, "Direct speech-to-speech translation with discrete units", section 3.3).
 
-Units without their repetitions say what is spoken, not how fast; a small network of their embeddings says how many
-frames of 20 ms each lasts.
+Units without their repetitions hold what is spoken, not how fast; a small network of their embeddings predicts for how
+many frames of 20 ms each lasts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Runs(NamedTuple):
 
 
 class DurationPredictor(nn.Module):
-    """Logarithm of one more than each unit's frames, from embeddings ``(B, R, dim)``: two convolutions and a line."""
+    """Predictor of durations: two convolutions and a linear layer on embeddings ``(B, R, dim)``."""
 
     def __init__(self, dim: int = 128, hidden: int = 128, kernel: int = 3, dropout: float = 0.5) -> None:
         super().__init__()
@@ -34,17 +34,17 @@ class DurationPredictor(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, embedded: Tensor) -> Tensor:
-        """``(B, R, dim)`` to ``(B, R)``, natural logarithm of frames + 1."""
+        """Predict the natural logarithm of frames + 1: ``(B, R, dim)`` to ``(B, R)``."""
         x = self.dropout(self.ln1(self.conv1(embedded.transpose(1, 2)).transpose(1, 2)))
         x = self.dropout(self.ln2(self.conv2(x.transpose(1, 2)).transpose(1, 2)))
         return self.proj(x).squeeze(2)
 
     def frames(self, embedded: Tensor) -> Tensor:
-        """Whole frames of each unit, at least one: ``(B, R, dim)`` to ``(B, R)`` int64."""
+        """Predict whole frames of each unit, at least one: ``(B, R, dim)`` to ``(B, R)`` int64."""
         return torch.round(torch.exp(self(embedded)) - 1).clamp(min=1).long()
 
     def loss(self, embedded: Tensor, lengths: Tensor) -> Tensor:
-        """Mean squared error over the runs that count, those of a length above 0; 0 where there are none."""
+        """Return the mean squared error over the runs of a length above 0; 0 where there are none."""
         counted = lengths > 0
         if not counted.any():
             return embedded.new_zeros(())
@@ -52,13 +52,13 @@ class DurationPredictor(nn.Module):
 
 
 def runs_of(units: Tensor) -> Runs:
-    """Runs of equal units in ``(B, L)`` int64."""
+    """Find the runs of equal units in ``(B, L)`` int64."""
     pairs = [torch.unique_consecutive(row, return_counts=True) for row in units]
     return Runs(*(pad_sequence(list(part), batch_first=True) for part in zip(*pairs, strict=True)))
 
 
 def whole_runs(runs: Runs) -> Tensor:
-    """Lengths ``(B, R)`` with 0 for the first and last run of an item, which a cut may have shortened.
+    """Return lengths ``(B, R)`` with 0 for an item's first and last run, which a cut may have shortened.
 
     An item of one or two runs keeps them, as the published code does: there is nothing else to learn from.
     """

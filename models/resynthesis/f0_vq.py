@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-from models.resynthesis.codebook import Codebook, Quantised
+from models.codebook import Codebook, Quantised
 from models.resynthesis.jukebox import down_stack, up_stack
 
 
 class F0VQVAE(nn.Module):
-    """F0 at 200 Hz to codes at ``200 / stride**downs`` Hz and back; defaults as published (20 codes, 12.5 Hz).
+    """Quantiser of F0 at 200 Hz to codes at ``200 / stride**downs`` Hz; by default as published, 20 codes at 12.5 Hz.
 
     Input is ``(B, 1, T)``: F0 normalised by the speaker's statistics, exactly 0 where unvoiced; T a multiple of
     :attr:`hop` (16 frames of 80 samples by default).
@@ -35,14 +35,14 @@ class F0VQVAE(nn.Module):
         self.decoder = up_stack(1, width, embedding_dim, strides, depth, dilation_growth)
 
     def forward(self, f0: Tensor) -> tuple[Tensor, Quantised]:
-        """Reconstruction ``(B, 1, T)`` and the quantisation it was made from."""
+        """Return the reconstruction ``(B, 1, T)`` and the quantisation that it was made from."""
         quantised = self.codebook(self.encoder(f0))
         return self.decoder(quantised.vectors), quantised
 
     def encode(self, f0: Tensor) -> Tensor:
-        """F0 tokens: ``(B, 1, T)`` to ``(B, T // hop)`` int64."""
+        """Encode F0 ``(B, 1, T)`` as tokens ``(B, T // hop)`` int64."""
         return self.codebook.encode(self.encoder(f0))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """F0 tokens ``(B, L)`` to normalised F0 ``(B, 1, L * hop)``."""
+        """Decode F0 tokens ``(B, L)`` to normalised F0 ``(B, 1, L * hop)``."""
         return self.decoder(embedding(codes, self.codebook.codes).transpose(1, 2))

@@ -16,7 +16,7 @@ from models.resynthesis.f0_vq import F0VQVAE
 
 
 class UnitGenerator(Sendable):
-    """Embeds units, F0 tokens and the speaker, aligns their rates by repetition, and runs HiFi-GAN on them.
+    """HiFi-GAN on embedded units, F0 tokens and the speaker, whose rates are aligned by repetition.
 
     Args:
         num_units: rows of the unit table (K of k-means).
@@ -27,7 +27,7 @@ class UnitGenerator(Sendable):
         f0_quantizer: constructor arguments of :class:`F0VQVAE`, frozen inside; ``None`` for a model without F0.
         initial_channels, upsample_rates, upsample_kernels, resblock_kernels, resblock_dilations: of the generator;
             the product of the rates is the unit hop in samples (320).
-        source: ``none`` as published, or ``harmonic``: pulses at the F0 that the tokens say, and noise, for the
+        source: ``none`` as published, or ``harmonic``: pulses at the F0 that the tokens hold, and noise, for the
             generator to filter; ``speaker_f0`` places the pulses.
         durations: with a predictor of how long units last, for units without their repetitions.
         f0_scale: what F0 was normalised in, ``hz`` or ``log`` (natural logarithm of Hz).
@@ -89,7 +89,7 @@ class UnitGenerator(Sendable):
             self.register_buffer("speaker_f0", torch.zeros(max(num_speakers, 1), 2))
 
     def train(self, mode: bool = True) -> UnitGenerator:
-        """Training mode for all but the frozen F0 quantiser."""
+        """Set training mode for all but the frozen F0 quantiser."""
         super().train(mode)
         if self.quantizer is not None:
             # A training forward would move the frozen codebook.
@@ -103,7 +103,7 @@ class UnitGenerator(Sendable):
         speaker: Tensor | None = None,
         register: Tensor | None = None,
     ) -> Tensor:
-        """Waveform ``(B, 1, L * unit hop)`` in [-1, 1].
+        """Synthesize waveforms ``(B, 1, L * unit hop)`` in [-1, 1].
 
         Args:
             units: ``(B, L)`` int64.
@@ -124,14 +124,14 @@ class UnitGenerator(Sendable):
         return self.vocoder(features, excitation(self.contour(f0, speaker, register), hop, start=start))
 
     def contour(self, f0: Tensor, speaker: Tensor | None = None, register: Tensor | None = None) -> Tensor:
-        """F0 in Hz, ``(B, 1, T_f0)``, as the tokens of ``f0`` say it and the speaker's register places it.
+        """Return F0 in Hz, ``(B, 1, T_f0)``, as the tokens of ``f0`` hold it and the speaker's register places it.
 
-        Unvoiced frames, where tokens say nothing, lie near the speaker's mean. Arguments and errors as for the call.
+        Unvoiced frames, where tokens hold nothing, lie near the speaker's mean. Arguments and errors as for the call.
         """
         assert self.quantizer is not None
         if register is None:
             if self.speaker_dim:
-                raise ValueError("a vector does not say how high its speaker speaks: pass register")
+                raise ValueError("a vector does not hold how high its speaker's voice lies: pass register")
             rows = torch.zeros(len(f0), dtype=torch.int64, device=f0.device) if speaker is None else speaker.reshape(-1)
             register = self.speaker_f0[rows]
         mean, deviation = register.unsqueeze(2).split(1, dim=1)
@@ -140,7 +140,7 @@ class UnitGenerator(Sendable):
             return (moved.exp() if self.f0_scale == "log" else moved).clamp(*F0_RANGE)
 
     def repeat(self, units: Tensor) -> Tensor:
-        """Units without repetitions, ``(R,)`` int64, each as often as it should last: ``(L,)`` int64.
+        """Repeat each of the units ``(R,)`` int64, which have no repetitions, as often as it should last: ``(L,)``.
 
         Raises:
             ValueError: the model has no predictor of durations.
@@ -150,7 +150,7 @@ class UnitGenerator(Sendable):
         return units.repeat_interleave(self.durations.frames(self.unit_embedding(units)[None])[0])
 
     def condition(self, units: Tensor, f0: Tensor | None = None, speaker: Tensor | None = None) -> Tensor:
-        """Input of the vocoder: ``(B, streams * embedding_dim, L)``; arguments as for the call."""
+        """Return the vocoder's input ``(B, streams * embedding_dim, L)``; arguments as for the call."""
         streams = [self.unit_embedding(units).transpose(1, 2)]
         if self.quantizer is not None and self.f0_embedding is not None:
             if f0 is None:
@@ -168,7 +168,7 @@ class UnitGenerator(Sendable):
 
 
 def repeat_to(stream: Tensor, length: int) -> Tensor:
-    """Nearest alignment: every column of ``(B, C, L)`` repeated ``length // L`` times in a row.
+    """Repeat every column of ``(B, C, L)`` ``length // L`` times in a row: nearest alignment.
 
     Raises:
         ValueError: ``length`` is no multiple of L.

@@ -9,7 +9,7 @@ from torch.nn.functional import relu
 
 
 class ResidualConv(nn.Module):
-    """ReLU, dilated convolution, ReLU, pointwise convolution, plus the input."""
+    """Residual block: ReLU, dilated convolution, ReLU, pointwise convolution, plus the input."""
 
     def __init__(self, width: int, dilation: int) -> None:
         super().__init__()
@@ -17,11 +17,11 @@ class ResidualConv(nn.Module):
         self.pointwise = nn.Conv1d(width, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, width, T)`` to the same shape."""
+        """Map ``(B, width, T)`` to the same shape."""
         return x + self.pointwise(relu(self.dilated(relu(x))))
 
 
-class Stage(nn.Module):
+class Resampling(nn.Module):
     """One resampling convolution with a stack of residual ones: after it when going down, before it when going up."""
 
     def __init__(self, conv: nn.Module, width: int, depth: int, growth: int, down: bool) -> None:
@@ -31,28 +31,28 @@ class Stage(nn.Module):
         self.residual = nn.Sequential(*(ResidualConv(width, growth**level) for level in range(depth)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, T)`` to ``(B, C', T / stride)`` going down, ``T * stride`` going up."""
+        """Map ``(B, C, T)`` to ``(B, C', T / stride)`` going down, ``T * stride`` going up."""
         return self.residual(self.conv(x)) if self.down else self.conv(self.residual(x))
 
 
 def down_stack(channels: int, width: int, out_dim: int, strides: Sequence[int], depth: int, growth: int) -> nn.Module:
-    """``(B, channels, T)`` to ``(B, out_dim, T / prod(strides))``: a stage per stride, then a plain convolution."""
-    stages: list[nn.Module] = []
+    """Build a stack from ``(B, channels, T)`` to ``(B, out_dim, T / prod(strides))``: a resampling for each stride."""
+    blocks: list[nn.Module] = []
     for stride in strides:
-        conv = nn.Conv1d(width if stages else channels, width, *_kernel(stride))
-        stages.append(Stage(conv, width, depth, growth, down=True))
-    return nn.Sequential(*stages, nn.Conv1d(width, out_dim, 3, padding=1))
+        conv = nn.Conv1d(width if blocks else channels, width, *_kernel(stride))
+        blocks.append(Resampling(conv, width, depth, growth, down=True))
+    return nn.Sequential(*blocks, nn.Conv1d(width, out_dim, 3, padding=1))
 
 
 def up_stack(channels: int, width: int, in_dim: int, strides: Sequence[int], depth: int, growth: int) -> nn.Module:
-    """``(B, in_dim, L)`` to ``(B, channels, L * prod(strides))``, the mirror image of :func:`down_stack`."""
-    stages: list[nn.Module] = []
+    """Build a stack from ``(B, in_dim, L)`` to ``(B, channels, L * prod(strides))``, :func:`down_stack` mirrored."""
+    blocks: list[nn.Module] = []
     for level, stride in enumerate(strides):
         after = in_dim if level == len(strides) - 1 else width
-        stages.append(Stage(nn.ConvTranspose1d(width, after, *_kernel(stride)), width, depth, growth, down=False))
-    return nn.Sequential(nn.Conv1d(in_dim, width, 3, padding=1), *stages, nn.Conv1d(in_dim, channels, 3, padding=1))
+        blocks.append(Resampling(nn.ConvTranspose1d(width, after, *_kernel(stride)), width, depth, growth, down=False))
+    return nn.Sequential(nn.Conv1d(in_dim, width, 3, padding=1), *blocks, nn.Conv1d(in_dim, channels, 3, padding=1))
 
 
 def _kernel(stride: int) -> tuple[int, int, int]:
-    """Kernel, stride and padding as in Jukebox: 2s and s/2 for even strides, 2s + 1 and s // 2 + 1 for odd ones."""
+    """Return kernel, stride and padding: 2s and s / 2 for even strides s, 2s + 1 and s // 2 + 1 for odd ones."""
     return (2 * stride, stride, stride // 2) if stride % 2 == 0 else (2 * stride + 1, stride, stride // 2 + 1)

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
+from models.codebook import Codebook, Quantised
 from models.hifigan.generator import Generator
-from models.resynthesis.codebook import Codebook, Quantised
 from models.resynthesis.jukebox import down_stack
 
 
 class WaveVQVAE(nn.Module):
-    """Audio to codes by a Jukebox encoder and back by HiFi-GAN; defaults as published (256 codes at 100 Hz).
+    """Quantiser of audio, by a Jukebox encoder and back by HiFi-GAN; defaults as published (256 codes at 100 Hz).
 
     Args:
         codes, embedding_dim, ema_decay: of the codebook.
@@ -51,14 +51,14 @@ class WaveVQVAE(nn.Module):
         )
 
     def forward(self, wave: Tensor) -> tuple[Tensor, Quantised]:
-        """Waveform ``(B, 1, T)`` in [-1, 1] at 16 kHz made again, ``(B, 1, T // hop * hop)``, and its quantisation."""
+        """Return waveforms ``(B, 1, T)`` in [-1, 1] made again, ``(B, 1, T // hop * hop)``, and their quantisation."""
         quantised = self.codebook(self.encoder(wave))
         return self.vocoder(quantised.vectors), quantised
 
     def encode(self, wave: Tensor) -> Tensor:
-        """Units of audio: ``(B, 1, T)`` to ``(B, T // hop)`` int64; T at least ``hop``."""
+        """Encode waveforms ``(B, 1, T)`` as units ``(B, T // hop)`` int64; T at least ``hop``."""
         return self.codebook.encode(self.encoder(wave))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Units ``(B, L)`` to a waveform ``(B, 1, L * hop)``."""
+        """Synthesize waveforms ``(B, 1, L * hop)`` of units ``(B, L)``."""
         return self.vocoder(embedding(codes, self.codebook.codes).transpose(1, 2))

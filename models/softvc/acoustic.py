@@ -1,8 +1,9 @@
 """Acoustic model of Soft-VC (van Niekerk et al. 2022, section 2.2): units to log-mels, frame after frame.
 
-Tacotron 2's decoder without attention: an encoder of convolutions doubles the rate of the units, three LSTM layers say
-a mel frame for each of its frames, hearing the frame before. B: batch, N: units of 20 ms, M = 2 N mel frames of 10 ms
-(M = N without upsampling), C: channels of the encoder.
+Tacotron 2's decoder without attention: an encoder of convolutions doubles the rate of the units, three LSTM layers
+predict a mel frame for each of its frames, given the frame before.
+
+B: batch, N: units of 20 ms, M = 2 N mel frames of 10 ms (M = N without upsampling), C: channels of the encoder.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ NORM_FLOOR = 1e-5
 
 
 class PreNet(nn.Module):
-    """Two layers with ReLU and dropout of one half; the dropout is for training alone (in Tacotron 2 it stays)."""
+    """Pre-net: two layers with ReLU and dropout of one half, in training alone (in Tacotron 2 always)."""
 
     def __init__(self, in_dim: int, width: int, dropout: float = 0.5) -> None:
         super().__init__()
@@ -32,15 +33,15 @@ class PreNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(..., in_dim)`` to ``(..., width)``."""
+        """Map ``(..., in_dim)`` to ``(..., width)``."""
         return self.net(x)
 
 
 class InstanceNorm(nn.Module):
-    """Zero mean and unit variance of each channel over the frames of its own utterance; zeros behind its end."""
+    """Norm to zero mean and unit variance of each channel over its own utterance's frames; zeros behind its end."""
 
     def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
-        """``(B, C, N)`` to the same shape; ``inside`` ``(B, 1, N)``: which frames are an utterance's."""
+        """Normalise ``(B, C, N)``; ``inside`` ``(B, 1, N)`` marks the frames that are an utterance's."""
         if inside is None:
             variance, mean = torch.var_mean(x, dim=2, keepdim=True, correction=0)
             return (x - mean) * torch.rsqrt(variance + NORM_FLOOR)
@@ -51,7 +52,7 @@ class InstanceNorm(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Units to frames ``(B, M, C)`` for the decoder.
+    """Encoder of units as frames ``(B, M, C)`` for the decoder.
 
     Args:
         unit_dim: of a soft unit, or of the table of discrete ones.
@@ -79,7 +80,7 @@ class Encoder(nn.Module):
         )
 
     def forward(self, units: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """``(B, N, unit_dim)``, or ``(B, N)`` int64, to ``(B, M, C)``.
+        """Encode units ``(B, N, unit_dim)``, or ``(B, N)`` int64, as frames ``(B, M, C)``.
 
         With ``lengths`` ``(B,)`` in units, an utterance's frames are those that it has alone, whatever lies behind
         its end; the frames there are zeros.
@@ -94,7 +95,7 @@ class Encoder(nn.Module):
                 hidden = layer(hidden, inside)
             elif isinstance(layer, nn.ConvTranspose1d):
                 hidden = layer(hidden)
-                # An utterance alone ends here: what the next layer hears behind the end is nothing.
+                # An utterance alone ends here: the next layer sees nothing behind the end.
                 if inside is not None:
                     inside = inside.repeat_interleave(2, dim=2)
                     hidden = hidden * inside
@@ -106,7 +107,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Encoder frames and the mel frames before them to mel frames; three LSTM layers, the last two residual."""
+    """Decoder of mel frames from encoder frames and the mel frames before; three LSTM layers, the last two residual."""
 
     def __init__(self, channels: int, mels: int, width: int, hidden: int) -> None:
         super().__init__()
@@ -117,7 +118,7 @@ class Decoder(nn.Module):
         self.proj = nn.Linear(hidden, mels, bias=False)
 
     def forward(self, encoded: Tensor, previous: Tensor) -> Tensor:
-        """``(B, M, C)`` and the frame before each ``(B, M, mels)`` to ``(B, M, mels)``."""
+        """Predict ``(B, M, mels)`` from ``(B, M, C)`` and the mel frame before each ``(B, M, mels)``."""
         x, _ = self.lstm1(torch.cat([encoded, self.prenet(previous)], dim=2))
         for layer in (self.lstm2, self.lstm3):
             x = x + layer(x)[0]
@@ -125,7 +126,7 @@ class Decoder(nn.Module):
 
 
 class AcousticModel(nn.Module):
-    """Units to log-mels; the defaults are the published sizes (18.8 M parameters).
+    """Predictor of log-mels from units; the defaults are the published sizes (18.8 M parameters).
 
     Args:
         unit_dim: of a soft unit (256; raw features of HuBERT Base: 768), or of the table of discrete ones.
@@ -162,7 +163,7 @@ class AcousticModel(nn.Module):
         self._stepper: Stepper | None = None
 
     def encode(self, units: Tensor, lengths: Tensor | None = None, speaker: Tensor | None = None) -> Tensor:
-        """Frames ``(B, M, C)`` for the decoder; arguments as for the call."""
+        """Return frames ``(B, M, C)`` for the decoder; arguments as for the call."""
         encoded = self.encoder(units, lengths if self.mask_padding else None)
         if self.speaker_embedding is None:
             return encoded
@@ -173,7 +174,7 @@ class AcousticModel(nn.Module):
     def forward(
         self, units: Tensor, previous: Tensor, lengths: Tensor | None = None, speaker: Tensor | None = None
     ) -> Tensor:
-        """Log-mels ``(B, M, mels)`` with the true frame before each given: for training.
+        """Predict log-mels ``(B, M, mels)`` with the true frame before each given: for training.
 
         Args:
             units: ``(B, N, unit_dim)``, or ``(B, N)`` int64, where K is padding.
@@ -194,7 +195,7 @@ class AcousticModel(nn.Module):
         speaker: Tensor | None = None,
         state: State | None = None,
     ) -> Tensor:
-        """Log-mels ``(B, M, mels)``, each frame from those that the model itself said before.
+        """Predict log-mels ``(B, M, mels)``, each frame from those that the model itself predicted before.
 
         Args:
             units: as for the call.

@@ -14,7 +14,7 @@ from models.training import Batch, Schedule, TrainingModule
 
 
 def mel_distance(mels: Tensor, target: Tensor, frames: Tensor, mask_padding: bool = True) -> Tensor:
-    """Mean absolute difference of log-mels ``(B, M, mels)``: of each utterance over its own frames, then over all.
+    """Return the mean absolute difference of log-mels ``(B, M, mels)``: over an utterance's own frames, then over all.
 
     Without ``mask_padding``, as published, what lies behind an utterance's end counts too, while its number of
     ``frames`` ``(B,)`` remains the divisor.
@@ -26,12 +26,12 @@ def mel_distance(mels: Tensor, target: Tensor, frames: Tensor, mask_padding: boo
 
 
 def shifted(mels: Tensor) -> Tensor:
-    """The frame before each, zeros before the first: ``(B, M, mels)``."""
+    """Return the frame before each, zeros before the first: ``(B, M, mels)``."""
     return F.pad(mels, (0, 0, 1, -1))
 
 
 class AcousticTraining(TrainingModule):
-    """Teacher forcing: every frame is said after the true one (section 2.2)."""
+    """Training by teacher forcing: every frame is predicted from the true one before it (section 2.2)."""
 
     monitored = "valid/loss_mel"
 
@@ -40,13 +40,14 @@ class AcousticTraining(TrainingModule):
         self.model = model
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """One AdamW for the whole model."""
+        """Return one AdamW for the whole model."""
         return [self.schedule.optimiser(self.model.parameters())]
 
     def training_step(self, batch: Batch, index: int) -> None:
-        """One true step.
+        """Take one true step.
 
-        ``content`` ``(B, N, D)`` or ``(B, N)``, ``mel`` ``(B, M, mels)``, ``lengths`` ``(B,)`` in units, ``speaker``.
+        Batches hold ``content`` ``(B, N, D)`` or ``(B, N)``, ``mel`` ``(B, M, mels)``, ``lengths`` ``(B,)`` in units
+        and, of a model with voices, ``speaker`` ``(B,)``.
         """
         (optimiser,) = self.begin()
         loss = self._loss(batch)
@@ -57,10 +58,10 @@ class AcousticTraining(TrainingModule):
         self.step += 1
 
     def judge(self, batch: Batch) -> dict[str, Tensor]:
-        """Teacher-forced distance, and that of what the model says from its own frames."""
+        """Return the teacher-forced distance, and that of log-mels that the model predicts from its own frames."""
         lengths = batch["lengths"]
-        said = self.model.generate(batch["content"], lengths, batch.get("speaker"))
-        free = mel_distance(said, batch["mel"], lengths * self.model.frames_per_unit)
+        mels = self.model.generate(batch["content"], lengths, batch.get("speaker"))
+        free = mel_distance(mels, batch["mel"], lengths * self.model.frames_per_unit)
         return {"valid/loss_mel": self._loss(batch), "valid/l1_free_running": free}
 
     def _loss(self, batch: Batch) -> Tensor:

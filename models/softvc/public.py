@@ -17,7 +17,7 @@ from models.encoders.keys import torchaudio_state
 from models.encoders.soft import DiscreteHubert, SoftHubert
 from models.hifigan import Discriminators
 from models.softvc.acoustic import AcousticModel
-from models.softvc.mel import Vocoder
+from models.softvc.vocoder import Vocoder
 
 State = dict[str, Tensor]
 HEAD_DIM = 64  # of an attention head, in every published HuBERT
@@ -32,7 +32,7 @@ _MAGNITUDE, _DIRECTION = (f"parametrizations.weight.original{number}" for number
 
 
 def hubert_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Arguments of ``Hubert`` but ``layer``, read off weights under torchaudio's names."""
+    """Read arguments of ``Hubert`` but ``layer`` off weights under torchaudio's names."""
     layers = sum(
         bool(re.fullmatch(r"encoder\.transformer\.layers\.\d+\.attention\.q_proj\.bias", key)) for key in state
     )
@@ -50,7 +50,7 @@ def hubert_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def load_hubert_soft(state: State) -> SoftHubert:
-    """The encoder of soft units."""
+    """Load the encoder of soft units."""
     head = {ours: state[theirs] for theirs, ours in _HEAD.items()}
     body = torchaudio_state({key: value for key, value in state.items() if key not in _HEAD})
     k, label_dim = head["labels"].shape
@@ -60,7 +60,7 @@ def load_hubert_soft(state: State) -> SoftHubert:
 
 
 def load_hubert_discrete(state: State) -> DiscreteHubert:
-    """The encoder of discrete units, without centres; the head of its pretraining is left out."""
+    """Load the encoder of discrete units, without centres; the head of its pretraining is left out."""
     body = torchaudio_state({key: value for key, value in state.items() if key not in _HEAD})
     encoder = Hubert(DISCRETE_LAYER, **hubert_sizes(body))
     encoder.model.load_state_dict(body)
@@ -68,7 +68,7 @@ def load_hubert_discrete(state: State) -> DiscreteHubert:
 
 
 def load_acoustic(state: State) -> AcousticModel:
-    """The acoustic model, of soft or of discrete units."""
+    """Load the acoustic model, of soft or of discrete units."""
     table = state.get("encoder.embedding.weight")
     width, unit_dim = state["encoder.prenet.net.0.weight"].shape
     model = AcousticModel(
@@ -85,7 +85,7 @@ def load_acoustic(state: State) -> AcousticModel:
 
 
 def load_vocoder(state: State) -> Vocoder:
-    """The vocoder, its weight norm kept, or made anew where it was folded into the weights."""
+    """Load the vocoder, its weight norm kept, or made anew where it was folded into the weights."""
     ours: State = {}
     for key, value in state.items():
         stem, _, name = key.rpartition(".")
@@ -111,7 +111,7 @@ def load_vocoder(state: State) -> Vocoder:
 
 
 def load_discriminators(state: State) -> Discriminators:
-    """Periods and scales of the vocoder's training, which the public repository never published."""
+    """Load periods and scales of the vocoder's training, which the public repository never published."""
     discriminators = Discriminators()
     # Ours convolves each phase in one dimension: (out, in, k, 1) -> (out, in, k).
     ours = {key.replace(".discriminators.", "."): v.squeeze(3) if v.dim() == 4 else v for key, v in state.items()}

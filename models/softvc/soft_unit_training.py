@@ -18,10 +18,10 @@ FEED_FORWARD_DROPOUT = 0.1  # the published fine-tuning has it, pretraining has 
 
 
 class SoftUnitTraining(TrainingModule):
-    """Cross-entropy of discrete units, named by a HuBERT from the waveform (section 2.1).
+    """Training by cross-entropy of discrete units, predicted by a HuBERT from the waveform (section 2.1).
 
     Without ``masking`` over all frames. With it, ``alpha`` of that on hidden frames and ``1 - alpha`` on the others;
-    validation then hears everything, as soft units do.
+    validation then hides nothing, as soft units do.
     """
 
     monitored = "valid/loss"
@@ -33,11 +33,11 @@ class SoftUnitTraining(TrainingModule):
             layer.feed_forward.intermediate_dropout.p = FEED_FORWARD_DROPOUT
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """One AdamW for encoder and head."""
+        """Return one AdamW for encoder and head."""
         return [self.schedule.optimiser(self.model.parameters())]
 
     def training_step(self, batch: Batch, index: int) -> None:
-        """One true step on ``audio`` ``(B, 1, T)`` and ``units`` ``(B, N)``."""
+        """Take one true step on ``audio`` ``(B, 1, T)`` and ``units`` ``(B, N)``."""
         (optimiser,) = self.begin()
         hidden = None if self.masking is None else self.masking.draw(*batch["units"].shape)
         loss, right = self._measure(batch, hidden)
@@ -49,7 +49,7 @@ class SoftUnitTraining(TrainingModule):
         self.step += 1
 
     def judge(self, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy, and the share of frames whose unit is the most probable one."""
+        """Return cross-entropy, and the share of frames whose unit is the most probable one."""
         loss, right = self._measure(batch, None)
         return {"valid/loss": loss, "valid/accuracy": right}
 
@@ -62,7 +62,7 @@ class SoftUnitTraining(TrainingModule):
 
 
 def unit_loss(logits: Tensor, units: Tensor, hidden: Tensor | None = None, alpha: float = 1.0) -> Tensor:
-    """Cross-entropy of logits ``(B, N, K)`` and units ``(B, N)``; ``hidden`` ``(B, N)`` bool weighs as ``alpha``."""
+    """Return cross-entropy of logits ``(B, N, K)`` and units ``(B, N)``; ``hidden`` ``(B, N)`` ones weigh ``alpha``."""
     losses = F.cross_entropy(logits.transpose(1, 2), units, reduction="none")
     if hidden is None:
         return losses.mean()

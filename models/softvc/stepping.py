@@ -21,14 +21,14 @@ Product = Callable[[Tensor], Tensor]
 
 @dataclass
 class State:
-    """Where the decoder stands: the frame said last ``(B, mels)``, and each layer's output and cell ``(B, H)``."""
+    """State of the decoder: the frame predicted last ``(B, mels)``, and each layer's output and cell ``(B, H)``."""
 
     frame: Tensor | None = None
     layers: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
 
 class Stepper:
-    """Runs a decoder free.
+    """A decoder that runs free, frame after frame.
 
     Args:
         decoder: ``models.softvc.acoustic.Decoder``; its weights of this moment are taken.
@@ -59,7 +59,7 @@ class Stepper:
         self.proj = build(decoder.proj.weight.detach(), None)
 
     def run(self, encoded: Tensor, state: State | None = None) -> Tensor:
-        """``(B, M, C)`` to log-mels ``(B, M, mels)``; ``state`` is begun from, and left at the last frame."""
+        """Predict log-mels ``(B, M, mels)`` of ``(B, M, C)``; ``state`` is begun from, and left at the last frame."""
         state = State() if state is None else state
         batch, count, _ = encoded.shape
         if state.frame is None:
@@ -92,7 +92,7 @@ class Stepper:
 
 
 def _cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    """Output and cell ``(B, H)`` from gates ``(B, 4 H)``: input, forget, cell, output, as torch orders them."""
+    """Return output and cell ``(B, H)`` from gates ``(B, 4 H)``: input, forget, cell, output, as torch orders them."""
     width = cell.shape[1]
     opened = torch.sigmoid(gates)
     proposed = torch.tanh(gates[:, 2 * width : 3 * width])
@@ -101,7 +101,7 @@ def _cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def product(precision: Precision) -> Callable[[Tensor, Tensor | None], Product]:
-    """Makes of a weight ``(O, I)`` and a bias ``(O,)`` the map ``(B, I)`` to ``(B, O)``, float32 to float32."""
+    """Return what makes of a weight ``(O, I)`` and a bias ``(O,)`` the map ``(B, I)`` to ``(B, O)`` in float32."""
     check_precision(precision)
     return _PRODUCTS[precision]
 
@@ -128,7 +128,7 @@ def _bfloat16(weight: Tensor, bias: Tensor | None) -> Product:
 
 
 def _int8(weight: Tensor, bias: Tensor | None) -> Product:
-    """Eight bits and one scale for each output; activations stay bfloat16."""
+    """Take eight bits and one scale for each output; activations stay bfloat16."""
     scale = weight.abs().amax(1).clamp_min(1e-12) / 127
     small = torch.round(weight / scale[:, None]).to(torch.int8).contiguous()
     scale = scale.to(torch.bfloat16)

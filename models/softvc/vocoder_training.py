@@ -8,35 +8,35 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.resynthesis.training import ResynthesisTraining
+from models.hifigan.training import GanTraining
 from models.softvc.mel import MEL, wave_to_mel
 from models.training import Batch
 
-GAINS = (0.4, 0.99)  # peaks that the vocoder hears in training
+GAINS = (0.4, 0.99)  # peaks of recordings in training
 SILENT_PEAK = 1e-5  # half of the least step of 16 bits is 1.5e-5
 
 
-class VocoderTraining(ResynthesisTraining):
-    """HiFi-GAN on log-mels (section 2.3).
+class VocoderTraining(GanTraining):
+    """Training of HiFi-GAN on log-mels (section 2.3).
 
-    ``audio`` ``(B, 1, T)``; in fine-tuning also ``mel`` ``(B, mels, M)``, as the acoustic model says it. Without it
-    the log-mel is the recording's own, at a random loudness and polarity.
+    Batches hold ``audio`` ``(B, 1, T)``; in fine-tuning also ``mel`` ``(B, mels, M)``, as the acoustic model predicts
+    it. Without it the log-mel is the recording's own, at a random loudness and polarity.
     """
 
     mel = MEL
 
     def prepare(self, batch: Batch) -> Batch:
-        """The batch with ``mel``; what had none is first brought to a random peak."""
+        """Return the batch with ``mel``; what had none is first brought to a random peak."""
         if "mel" in batch:
             return batch
         return self._with_mel(at_random_loudness(batch["audio"]))
 
     def generate(self, batch: Batch) -> Tensor:
-        """Waveforms ``(B, 1, T)`` of a batch's mels, or of its recordings' own."""
+        """Return waveforms ``(B, 1, T)`` of a batch's mels, or of its recordings' own."""
         return self.generator((batch if "mel" in batch else self._with_mel(batch["audio"]))["mel"])
 
     def judge(self, batch: Batch) -> dict[str, Tensor]:
-        """Mean absolute log-mel difference of recordings as they are."""
+        """Return the mean absolute log-mel difference of recordings as they are."""
         return super().judge(batch if "mel" in batch else self._with_mel(batch["audio"]))
 
     @staticmethod
@@ -46,7 +46,7 @@ class VocoderTraining(ResynthesisTraining):
 
 
 def at_random_loudness(audio: Tensor) -> Tensor:
-    """Waveforms ``(B, 1, T)``, each at a peak drawn from ``GAINS`` and with either polarity; silence stays."""
+    """Return waveforms ``(B, 1, T)``, each at a peak drawn from ``GAINS`` and with either polarity; silence stays."""
     peak = audio.abs().amax(dim=(1, 2), keepdim=True).clamp_min(SILENT_PEAK)
     low, high = GAINS
     drawn = torch.rand(2, len(audio), 1, 1).to(audio.device)  # on the processor: the same wherever it trains

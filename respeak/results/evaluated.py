@@ -30,7 +30,7 @@ RATES = ("wer", "per", "ffe")
 
 
 def make_table(title: str, labels: Mapping[str, str], measured: Measured, context: Mapping[str, Any]) -> Table:
-    """The table; claims compare every two systems by the paired bootstrap.
+    """Return the table; claims compare every two systems by the paired bootstrap.
 
     Args:
         title: above it.
@@ -63,7 +63,7 @@ def make_page(
     sentences: int,
     f0: Mapping[str, Any],
 ) -> str:
-    """The page: table, errors by phoneme, and some sentences in every system.
+    """Return the page: table, errors by phoneme, and some sentences in every system.
 
     Args:
         table: of :func:`make_table`.
@@ -99,7 +99,7 @@ def make_page(
 
 
 def phonemes_of(labels: Mapping[str, str], folder: Path, resamples: int, seed: int) -> str:
-    """Lines of ``phonemes.csv`` for every system, from ``<folder>/<system>/utterances.parquet``."""
+    """Return the lines of ``phonemes.csv`` for every system, from ``<folder>/<system>/utterances.parquet``."""
     files = {name: folder / name / "utterances.parquet" for name in labels}
     return phonemes_csv(phoneme_rows(labels, files, {}, resamples, seed))
 

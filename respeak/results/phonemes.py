@@ -30,7 +30,7 @@ class PhonemeRow:
 
     @property
     def ipa(self) -> str:
-        """The sign that figures show."""
+        """Return the sign that figures show."""
         return PHONES[self.phone]
 
 
@@ -41,7 +41,7 @@ def phoneme_rows(
     resamples: int,
     seed: int,
 ) -> list[PhonemeRow]:
-    """Every phoneme of every system, in the order of :data:`speech.phonemes.PHONES`, whatever there is of it.
+    """Return what there is of every phoneme of every system, in the order of :data:`speech.phonemes.PHONES`.
 
     Args:
         labels: of the systems, by name.
@@ -63,7 +63,7 @@ def phoneme_rows(
 
 
 def to_csv(rows: Sequence[PhonemeRow]) -> str:
-    """One line per system and phoneme; percentages unrounded, empty where there is none."""
+    """Return one line per system and phoneme; percentages unrounded, empty where there is none."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(HEADER)
@@ -76,7 +76,7 @@ def to_csv(rows: Sequence[PhonemeRow]) -> str:
 
 
 def save_picture(rows: Sequence[PhonemeRow], title: str, path: Path) -> None:
-    """Bars side by side by phoneme, ours and below them the paper's where it has any: ``path`` with .svg and .png."""
+    """Draw bars by phoneme, ours and below them the paper's where it has any: ``path`` with .svg and .png."""
     import matplotlib
 
     # SVG otherwise names its parts at random.

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset
 
 from speech.audio.waveforms import decode_audio
 from speech.errors import UserError
 from speech.judges.digits import WORDS, one_second
 from speech.storage.shards import read_rows
 from speech.text import normalise_text
+from stages.data.batches import Batches
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A recording ``(T,)`` float32 at 16 kHz, and which digit it says."""
+    """A recording ``wave`` ``(T,)`` float32 at 16 kHz, and the ``digit`` spoken in it."""
 
     wave: np.ndarray
     digit: int
 
 
 def read_clips(audio: Path, split: str) -> list[Clip]:
-    """Recordings of one split whose text is a digit.
+    """Read the recordings of one split whose text is a digit.
 
     Raises:
         UserError: there are none.
@@ -42,7 +42,7 @@ def read_clips(audio: Path, split: str) -> list[Clip]:
     return clips
 
 
-class Clips(IterableDataset):
+class ClipBatches(Batches):
     """Batches ``start`` to ``stop``: ``audio`` ``(B, 16000)`` float32 and ``digit`` ``(B,)`` int64.
 
     Args:
@@ -57,17 +57,11 @@ class Clips(IterableDataset):
     def __init__(
         self, clips: Sequence[Clip], batch_size: int, seed: int, stop: int, start: int = 0, placed: bool = True
     ) -> None:
+        super().__init__(stop, start)
         self.clips, self.batch_size, self.seed, self.placed = clips, batch_size, seed, placed
-        self.start, self.stop = start, stop
-
-    def __len__(self) -> int:
-        return max(0, self.stop - self.start)
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        yield from map(self.batch, range(self.start, self.stop))
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        """The batch of one step, the same whenever it is asked for."""
+        """Return the batch of one step, the same whenever it is asked for."""
         positions = range(step * self.batch_size, (step + 1) * self.batch_size)
         if not self.placed:
             chosen = [(self.clips[p], 0.5) for p in positions if p < len(self.clips)]

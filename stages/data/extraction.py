@@ -11,19 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from speech.audio.waveforms import decode_audio
+from speech.audio.waveforms import SAMPLE_RATE, decode_audio
 from speech.units import num_frames
 from stages.params.features import Features
 from stages.runtime.engine import pick_device
 from stages.runtime.faults import ExhaustedError
 
-SAMPLE_RATE = 16_000
 COLUMNS = ["id", "speaker", "num_samples", "audio"]
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """How audio is encoded; light, so that it travels to worker processes.
+    """The settings by which audio is encoded; light, so that they travel to worker processes.
 
     Attributes:
         encoder: folder of the encoder.
@@ -41,12 +40,12 @@ class Extraction:
 
     @classmethod
     def of(cls, settings: Features, encoder: Path, device: str, extra_layers: Sequence[int] = ()) -> Extraction:
-        """As the parameters say; ``extra_layers`` are for who wants them."""
+        """Return the settings of section ``features``, with ``extra_layers`` where a stage wants them."""
         samples = int(settings.batch_seconds * SAMPLE_RATE)
         return cls(encoder, device, settings.precision, samples, tuple(extra_layers))
 
     def encode(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, list[np.ndarray]]]:
-        """Frames of each row of an audio shard, in order of falling length.
+        """Encode each row of an audio shard, in order of falling length.
 
         Yields:
             The row's index, and for the encoder's layer and each of ``extra_layers`` its ``(N, D)`` float16 frames;
@@ -81,7 +80,7 @@ class Extraction:
 
 
 def batches(lengths: Sequence[int], batch_samples: int) -> Iterator[list[int]]:
-    """Indices grouped by length, longest first; a padded group holds at most ``batch_samples`` (or one utterance)."""
+    """Group indices by length, longest first; a padded group holds at most ``batch_samples`` (or one utterance)."""
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
         if batch and (len(batch) + 1) * lengths[batch[0]] > batch_samples:
@@ -93,13 +92,13 @@ def batches(lengths: Sequence[int], batch_samples: int) -> Iterator[list[int]]:
 
 
 def is_kept(name: str, share: float) -> bool:
-    """Whether the frames of utterance ``name`` are among the ``share`` that is stored; the same everywhere, always."""
+    """Tell whether the frames of utterance ``name`` are among the ``share`` that is stored: always the same ones."""
     return zlib.crc32(name.encode()) < share * 2**32
 
 
 @functools.cache
 def _load(directory: Path, device: str, precision: str) -> tuple[Any, str]:
-    """The encoder, once per worker process."""
+    """Load the encoder, once per worker process."""
     import torch
 
     from respeak.encoders.loading import load_encoder

@@ -1,4 +1,4 @@
-"""A corpus seen by another encoder than the graph's: a folder like ``data/<corpus>`` under a stage's scratch.
+"""A view of a corpus by another encoder than the graph's: a folder like ``data/<corpus>`` under a stage's scratch.
 
 It has the corpus's own ``audio``, and ``features`` and whatever else the stage makes of them. Each part is made shard
 by shard and published whole, so that a killed stage finds what was finished.
@@ -35,7 +35,7 @@ def open_view(folder: Path, corpus: Path) -> Path:
 
 
 def make_features(job: Job, view: Path, extraction: Extraction, keep: float = 1.0) -> None:
-    """The view's ``features`` by ``extraction``, of the share ``keep`` of the recordings."""
+    """Make the view's ``features`` by ``extraction``, of the share ``keep`` of the recordings."""
     from respeak.encoders.encoder_files import read_config
 
     work = functools.partial(encode_shard, extraction=extraction, config=read_config(extraction.encoder), keep=keep)
@@ -43,7 +43,7 @@ def make_features(job: Job, view: Path, extraction: Extraction, keep: float = 1.
 
 
 def make_part(job: Job, output: Path, tasks: Mapping[str, Any], work: Callable[[Any, Path], Any]) -> None:
-    """Shards of one part, in worker processes; nothing to do where it is there already."""
+    """Make the shards of one part in worker processes; leave a part alone that is there already."""
     if output.is_dir():
         return
     part = dataclasses.replace(job, output=output, scratch=output.parent / f"making-{output.name}" / "job")

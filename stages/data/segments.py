@@ -1,41 +1,42 @@
-"""Training segments from the shards of several corpora: audio, units and F0 cut at the same places.
+"""Training segments of several corpora: audio, units and F0 cut at the same places.
 
-Training is one endless stream of utterances: position *p* is utterance ``p % N`` of epoch ``p // N``, in an order that
-depends on the seed and the epoch alone, and step *s* takes the next ``batch_size`` positions. So an epoch neither
-loses nor repeats an utterance, batches never run short, and a resumed run, any number of ranks and any number of
-loader workers see the same batches. An epoch visits the row groups in random order and shuffles utterances inside a
-window of a few of them, so memory does not grow with the corpus.
+Training is one endless stream of utterances: position *p* is utterance ``p % N`` of epoch ``p // N``, and step *s*
+takes the next ``batch_size`` positions. So an epoch neither loses nor repeats an utterance, batches never run short,
+and any number of ranks see the same batches.
 """
 
 from __future__ import annotations
 
-import functools
-import json
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from speech.audio.waveforms import decode_audio, quantise
 from speech.errors import UserError
-from speech.pitch import location_scale, normalise_f0
-from speech.storage.shards import shard_paths
+from speech.pitch import F0_HOP, location_scale, normalise_f0
+from speech.storage.shards import read_group
+from speech.units import UNIT_HOP
+from stages.data.batches import Batches, own_share, validation_steps
+from stages.data.utterance_index import (
+    WINDOW_GROUPS,
+    CorpusStreams,
+    Stream,
+    UtteranceIndex,
+    build_index,
+    epoch_order,
+)
 
-ALIGNMENT = 1280
-UNIT_HOP = 320
-F0_HOP = 80
-WINDOW_GROUPS = 8
+if TYPE_CHECKING:
+    from stages.params.training import Loop
+
+ALIGNMENT = 1280  # samples: what frames of units, of F0 and of F0's tokens all divide
 CACHE_BYTES = 256 * 2**20
 
-Stream = Literal["audio", "units", "f0", "speakers"]
 _COLUMNS: dict[Stream, list[str]] = {
     "audio": ["id", "audio"],
     "units": ["id", "units"],
@@ -47,16 +48,16 @@ _HOPS: dict[Stream, int] = {"audio": 1, "units": UNIT_HOP, "f0": F0_HOP}
 
 
 @dataclass(frozen=True)
-class Corpus:
-    """Where the stages left one corpus: ``data/<name>`` with ``audio``, ``units``, ``f0`` and ``f0_stats.json``."""
+class Cut:
+    """Settings by which segments are cut.
 
-    directory: Path
-    streams: tuple[Stream, ...]
+    Attributes:
+        samples: their length at 16 kHz, a multiple of 1280.
+        normalise: F0 in Hz or log Hz, by the speaker's statistics.
 
-
-@dataclass(frozen=True)
-class Segment:
-    """Cut length in samples of 16 kHz, and how F0 is normalised (Hz or log Hz, by speaker)."""
+    Raises:
+        UserError: another length.
+    """
 
     samples: int
     normalise: Literal["hz", "log"]
@@ -66,74 +67,10 @@ class Segment:
             raise UserError(f"params.yaml: segment_samples must be a multiple of {ALIGNMENT}, not {self.samples}")
 
 
-@dataclass
-class Index:
-    """The utterances of one split: for each its row group, its row inside, its speaker; a few bytes per utterance."""
+class SegmentReader:
+    """Reader of an index's utterances: a few row groups at a time, and decoded audio as int16 up to a stated budget."""
 
-    corpora: tuple[Corpus, ...]
-    groups: list[tuple[int, str, int]] = field(default_factory=list)
-    """(corpus, shard name, row group)"""
-    group: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
-    row: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
-    speaker: list[str] = field(default_factory=list)
-    stats: tuple[dict[str, Any], ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.row)
-
-    @property
-    def speakers(self) -> list[str]:
-        """Names, sorted: the order of a speaker table."""
-        return sorted(set(self.speaker))
-
-
-def build_index(corpora: Sequence[Corpus], split: str, known: Collection[str] | None = None) -> Index:
-    """Find the utterances of ``split`` (``train`` or ``valid``), of ``known`` speakers only, without reading audio.
-
-    Raises:
-        UserError: shards or F0 statistics are missing, or no utterance has that split.
-    """
-    groups: list[tuple[int, str, int]] = []
-    group_of: list[int] = []
-    rows: list[int] = []
-    speakers: list[str] = []
-    for number, corpus in enumerate(corpora):
-        for path in shard_paths(corpus.directory / "audio"):
-            for group in range(pq.ParquetFile(path, memory_map=True).num_row_groups):
-                table = read_group(path, group, ["speaker", "split"])
-                names = table["speaker"]
-                chosen = [
-                    r for r, s in enumerate(table["split"]) if s == split and (known is None or names[r] in known)
-                ]
-                if chosen:
-                    group_of += [len(groups)] * len(chosen)
-                    rows += chosen
-                    speakers += [names[row] for row in chosen]
-                    groups.append((number, path.name, group))
-    if not rows:
-        where = ", ".join(str(corpus.directory) for corpus in corpora)
-        raise UserError(f"{where}: no utterance of split '{split}'; check the corpus's split options")
-    stats = tuple(_read_stats(c.directory / "f0_stats.json") if "f0" in c.streams else {} for c in corpora)
-    return Index(tuple(corpora), groups, np.array(group_of, np.int32), np.array(rows, np.int32), speakers, stats)
-
-
-@functools.lru_cache(maxsize=4)
-def epoch_order(groups: bytes, seed: int, epoch: int) -> np.ndarray:
-    """The order of an epoch's utterances, from an index's ``group`` as bytes: row groups mixed a few at a time."""
-    return _shuffled(np.frombuffer(groups, np.int32), np.random.default_rng((seed, epoch)))
-
-
-def _shuffled(group_of: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    members = np.split(np.arange(len(group_of)), np.flatnonzero(np.diff(group_of)) + 1)
-    visit = rng.permutation(len(members))
-    windows = [visit[start : start + WINDOW_GROUPS] for start in range(0, len(visit), WINDOW_GROUPS)]
-    return np.concatenate([rng.permutation(np.concatenate([members[g] for g in window])) for window in windows])
-
-
-class Utterances:
-    """Reads utterances of an index: a few row groups at a time, and decoded audio as int16 up to a stated budget."""
-
-    def __init__(self, index: Index, normalise: Literal["hz", "log"], cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(self, index: UtteranceIndex, normalise: Literal["hz", "log"], cache_bytes: int = CACHE_BYTES) -> None:
         self.index = index
         self.normalise = normalise
         self._groups: OrderedDict[int, dict[Stream, dict[str, Any]]] = OrderedDict()
@@ -141,7 +78,10 @@ class Utterances:
         self._budget = cache_bytes
 
     def read(self, number: int) -> dict[Stream, np.ndarray]:
-        """Streams of one utterance: audio ``(T,)`` int16, units ``(T / 320,)``, F0 ``(T / 80,)`` normalised, d-vector.
+        """Read the streams of one utterance.
+
+        Returns:
+            Audio ``(T,)`` int16, units ``(T / 320,)`` int64, F0 ``(T / 80,)`` normalised, and the d-vector ``(256,)``.
 
         Raises:
             UserError: the streams are not of the same utterance, or one is shorter than the audio.
@@ -192,7 +132,7 @@ class Utterances:
         return samples
 
     def register(self, number: int) -> tuple[float, float]:
-        """Mean and deviation of the voiced F0 of an utterance's speaker, by which `read` normalises."""
+        """Return mean and deviation of the voiced F0 of an utterance's speaker, by which `read` normalises."""
         corpus = self.index.groups[int(self.index.group[number])][0]
         return location_scale(self._stats(number, corpus), self.normalise)
 
@@ -207,8 +147,8 @@ class Utterances:
         return stats
 
 
-def cut(streams: dict[Stream, np.ndarray], samples: int, rng: np.random.Generator) -> dict[Stream, np.ndarray]:
-    """A random segment on the common grid of 1280 samples; a shorter utterance is repeated until long enough."""
+def cut_segment(streams: dict[Stream, np.ndarray], samples: int, rng: np.random.Generator) -> dict[Stream, np.ndarray]:
+    """Cut a random segment on the common grid of 1280 samples; a shorter utterance is repeated until long enough."""
     blocks = _length(streams) // ALIGNMENT
     wanted = samples // ALIGNMENT
     copies = -(-wanted // blocks)
@@ -225,11 +165,11 @@ def cut(streams: dict[Stream, np.ndarray], samples: int, rng: np.random.Generato
 
 
 def _length(streams: dict[Stream, np.ndarray]) -> int:
-    """Samples that all streams cover."""
+    """Return the samples that all streams cover."""
     return min(len(values) * _HOPS[stream] for stream, values in streams.items() if stream in _HOPS)
 
 
-class Segments(IterableDataset):
+class SegmentBatches(Batches):
     """Batches ``start`` to ``stop`` of the endless stream, as dictionaries of tensors.
 
     ``audio`` ``(B, 1, S)`` float32 in [-1, 1], ``units`` ``(B, S / 320)`` int64, ``f0`` ``(B, 1, S / 80)`` float32
@@ -239,10 +179,12 @@ class Segments(IterableDataset):
     ``batch_size`` is that of all ranks together.
     """
 
+    divisible = True
+
     def __init__(
         self,
-        index: Index,
-        segment: Segment,
+        index: UtteranceIndex,
+        cut: Cut,
         speakers: Sequence[str],
         batch_size: int,
         seed: int,
@@ -251,91 +193,41 @@ class Segments(IterableDataset):
         rank: int = 0,
         world: int = 1,
     ) -> None:
+        super().__init__(stop, start)
         if batch_size % world:
             raise UserError(f"params.yaml: batch_size {batch_size} does not divide among {world} processes")
-        self.index, self.segment, self.seed = index, segment, seed
+        self.index, self.cut, self.seed, self.batch_size = index, cut, seed, batch_size
+        self.rank, self.world = rank, world
         self.speaker_rows = {name: row for row, name in enumerate(speakers)}
-        self.batch_size, self.start, self.stop, self.rank, self.world = batch_size, start, stop, rank, world
-        self._reader: Utterances | None = None
-
-    def __len__(self) -> int:
-        return max(0, self.stop - self.start)
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        worker = get_worker_info()
-        offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
-        # torch asks worker 0 for the first batch, worker 1 for the second and so on.
-        for step in range(self.start + offset, self.stop, stride):
-            yield self.batch(step)
+        self._reader: SegmentReader | None = None
 
     def share(self, rank: int, world: int) -> None:
-        """Be the part of process ``rank`` of ``world``, which divide each batch."""
+        """Become the part of process ``rank`` of ``world``, which divide each batch."""
         self.rank, self.world = rank, world
 
     def positions(self, step: int) -> range:
-        """Places in the endless stream that this rank takes at ``step``."""
+        """Return the places in the endless stream that this rank takes at ``step``."""
         share = self.batch_size // self.world
         first = step * self.batch_size + self.rank * share
         return range(first, first + share)
 
     def utterance(self, position: int) -> int:
-        """Index of the utterance at a place in the endless stream."""
+        """Return the number of the utterance at a place in the endless stream."""
         epoch, place = divmod(position, len(self.index))
         return int(epoch_order(self.index.group.tobytes(), self.seed, epoch)[place])
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        """The batch of one step, the same whenever and wherever it is asked for."""
-        if self._reader is None:
-            worker = get_worker_info()
-            self._reader = Utterances(
-                self.index, self.segment.normalise, CACHE_BYTES // (worker.num_workers if worker else 1)
-            )
+        """Return the batch of one step, the same whenever and wherever it is asked for."""
+        reader = self._reader = self._reader or SegmentReader(self.index, self.cut.normalise, own_share(CACHE_BYTES))
         numbers = [self.utterance(position) for position in self.positions(step)]
         items = [
-            cut(self._reader.read(number), self.segment.samples, np.random.default_rng((self.seed, position, 1)))
+            cut_segment(reader.read(number), self.cut.samples, np.random.default_rng((self.seed, position, 1)))
             for number, position in zip(numbers, self.positions(step), strict=True)
         ]
         batch = _collate(items, [self.speaker_rows.get(self.index.speaker[number], -1) for number in numbers])
         if "f0" in batch:
-            batch["register"] = torch.tensor([self._reader.register(number) for number in numbers])
+            batch["register"] = torch.tensor([reader.register(number) for number in numbers])
         return batch
-
-
-def loader(segments: IterableDataset, workers: int) -> DataLoader:
-    """Loader of whole batches in order; workers leave interrupts to the main process, which ends them itself."""
-    return DataLoader(
-        segments,
-        batch_size=None,
-        num_workers=workers,
-        worker_init_fn=_ignore_signals,
-        pin_memory=torch.cuda.is_available(),
-    )
-
-
-def read_group(path: Path, group: int, columns: Sequence[str]) -> dict[str, Any]:
-    """One row group of a shard as columns; numbers as numpy arrays."""
-    try:
-        table = pq.ParquetFile(path, memory_map=True).read_row_group(group, columns=list(columns))
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found; run the stage that makes it first") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(
-            f"{path}: damaged shard ({str(error).splitlines()[0]}); delete it and run 'dvc repro'"
-        ) from None
-    return {name: _column(table.column(name)) for name in columns}
-
-
-def _column(column: pa.ChunkedArray) -> Sequence[Any]:
-    if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
-        return [scalar.values.to_numpy(zero_copy_only=False) for scalar in column]
-    return column.to_pylist()
-
-
-def _ignore_signals(worker: int) -> None:
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
 
 
 def _collate(items: list[dict[Stream, np.ndarray]], speakers: list[int]) -> dict[str, Tensor]:
@@ -351,8 +243,22 @@ def _collate(items: list[dict[Stream, np.ndarray]], speakers: list[int]) -> dict
     return tensors
 
 
-def _read_stats(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found; run the stage f0_stats first") from None
+def training_and_validation(
+    corpora: Sequence[CorpusStreams], cut: Cut, loop: Loop, seed: int, known_only: bool = False
+) -> tuple[SegmentBatches, SegmentBatches]:
+    """Return the batches of a training on the corpora, and those of one validation.
+
+    Rows of speakers are those of the training split, sorted by name. With ``known_only`` the validation leaves out
+    speakers who are not among them.
+
+    Raises:
+        UserError: as `build_index` does.
+    """
+    train = build_index(corpora, "train")
+    speakers = train.speakers
+    valid = build_index(corpora, "valid", speakers if known_only else None)
+    checks = validation_steps(len(valid), loop.batch_size)
+    return (
+        SegmentBatches(train, cut, speakers, loop.batch_size, seed, loop.steps),
+        SegmentBatches(valid, cut, speakers, loop.batch_size, seed, checks),
+    )

@@ -1,4 +1,4 @@
-"""What a bundle knows of each speaker (F0 statistics, mean d-vector, content frames) and of each unit (voicing)."""
+"""Facts of each speaker (F0 statistics, mean d-vector, content frames) and of each unit (voicing), for a bundle."""
 
 from __future__ import annotations
 
@@ -11,21 +11,29 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
+from speech.pitch import F0_HOP
 from speech.storage.shards import read_rows, shard_paths, zip_shards
+from speech.units import UNIT_HOP
 
-F0_PER_UNIT = 4
+F0_PER_UNIT = UNIT_HOP // F0_HOP
 
 
 @dataclass(frozen=True)
-class Voices:
-    """By speaker name: ``f0`` as in f0_stats.json, ``vectors`` (256,) of unit length, ``frames`` (2, D)."""
+class SpeakerFacts:
+    """Facts by speaker name.
+
+    Attributes:
+        f0: statistics as in ``f0_stats.json``.
+        vectors: mean d-vector ``(256,)`` of unit length.
+        frames: mean and deviation ``(2, D)`` of the encoder's frames.
+    """
 
     f0: dict[str, Any]
     vectors: dict[str, np.ndarray]
     frames: dict[str, np.ndarray]
 
 
-def read_voices(corpora: Sequence[Path], speakers: Iterable[str]) -> Voices:
+def read_speakers(corpora: Sequence[Path], speakers: Iterable[str]) -> SpeakerFacts:
     """Gather the speakers of several corpora, in the order given; an earlier corpus wins over a later one."""
     f0: dict[str, Any] = {}
     vectors: dict[str, np.ndarray] = {}
@@ -36,7 +44,7 @@ def read_voices(corpora: Sequence[Path], speakers: Iterable[str]) -> Voices:
         if (path := corpus / "units" / "frame_stats.safetensors").is_file():
             frames |= load_file(path)
     names = list(speakers)
-    return Voices(
+    return SpeakerFacts(
         {name: f0[name] for name in names},
         {name: vectors[name] for name in names if name in vectors},
         {name: frames[name] for name in names if name in frames},
@@ -44,7 +52,7 @@ def read_voices(corpora: Sequence[Path], speakers: Iterable[str]) -> Voices:
 
 
 def mean_vectors(directory: Path) -> dict[str, np.ndarray]:
-    """Mean d-vector of each speaker's utterances, scaled to unit length: ``(256,)`` float32 by name."""
+    """Average the d-vectors of each speaker's utterances, scaled to unit length: ``(256,)`` float32 by name."""
     sums: dict[str, np.ndarray] = {}
     for row in read_rows(directory, ["speaker", "embedding"]):
         sums[row["speaker"]] = sums.get(row["speaker"], 0.0) + row["embedding"].astype(np.float64)
@@ -53,7 +61,7 @@ def mean_vectors(directory: Path) -> dict[str, np.ndarray]:
 
 
 def unit_voicing(corpora: Sequence[Path], num_units: int) -> np.ndarray:
-    """How often each unit is voiced in the training split of the corpora: ``(num_units,)`` float32, 0 where unknown."""
+    """Return the share of each unit's training frames that is voiced: ``(num_units,)`` float32, 0 where it has none."""
     frames, voiced = np.zeros(num_units), np.zeros(num_units)
     for corpus in corpora:
         for audio in shard_paths(corpus / "audio"):

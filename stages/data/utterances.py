@@ -1,14 +1,13 @@
 """Whole utterances for training: their content and log-mel in batches of similar length, or windows of their audio.
 
-Like segments (`stages.data.segments`), batches are a function of the step and the seed alone: a resumed run sees what
-an unbroken one would, and an epoch neither loses nor repeats an utterance.
+An epoch neither loses nor repeats an utterance, and its order depends on the seed and the epoch alone.
 """
 
 from __future__ import annotations
 
 import functools
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset, get_worker_info
 
-from models.softvc.mel import FRAMES_PER_UNIT, MEL, wave_to_mel
 from speech.audio.waveforms import decode_audio, quantise
 from speech.errors import UserError
+from speech.mel import MelSettings, log_mel
 from speech.storage.shards import read_group
 from speech.units import UNIT_HOP
-from stages.data.segments import Corpus, Index, build_index, epoch_order
+from stages.data.batches import Batches, own_share
+from stages.data.utterance_index import CorpusStreams, UtteranceIndex, build_index, epoch_order
 
 CACHE_BYTES = 256 * 2**20
 # Utterances of so many batches are sorted by length before they are cut into batches: little padding, some mixing.
@@ -32,46 +31,50 @@ POOL_BATCHES = 16
 
 
 @dataclass(frozen=True)
-class Utterances:
+class UtteranceSet:
     """The utterances of one split of a corpus.
 
     Attributes:
         corpus: ``data/<name>``.
         index: where each lies.
         samples: ``(len(index),)`` int64, of each.
-        content: the folder of shards that say what is said, ``units``, ``soft_units`` or ``features``; or None.
+        settings: of the log-mels, whose hop divides that of units.
+        content: the folder of shards of what is spoken, ``units``, ``soft_units`` or ``features``; or None.
         mels: folder of shards of predicted log-mels; None: those of the recordings.
     """
 
     corpus: Path
-    index: Index
+    index: UtteranceIndex
     samples: np.ndarray
+    settings: MelSettings
     content: Path | None = None
     mels: Path | None = None
 
     @classmethod
-    def of(cls, corpus: Path, split: str, content: str | None = None, mels: Path | None = None) -> Utterances:
-        """Those of ``split`` (``train`` or ``valid``).
+    def of(
+        cls, corpus: Path, split: str, settings: MelSettings, content: str | None = None, mels: Path | None = None
+    ) -> UtteranceSet:
+        """Find the utterances of ``split`` (``train`` or ``valid``).
 
         Raises:
             UserError: shards are missing, or no utterance has that split.
         """
-        index = build_index([Corpus(corpus, ("audio",))], split)
+        index = build_index([CorpusStreams(corpus, ("audio",))], split)
         samples = [
             np.asarray(read_group(corpus / "audio" / shard, group, ["num_samples"])["num_samples"])
             for _, shard, group in index.groups
         ]
         counts = np.array([samples[g][r] for g, r in zip(index.group, index.row, strict=True)], np.int64)
-        return cls(corpus, index, counts, corpus / content if content else None, mels)
+        return cls(corpus, index, counts, settings, corpus / content if content else None, mels)
 
     def __len__(self) -> int:
         return len(self.index)
 
 
-class Reader:
-    """Reads utterances; audio as int16, and log-mels made from it, are kept up to a stated budget."""
+class UtteranceReader:
+    """Reader of utterances; audio as int16, and log-mels made from it, are kept up to a stated budget."""
 
-    def __init__(self, utterances: Utterances, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(self, utterances: UtteranceSet, cache_bytes: int = CACHE_BYTES) -> None:
         self.utterances = utterances
         self._budget = cache_bytes
         self._audio: dict[int, np.ndarray] = {}
@@ -80,7 +83,7 @@ class Reader:
         self._starts = functools.cache(_read_starts)
 
     def audio(self, number: int) -> np.ndarray:
-        """``(T,)`` int16 at 16 kHz."""
+        """Read a recording, ``(T,)`` int16 at 16 kHz."""
         if number in self._audio:
             return self._audio[number]
         samples = quantise(decode_audio(self._row(number, self.utterances.corpus / "audio", "audio")))
@@ -89,18 +92,22 @@ class Reader:
         return samples
 
     def mel(self, number: int) -> Tensor:
-        """Log-mel ``(M, 128)`` float32, predicted or the recording's, M at least twice the units."""
+        """Read a predicted log-mel, or compute the recording's: ``(M, n_mels)`` float32, under all of the units."""
         if self.utterances.mels is not None:
             return torch.from_numpy(self._row(number, self.utterances.mels, "features").astype(np.float32))
         if number in self._mels:
             return self._mels[number]
-        mel = wave_to_mel(to_float(self.audio(number))[None])[0].T.contiguous()
+        mel = log_mel(to_float(self.audio(number))[None], self.utterances.settings)[0].T.contiguous()
         if self._afford(mel.nbytes):
             self._mels[number] = mel
         return mel
 
     def content(self, number: int) -> np.ndarray:
-        """Units ``(N,)`` int64, or frames ``(N, D)`` float32."""
+        """Read units ``(N,)`` int64, or frames ``(N, D)`` float32.
+
+        Raises:
+            UserError: the shard holds other utterances than the audio's.
+        """
         folder = self.utterances.content
         assert folder is not None, "these utterances were indexed without content"
         if folder.name == "units":
@@ -132,23 +139,23 @@ def _read_group(path: Path, group: int, column: str) -> dict[str, Any]:
 
 
 def _read_starts(path: Path) -> list[int]:
-    """The first row of each row group."""
+    """Return the first row of each row group."""
     metadata = pq.read_metadata(path)
     counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     return np.cumsum([0, *counts[:-1]]).tolist()
 
 
 def to_float(samples: np.ndarray) -> Tensor:
-    """int16 to float32 in [-1, 1]."""
+    """Convert int16 samples to float32 in [-1, 1]."""
     return torch.from_numpy(samples).float() / 32768
 
 
-class Sentences(IterableDataset):
+class UtteranceBatches(Batches):
     """Batches ``start`` to ``stop`` of whole utterances, as dictionaries of tensors.
 
-    ``content`` ``(B, N)`` int64 or ``(B, N, D)`` float32, ``mel`` ``(B, 2 N, 128)``, ``lengths`` ``(B,)`` in units and
-    ``speaker`` ``(B,)`` rows of ``speakers``. Behind an utterance's end units are ``padding``, all else zeros. The last
-    batch of an epoch may be smaller.
+    ``content`` ``(B, N)`` int64 or ``(B, N, D)`` float32, ``mel`` ``(B, M, n_mels)`` under it, ``lengths`` ``(B,)`` in
+    units and ``speaker`` ``(B,)`` rows of ``speakers``. Behind an utterance's end, units are ``padding``, all else 0.
+    The last batch of an epoch may be smaller.
 
     Args:
         utterances: with content.
@@ -163,7 +170,7 @@ class Sentences(IterableDataset):
 
     def __init__(
         self,
-        utterances: Utterances,
+        utterances: UtteranceSet,
         speakers: Sequence[str],
         batch_size: int,
         longest: int,
@@ -172,20 +179,15 @@ class Sentences(IterableDataset):
         stop: int,
         start: int = 0,
     ) -> None:
+        super().__init__(stop, start)
         self.utterances, self.batch_size, self.padding, self.seed = utterances, batch_size, padding, seed
-        self.longest, self.start, self.stop = longest // UNIT_HOP, start, stop
+        self.longest = longest // UNIT_HOP
         self.rows = {name: row for row, name in enumerate(speakers)}
         self.per_epoch = -(-len(utterances) // batch_size)
-        self._reader: Reader | None = None
-
-    def __len__(self) -> int:
-        return max(0, self.stop - self.start)
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        yield from map(self.batch, _own_steps(self.start, self.stop))
+        self._reader: UtteranceReader | None = None
 
     def numbers(self, step: int) -> list[int]:
-        """Which utterances a step takes."""
+        """Return the numbers of the utterances that a step takes."""
         epoch, place = divmod(step, self.per_epoch)
         return self._epoch(epoch)[place]
 
@@ -194,17 +196,18 @@ class Sentences(IterableDataset):
         return _batches(group.tobytes(), self.utterances.samples.tobytes(), self.batch_size, self.seed, epoch)
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        """The batch of one step, the same whenever it is asked for."""
-        reader = self._reader = self._reader or _reader(self.utterances)
+        """Return the batch of one step, the same whenever it is asked for."""
+        reader = self._reader = self._reader or UtteranceReader(self.utterances, own_share(CACHE_BYTES))
+        per_unit = UNIT_HOP // self.utterances.settings.hop
         contents, mels, speakers = [], [], []
         for number in self.numbers(step):
             content, mel = torch.from_numpy(reader.content(number)), reader.mel(number)
-            count = min(len(content), len(mel) // FRAMES_PER_UNIT)
+            count = min(len(content), len(mel) // per_unit)
             taken = min(count, self.longest)
             rng = np.random.default_rng((self.seed, step, number))
             first = int(rng.integers(count - taken + 1))
             contents.append(content[first : first + taken])
-            mels.append(mel[FRAMES_PER_UNIT * first : FRAMES_PER_UNIT * (first + taken)])
+            mels.append(mel[per_unit * first : per_unit * (first + taken)])
             speakers.append(self.rows[self.utterances.index.speaker[number]])
         padding = 0.0 if contents[0].dim() == 2 else self.padding
         return {
@@ -215,43 +218,39 @@ class Sentences(IterableDataset):
         }
 
 
-class Windows(IterableDataset):
+class WindowBatches(Batches):
     """Batches ``start`` to ``stop`` of random windows: ``audio`` ``(B, 1, S)`` and, of predicted mels, ``mel``.
 
-    The latter is ``(B, 128, S / 160)``, under the audio. What is shorter is filled up at its end: audio with zeros, a
-    log-mel with its least value.
+    The latter is ``(B, n_mels, S / hop)``, under the audio. What is shorter is filled up at its end: audio with zeros,
+    a log-mel with its least value.
 
     Raises:
         UserError: a window that is no whole number of mel frames.
     """
 
     def __init__(
-        self, utterances: Utterances, samples: int, batch_size: int, seed: int, stop: int, start: int = 0
+        self, utterances: UtteranceSet, samples: int, batch_size: int, seed: int, stop: int, start: int = 0
     ) -> None:
-        if samples % MEL.hop:
-            raise UserError(f"params.yaml: segment_samples must be a multiple of {MEL.hop}, not {samples}")
-        self.utterances, self.frames, self.batch_size, self.seed = utterances, samples // MEL.hop, batch_size, seed
-        self.start, self.stop = start, stop
-        self._reader: Reader | None = None
-
-    def __len__(self) -> int:
-        return max(0, self.stop - self.start)
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        yield from map(self.batch, _own_steps(self.start, self.stop))
+        hop = utterances.settings.hop
+        if samples % hop:
+            raise UserError(f"params.yaml: segment_samples must be a multiple of {hop}, not {samples}")
+        super().__init__(stop, start)
+        self.utterances, self.frames, self.batch_size, self.seed = utterances, samples // hop, batch_size, seed
+        self._reader: UtteranceReader | None = None
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        """The batch of one step, the same whenever it is asked for."""
-        reader = self._reader = self._reader or _reader(self.utterances)
+        """Return the batch of one step, the same whenever it is asked for."""
+        reader = self._reader = self._reader or UtteranceReader(self.utterances, own_share(CACHE_BYTES))
+        hop = self.utterances.settings.hop
         waves, mels = [], []
         for position in range(step * self.batch_size, (step + 1) * self.batch_size):
             epoch, place = divmod(position, len(self.utterances))
             number = int(epoch_order(self.utterances.index.group.tobytes(), self.seed, epoch)[place])
             wave = to_float(reader.audio(number))
             rng = np.random.default_rng((self.seed, position, 1))
-            first = int(rng.integers(max(len(wave) // MEL.hop - self.frames, 0) + 1))
-            piece = wave[first * MEL.hop : (first + self.frames) * MEL.hop]
-            waves.append(torch.nn.functional.pad(piece, (0, self.frames * MEL.hop - len(piece))))
+            first = int(rng.integers(max(len(wave) // hop - self.frames, 0) + 1))
+            piece = wave[first * hop : (first + self.frames) * hop]
+            waves.append(torch.nn.functional.pad(piece, (0, self.frames * hop - len(piece))))
             if self.utterances.mels is not None:
                 mel = reader.mel(number)
                 window = mel[first : first + self.frames].T
@@ -271,15 +270,3 @@ def _batches(groups: bytes, samples: bytes, batch_size: int, seed: int, epoch: i
         batches += [pool[i : i + batch_size].tolist() for i in range(0, len(pool), batch_size)]
     # A pool's short batch holds its longest; batches come in random order, lest training go from short to long.
     return [batches[i] for i in np.random.default_rng((seed, epoch, 2)).permutation(len(batches))]
-
-
-def _own_steps(start: int, stop: int) -> range:
-    """The steps that this loader worker makes: torch asks worker 0 for the first batch, worker 1 for the second."""
-    worker = get_worker_info()
-    offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
-    return range(start + offset, stop, stride)
-
-
-def _reader(utterances: Utterances) -> Reader:
-    worker = get_worker_info()
-    return Reader(utterances, CACHE_BYTES // (worker.num_workers if worker else 1))

@@ -1,13 +1,13 @@
-"""Training in several processes: started, heard, stopped and judged by the one that runs the stage."""
+"""Training in several processes: started, followed, stopped and judged by the one that runs the stage."""
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import multiprocessing.connection
 import os
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,54 +17,52 @@ import torch.multiprocessing as mp
 
 from models.training import TrainingModule
 from speech.errors import UserError
+from stages.data.batches import Batches
 from stages.runtime.faults import LostError
-from stages.training.trainer import Metrics, fit_alone, resume_point, signals_heard
+from stages.training.loop import fit_alone
+from stages.training.run import Metrics, Run
+from stages.training.signals import noted_signals
 
 if TYPE_CHECKING:
-    from stages.params.runtime import Runtime
-    from stages.params.training import Loop
+    from multiprocessing.queues import SimpleQueue
+
+    Messages = SimpleQueue[tuple[str, Any, Any]]
 
 POLL_SECONDS = 0.2
 # For the others to write what they were at, once one of them is gone.
 GRACE_SECONDS = 20.0
 
 
-def fit_together(
-    module: TrainingModule,
-    train: Iterable[Any],
-    valid: Iterable[Any],
-    loop: Loop,
-    runtime: Runtime,
-    tracker: Metrics,
-    scratch: Path,
-) -> None:
-    """Train in ``loop.processes`` up to the last checkpoint, which holds what came of it.
+def fit_together(module: TrainingModule, batches: Batches, checks: Batches, run: Run) -> None:
+    """Train in ``run.loop.processes`` up to the last checkpoint, which holds what came of it.
 
-    Processes talk by gloo, or by NCCL with a GPU for each. Arguments as in `fit`.
+    Processes talk by gloo, or by NCCL with a GPU for each. Arguments as of `fit`.
 
     Raises:
-        UserError: this training is for one process, there are too few GPUs, or what a process says.
+        UserError: this training is for one process, there are too few GPUs, or a process raised one.
         LostError: a process is gone.
         SystemExit: 128 + signal, when a signal asked to stop.
     """
-    if not module.parallel or not hasattr(getattr(train, "dataset", None), "share"):
-        raise UserError(f"params.yaml: processes {loop.processes}: this training is for one process; set it to 1")
-    if on_gpus(runtime.device) and torch.cuda.device_count() < loop.processes:
+    count = run.loop.processes
+    if not (module.parallel and batches.divisible):
+        raise UserError(f"params.yaml: processes {count}: this training is for one process; set it to 1")
+    if on_gpus(run.runtime.device) and torch.cuda.device_count() < count:
         raise UserError(
-            f"params.yaml: processes {loop.processes}: this machine has {torch.cuda.device_count()} GPU(s); train with "
+            f"params.yaml: processes {count}: this machine has {torch.cuda.device_count()} GPU(s); train with "
             "fewer processes, or set runtime.device to cpu"
         )
-    scratch.mkdir(parents=True, exist_ok=True)
+    run.scratch.mkdir(parents=True, exist_ok=True)
     context = mp.get_context("spawn")
-    meeting = scratch / f"meeting-{os.getpid()}"
+    meeting = run.scratch / f"meeting-{os.getpid()}"
     meeting.unlink(missing_ok=True)
-    said = context.SimpleQueue()
-    arguments = (said, meeting, module, train, valid, loop, runtime, scratch)
-    processes = [context.Process(target=_train, args=(rank, *arguments)) for rank in range(loop.processes)]
+    messages = context.SimpleQueue()
+    # The tracker stays with the process that opened it.
+    sent = (messages, meeting, module, batches, checks, dataclasses.replace(run, tracker=Silent()))
+    processes = [context.Process(target=_train, args=(rank, *sent)) for rank in range(count)]
     try:
         for process in processes:
             process.start()
-        _wait(processes, said, tracker)
+        _wait(processes, messages, run.tracker)
     finally:
         for process in [process for process in processes if process.pid is not None]:
             if process.is_alive():
@@ -74,51 +72,45 @@ def fit_together(
 
 
 def on_gpus(device: str) -> bool:
-    """Whether ``runtime.device`` means GPUs on this machine."""
+    """Tell whether ``runtime.device`` means GPUs on this machine."""
     return device != "cpu" and torch.cuda.is_available()
 
 
 class Relay:
-    """A tracker in the first process: its numbers go to the one that runs the stage."""
+    """Tracker of the first process: its series go to the one that runs the stage."""
 
-    def __init__(self, said: Any) -> None:
-        self.said = said
+    def __init__(self, messages: Messages) -> None:
+        self.messages = messages
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Send them."""
-        self.said.put(("metrics", metrics, step))
+        """Send series to the process that runs the stage."""
+        self.messages.put(("metrics", metrics, step))
 
 
 class Silent:
-    """A tracker in the other processes."""
+    """Tracker of the other processes, which logs nothing."""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """The first process has said it."""
+        """Leave it to the first process, whose series are the same."""
 
 
 def _train(
-    rank: int,
-    said: Any,
-    meeting: Path,
-    module: TrainingModule,
-    train: Any,
-    valid: Any,
-    loop: Loop,
-    runtime: Runtime,
-    scratch: Path,
+    rank: int, messages: Messages, meeting: Path, module: TrainingModule, batches: Batches, checks: Batches, run: Run
 ) -> None:
-    backend = "nccl" if on_gpus(runtime.device) else "gloo"
+    """Train as process ``rank``; what went wrong is sent before it ends."""
+    count = run.loop.processes
+    backend = "nccl" if on_gpus(run.runtime.device) else "gloo"
     if backend == "nccl":
         torch.cuda.set_device(rank)
     # What torch sends to a process lies in memory that all share: each needs weights of its own to step.
     module = copy.deepcopy(module)
-    dist.init_process_group(backend, init_method=meeting.resolve().as_uri(), rank=rank, world_size=loop.processes)
-    train.dataset.share(rank, loop.processes)
-    tracker: Metrics = Silent() if rank else Relay(said)
+    dist.init_process_group(backend, init_method=meeting.resolve().as_uri(), rank=rank, world_size=count)
+    batches.share(rank, count)
+    tracker: Metrics = Silent() if rank else Relay(messages)
     try:
-        fit_alone(module, train, valid, loop, runtime, tracker, scratch, resume_point(scratch))
+        fit_alone(module, batches, checks, dataclasses.replace(run, tracker=tracker))
     except UserError as error:
-        said.put(("error", str(error), error.status))
+        messages.put(("error", str(error), error.status))
         sys.exit(error.status)
     finally:
         sys.stdout.flush()
@@ -126,17 +118,17 @@ def _train(
             dist.destroy_process_group()
 
 
-def _wait(processes: list[Any], said: Any, tracker: Metrics) -> None:
-    """Until all are done; the first that fails, or a signal, ends the others."""
+def _wait(processes: list[Any], messages: Messages, tracker: Metrics) -> None:
+    """Wait until all are done; the first that fails, or a signal, ends the others."""
     errors: list[str] = []
     deadline: float | None = None
-    told = False
-    with signals_heard() as asked:
+    passed_on = False
+    with noted_signals() as asked:
         while alive := [process for process in processes if process.is_alive()]:
             multiprocessing.connection.wait([process.sentinel for process in alive], POLL_SECONDS)
-            _hear(said, tracker, errors)
-            if asked and not told:
-                told = True
+            _forward(messages, tracker, errors)
+            if asked and not passed_on:
+                passed_on = True
                 for process in alive:
                     os.kill(process.pid, asked[0])
             failed = any(process.exitcode not in (0, None) for process in processes)
@@ -144,7 +136,7 @@ def _wait(processes: list[Any], said: Any, tracker: Metrics) -> None:
                 deadline = time.monotonic() + GRACE_SECONDS
             if deadline is not None and time.monotonic() > deadline:
                 break
-        _hear(said, tracker, errors)
+        _forward(messages, tracker, errors)
     if errors:
         raise UserError(errors[0])
     if asked:
@@ -154,9 +146,10 @@ def _wait(processes: list[Any], said: Any, tracker: Metrics) -> None:
         raise LostError(f"a training process is gone ({what}); run again to go on from the last checkpoint")
 
 
-def _hear(said: Any, tracker: Metrics, errors: list[str]) -> None:
-    while not said.empty():
-        kind, what, more = said.get()
+def _forward(messages: Messages, tracker: Metrics, errors: list[str]) -> None:
+    """Give the series that have arrived to the tracker, and collect errors."""
+    while not messages.empty():
+        kind, what, more = messages.get()
         if kind == "metrics":
             tracker.log_metrics(what, more)
         else:

@@ -1,4 +1,4 @@
-"""The first validation segments as a trained vocoder makes them, beside the recordings: to be heard and seen."""
+"""Audio and pictures of the first validation segments, recorded and as a trained vocoder synthesizes them."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ SEGMENTS = 2
 TITLES = ("recording", "generated")
 
 
-class Vocoder(Protocol):
-    """A training module that makes audio."""
+class Synthesizer(Protocol):
+    """A training module that synthesizes waveforms."""
 
     def generate(self, batch: dict[str, Tensor]) -> Tensor:
-        """Waveforms ``(B, 1, S)`` of a batch."""
+        """Return waveforms ``(B, 1, S)`` of a batch."""
 
-    def cpu(self) -> Vocoder:
-        """The module on the CPU."""
+    def cpu(self) -> Synthesizer:
+        """Move the module to the CPU."""
 
-    def eval(self) -> Vocoder:
-        """The module as it is used."""
+    def eval(self) -> Synthesizer:
+        """Set evaluation mode."""
 
 
-def log_examples(tracker: Tracker, module: Vocoder, batch: dict[str, Tensor]) -> None:
-    """Audio and, where matplotlib is installed, log-mels of the first segments of a batch: ``audio`` ``(B, 1, S)``."""
+def log_examples(tracker: Tracker, module: Synthesizer, batch: dict[str, Tensor]) -> None:
+    """Log audio and, where matplotlib is installed, log-mels of a batch's first segments: ``audio`` ``(B, 1, S)``."""
     batch = {name: values[:SEGMENTS] for name, values in batch.items()}
     module.cpu().eval()
     with torch.no_grad():

@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.hifigan import Discriminators, Generator, losses
-from models.hifigan.discriminators import SpectralNorm
+from models.hifigan.discriminators import Output, PeriodDiscriminator, SpectralNorm
 from models.hifigan.fourier import FourierConvolution
+from models.hifigan.training import GanTraining, LossWeights
+from models.training import Batch, Schedule
 
 
 def test_generator_length_is_frames_times_hop() -> None:
@@ -133,3 +135,42 @@ def test_the_floor_hides_what_is_quieter_and_nothing_else() -> None:
     assert losses.mel_loss(hiss, other_hiss, floor=0.003) == 0
     assert losses.stft_loss(hiss, other_hiss, floor=0.003) < losses.stft_loss(hiss, other_hiss)
     assert losses.mel_loss(noise, noise / 2, floor=0.003) == pytest.approx(0.6931, rel=0.01)
+
+
+class Loudness(GanTraining):
+    """A generator of another kind, with a loss of its own."""
+
+    def generate(self, batch: Batch) -> Tensor:
+        return self.generator(batch["audio"])
+
+    def extra_losses(self, batch: Batch) -> dict[str, Tensor]:
+        return {"weight": self.generator.weight.square().sum()}
+
+
+@pytest.mark.parametrize("adversarial_from_step", [0, 9])
+def test_any_generator_and_discriminators_train_with_losses_of_their_own(adversarial_from_step: int) -> None:
+    def generator_loss(weight: float) -> dict[str, float]:
+        torch.manual_seed(0)
+        networks = (nn.Conv1d(1, 1, 3, padding=1), PeriodsOnly())
+        weights = LossWeights(extra={"weight": weight})
+        module = Loudness(*networks, weights, adversarial_from_step, Schedule(), 0)
+        optimisers = module.configure_optimizers()
+        module.optimizers = lambda: optimisers  # type: ignore[method-assign]
+        module.manual_backward = lambda loss: loss.backward()  # type: ignore[method-assign]
+        module.training_step({"audio": torch.randn(2, 1, 4096, generator=torch.Generator().manual_seed(1))}, 0)
+        return {name: float(value) for name, value in module.metrics.items()}
+
+    without, with_it = generator_loss(0.0), generator_loss(2.0)
+    assert ("train/loss_discriminator" in without) == (adversarial_from_step == 0)
+    assert with_it["train/loss_weight"] == without["train/loss_weight"] > 0
+    expected = without["train/loss_generator"] + 2 * without["train/loss_weight"]
+    assert with_it["train/loss_generator"] == pytest.approx(expected, rel=1e-5)
+
+
+class PeriodsOnly(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = PeriodDiscriminator(2, 0.0625)
+
+    def forward(self, wave: Tensor) -> list[Output]:
+        return [self.one(wave)]

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
+from models.codebook import Codebook
 from models.resynthesis import F0VQVAE, UnitGenerator, WaveVQVAE
-from models.resynthesis.codebook import Codebook
 from models.resynthesis.generator import repeat_to
 
 TINY: dict[str, Any] = {

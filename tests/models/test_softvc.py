@@ -10,7 +10,7 @@ from models import public
 from models.encoders import build_encoder
 from models.encoders.soft import DiscreteHubert, SoftHubert
 from models.hifigan import Discriminators
-from models.resynthesis.training import LossWeights
+from models.hifigan.training import LossWeights
 from models.softvc import MEL, AcousticModel, Vocoder
 from models.softvc.acoustic import InstanceNorm
 from models.softvc.acoustic_training import AcousticTraining, mel_distance

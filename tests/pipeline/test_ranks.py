@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,49 +14,51 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.resynthesis.training import F0VQTraining
+from models.resynthesis.f0_vq_training import F0VQTraining
 from models.training import TrainingModule
 from speech.errors import UserError
-from stages.training.trainer import fit, resume_point
+from stages.data.batches import Batches
+from stages.training.run import Run, resume_point
+from stages.training.trainer import fit
 from tests.stages.test_training import LOOP, RUNTIME, Recorder, batch, f0_vq, resynthesis
 
 STEPS = dataclasses.replace(LOOP, log_every=1, checkpoint_every=2)
 
 
-class Shared(torch.utils.data.IterableDataset):
+class Shared(Batches):
     """The batches of the other tests, of which each process takes its items."""
 
-    def __init__(self, start: int, stop: int, pause: float = 0.0) -> None:
-        self.range, self.pause = range(start, stop), pause
+    divisible = True
+
+    def __init__(self, stop: int, start: int = 0, pause: float = 0.0) -> None:
+        super().__init__(stop, start)
+        self.pause = pause
         self.share(0, 1)
 
     def share(self, rank: int, world: int) -> None:
         self.rank, self.world = rank, world
 
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        for step in self.range:
-            time.sleep(self.pause)
-            made = batch(step)
-            # Equal items make equal codes, of which rounding says which is nearest.
-            made["f0"] = made["f0"] * torch.tensor([1.0, 0.6]).view(2, 1, 1)
-            yield {name: value.chunk(self.world)[self.rank] for name, value in made.items()}
+    def batch(self, step: int) -> dict[str, Tensor]:
+        time.sleep(self.pause)
+        made = batch(step)
+        # Equal items make equal codes, of which rounding says which is nearest.
+        made["f0"] = made["f0"] * torch.tensor([1.0, 0.6]).view(2, 1, 1)
+        return {name: value.chunk(self.world)[self.rank] for name, value in made.items()}
 
 
 class Broken(Shared):
     """One process's numbers are none."""
 
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        for made in super().__iter__():
-            yield {**made, "f0": made["f0"] * float("nan")} if self.rank else made
+    def batch(self, step: int) -> dict[str, Tensor]:
+        made = super().batch(step)
+        return {**made, "f0": made["f0"] * float("nan")} if self.rank else made
 
 
 def train(module: TrainingModule, scratch: Path, processes: int, steps: int = 6, **options: Any) -> Any:
-    resumed = resume_point(scratch)
-    dataset = options.pop("dataset", Shared)(resumed.step, steps, **options)
+    batches = options.pop("batches", Shared)(steps, **options)
     loop = dataclasses.replace(STEPS, steps=steps, processes=processes)
-    loaders = [torch.utils.data.DataLoader(d, batch_size=None) for d in (dataset, Shared(100, 101))]
     recorder = Recorder()
-    return fit(module, *loaders, loop, RUNTIME, recorder, scratch, resumed), recorder
+    return fit(module, batches, Shared(101, 100), Run(loop, RUNTIME, recorder, scratch)), recorder
 
 
 @pytest.mark.parametrize("make", [f0_vq, resynthesis])
@@ -69,7 +70,7 @@ def test_two_processes_train_as_one_does_with_the_joint_batch(make: Any, tmp_pat
     assert together.step == alone.step == 6
     assert [row["step"] for row in shared] == [row["step"] for row in history]
     for one, other in zip(history, shared, strict=True):
-        for name in one.keys() - {"train/steps_per_second"}:
+        for name in one:
             assert other[name] == pytest.approx(one[name], rel=1e-4, abs=1e-5), (one["step"], name)
     state = together.state_dict()
     for name, value in alone.state_dict().items():
@@ -97,7 +98,7 @@ def test_a_signal_stops_both_after_a_checkpoint_to_go_on_from(tmp_path: Path) ->
 
 def test_what_a_process_says_and_what_cannot_be_shared_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="diverged at step 1"):
-        train(f0_vq(), tmp_path, 2, dataset=Broken)
+        train(f0_vq(), tmp_path, 2, batches=Broken)
     module: F0VQTraining = f0_vq()
     module.parallel = False
     with pytest.raises(UserError, match="for one process; set it to 1"):

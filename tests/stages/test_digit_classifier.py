@@ -27,7 +27,7 @@ from speech.metrics.frechet import fit_gaussian, frechet_distance
 from speech.metrics.summary import digit_metrics
 from speech.storage.shards import AUDIO, write_shard
 from stages import train_digit_classifier
-from stages.data.digit_clips import Clips, read_clips
+from stages.data.digit_clips import ClipBatches, read_clips
 from stages.params.corpora import Corpus
 from stages.params.digit_classifier import DigitSizes, DigitVariant, TrainDigitClassifier
 from stages.params.training import Loop, Optimiser
@@ -184,8 +184,8 @@ def test_what_is_no_digit_lies_far_from_the_training_recordings(digits: Path, tr
 def test_an_epoch_loses_nothing_and_a_batch_depends_on_its_step_alone(digits: Path) -> None:
     clips = read_clips(digits / "data/digits/audio", "train")
     assert len(clips) == 80, "the recording that says no digit is left out"
-    batches = list(Clips(clips, 16, 7, 10))
-    later = list(Clips(clips, 16, 7, 10, start=4))
+    batches = list(ClipBatches(clips, 16, 7, 10))
+    later = list(ClipBatches(clips, 16, 7, 10, start=4))
     assert all(torch.equal(a["audio"], b["audio"]) for a, b in zip(batches[4:], later, strict=True))
     energies = sorted(round(float(wave.square().sum()), 3) for batch in batches[:5] for wave in batch["audio"])
     assert energies == sorted(round(float(np.sum(one_second(clip.wave) ** 2)), 3) for clip in clips)

@@ -16,7 +16,7 @@ from flows.reproduction import find_dvc_program
 from respeak.page.pictures import encode_png
 from respeak.results.table import Cell, Row, Table, to_measured_csv
 from stages import unit_quality
-from stages.training.trainer import write_history
+from stages.training.delivery import write_history
 
 HISTORIES = {
     "systems/resynthesis": ["train/loss_mel", "valid/loss_mel", "train/loss_generator", "train/loss_discriminator"],

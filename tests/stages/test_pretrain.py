@@ -19,7 +19,7 @@ from stages.params.pretrain import PretrainIteration
 from stages.params.whole import load_params
 from stages.runtime.stage import Stage
 from stages.tracking.tracker import Tracker
-from stages.training import trainer
+from stages.training import loop
 from tests.stages.test_train_stages import BLOCKED, run
 from tests.stages.test_train_stages import bare_packages as bare_packages
 from tests.stages.tiny_corpus import make_corpus
@@ -117,7 +117,7 @@ def test_a_killed_run_ends_as_an_undisturbed_one(workplace: Path, monkeypatch: p
     whole = Path("pretrain/first/model.safetensors").read_bytes()
     history = Path("pretrain/first/history.csv").read_text()
 
-    keep, seen = trainer._Keeper._save, []
+    keep, seen = loop._Keeper._save, []
 
     def die(self: Any, trainer: Any, module: Any) -> None:
         keep(self, trainer, module)
@@ -128,12 +128,12 @@ def test_a_killed_run_ends_as_an_undisturbed_one(workplace: Path, monkeypatch: p
     labelled = []
     make_part = pretrain.make_part
     monkeypatch.setattr(pretrain, "make_part", lambda job, *rest: (labelled.append(rest), make_part(job, *rest)))
-    monkeypatch.setattr(trainer._Keeper, "_save", die)
+    monkeypatch.setattr(loop._Keeper, "_save", die)
     with pytest.raises(BaseException):  # noqa: B017 (Lightning turns an interrupt into an exit)
         pretrain.run(stage_of("pretrain", "first"))
     assert seen[-1] == 4
     assert len(labelled) == 1
-    monkeypatch.setattr(trainer._Keeper, "_save", keep)
+    monkeypatch.setattr(loop._Keeper, "_save", keep)
     pretrain.run(stage_of("pretrain", "first"))
     assert len(labelled) == 1, "labels were kept"
     assert Path("pretrain/first/model.safetensors").read_bytes() == whole

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.softvc.mel import wave_to_mel
+from models.softvc.mel import MEL, wave_to_mel
 from speech.errors import UserError
 from speech.storage.shards import features_schema, read_shard, shard_paths, write_shard
-from stages.data.utterances import Reader, Sentences, Utterances, Windows, to_float
+from stages.data.utterances import UtteranceBatches, UtteranceReader, UtteranceSet, WindowBatches, to_float
 from tests.stages.tiny_corpus import make_corpus
 
 NAMES = ["high", "low"]
@@ -37,13 +37,15 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def sentences(corpus: Path, batch: int = 4, longest: int = 10**6, start: int = 0, content: str = "units") -> Sentences:
-    utterances = Utterances.of(corpus, "train", content)
-    return Sentences(utterances, NAMES, batch, longest, padding=99, seed=5, stop=20, start=start)
+def whole_utterances(
+    corpus: Path, batch: int = 4, longest: int = 10**6, start: int = 0, content: str = "units"
+) -> UtteranceBatches:
+    utterances = UtteranceSet.of(corpus, "train", MEL, content)
+    return UtteranceBatches(utterances, NAMES, batch, longest, padding=99, seed=5, stop=20, start=start)
 
 
 def test_an_epoch_has_every_utterance_once_in_batches_of_like_length(corpus: Path) -> None:
-    batches = sentences(corpus, batch=3)
+    batches = whole_utterances(corpus, batch=3)
     count = len(batches.utterances)
     for epoch in range(2):
         steps = range(epoch * batches.per_epoch, (epoch + 1) * batches.per_epoch)
@@ -56,15 +58,15 @@ def test_an_epoch_has_every_utterance_once_in_batches_of_like_length(corpus: Pat
 
 
 def test_a_run_that_goes_on_sees_what_an_unbroken_one_sees(corpus: Path) -> None:
-    whole, rest = list(sentences(corpus)), list(sentences(corpus, start=13))
+    whole, rest = list(whole_utterances(corpus)), list(whole_utterances(corpus, start=13))
     assert len(rest) == 7
     for ours, theirs in zip(rest, whole[13:], strict=True):
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 def test_mels_lie_under_their_units_and_padding_is_marked(corpus: Path) -> None:
-    batches = sentences(corpus)
-    reader = Reader(batches.utterances)
+    batches = whole_utterances(corpus)
+    reader = UtteranceReader(batches.utterances)
     batch, numbers = batches.batch(2), batches.numbers(2)
     assert batch["mel"].shape[1] == 2 * batch["content"].shape[1]
     for row, number in enumerate(numbers):
@@ -78,15 +80,15 @@ def test_mels_lie_under_their_units_and_padding_is_marked(corpus: Path) -> None:
 
 
 def test_frames_are_found_in_smaller_row_groups(corpus: Path) -> None:
-    utterances = Utterances.of(corpus, "train", "soft_units")
-    reader = Reader(utterances)
+    utterances = UtteranceSet.of(corpus, "train", MEL, "soft_units")
+    reader = UtteranceReader(utterances)
     found = sorted(int(reader.content(number)[0, 0]) for number in range(len(utterances)))
     assert found == [n for n in range(40) if n // 2 % 4 != 3]
 
 
 def test_cuts_of_long_utterances_keep_content_and_mel_together(corpus: Path) -> None:
-    batches = sentences(corpus, longest=3 * 320)
-    reader, cut_later = Reader(batches.utterances), 0
+    batches = whole_utterances(corpus, longest=3 * 320)
+    reader, cut_later = UtteranceReader(batches.utterances), 0
     for step in range(6):
         batch = batches.batch(step)
         for row, number in enumerate(batches.numbers(step)):
@@ -106,9 +108,9 @@ def test_windows_of_predicted_mels_lie_under_their_audio(corpus: Path, tmp_path:
             mel = np.repeat(np.arange(row["num_samples"] // 160, dtype=np.float32)[:, None], 128, 1)
             rows.append({"id": row["id"], "speaker": row["speaker"], "num_frames": len(mel), "features": mel})
         write_shard(tmp_path / path.name, rows, features_schema(128))
-    plain = Utterances.of(corpus, "train")
-    windows = Windows(Utterances.of(corpus, "train", mels=tmp_path), 1600, 4, 3, 8)
-    audio = [to_float(Reader(plain).audio(number)) for number in range(len(plain))]
+    plain = UtteranceSet.of(corpus, "train", MEL)
+    windows = WindowBatches(UtteranceSet.of(corpus, "train", MEL, mels=tmp_path), 1600, 4, 3, 8)
+    audio = [to_float(UtteranceReader(plain).audio(number)) for number in range(len(plain))]
     begins = set()
     for batch in windows:
         assert batch["audio"].shape == (4, 1, 1600) and batch["mel"].shape == (4, 128, 10)
@@ -121,12 +123,12 @@ def test_windows_of_predicted_mels_lie_under_their_audio(corpus: Path, tmp_path:
 
 
 def test_a_short_recording_fills_its_window(corpus: Path) -> None:
-    utterances = Utterances.of(corpus, "train")
-    batch = Windows(utterances, 160 * 200, 2, 0, 1).batch(0)
+    utterances = UtteranceSet.of(corpus, "train", MEL)
+    batch = WindowBatches(utterances, 160 * 200, 2, 0, 1).batch(0)
     assert batch["audio"].shape == (2, 1, 32000) and not batch["audio"][..., -1000:].any()
     assert "mel" not in batch
     with pytest.raises(UserError, match="multiple of 160, not 100"):
-        Windows(utterances, 100, 2, 0, 1)
+        WindowBatches(utterances, 100, 2, 0, 1)
 
 
 def test_shards_of_other_utterances_are_refused(corpus: Path, tmp_path: Path) -> None:
@@ -135,6 +137,6 @@ def test_shards_of_other_utterances_are_refused(corpus: Path, tmp_path: Path) ->
     from speech.storage.shards import UNITS
 
     write_shard(tmp_path / "tiny/units/part-00000.parquet", rows[::-1], UNITS)
-    reader = Reader(Utterances.of(tmp_path / "tiny", "train", "units"))
+    reader = UtteranceReader(UtteranceSet.of(tmp_path / "tiny", "train", MEL, "units"))
     with pytest.raises(UserError, match=r"units/part-00000.parquet: does not hold the utterances of"):
         reader.content(0)

@@ -242,11 +242,11 @@ def test_fine_tuning_goes_on_from_generator_and_discriminators(made: Path) -> No
         assert 0 < moved < 5 * load_params().finetune_vocoder.optimiser.learning_rate
 
 
-def test_fine_tuning_hears_what_the_acoustic_model_says_by_itself(made: Path) -> None:
+def test_fine_tuning_hears_what_the_acoustic_model_predicts_by_itself(made: Path) -> None:
     variant = load_params().finetune_vocoder.variants["discrete"]
-    corpus, output = made / "data/tiny", made / "said.parquet"
+    corpus, output = made / "data/tiny", made / "mels.parquet"
     name = "part-00001.parquet"
-    finetune_vocoder.say_shard((corpus / "audio" / name, corpus / "units" / name), output, variant, "cpu")
+    finetune_vocoder.predict_shard((corpus / "audio" / name, corpus / "units" / name), output, variant, "cpu")
     model, config = load_acoustic(made / "train_acoustic/discrete")
     for audio, units, said in zip(
         *(read_shard(p) for p in (corpus / "audio" / name, corpus / "units" / name, output)), strict=True

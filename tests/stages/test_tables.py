@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from respeak.results import phonemes
+from respeak.results import console, phonemes
 from respeak.results.table import Cell, format_cell, to_csv, to_json, to_latex, to_markdown, to_measured_csv
 from speech.errors import UserError
 from speech.metrics.summary import TRIALS, UTTERANCES
@@ -86,7 +86,9 @@ def test_the_stage_writes_the_files_that_the_registry_lists(
     assert sorted(path.name for path in Path(f"tables/plots/{name}").iterdir()) == sorted(REGISTRY[name].plots)
     written = contents(name)
     assert sorted(written) == sorted(artifacts)
-    assert capsys.readouterr().out == written["table.md"].decode() + "\n"
+    printed = capsys.readouterr().out
+    assert f"tables/{name}/table.md" in printed
+    assert max(map(len, printed.splitlines())) <= console.WIDTH
     assert json.loads(written["table.json"])["context"]["scale"] == params.scale
     assert written.get("phonemes.png", PNG).startswith(PNG)
     tables.run(Stage("tables", name, params, cast(Any, Tracker())))

@@ -9,30 +9,32 @@ import torch
 
 from speech.errors import UserError
 from speech.storage.shards import UNITS, read_shard, write_shard
-from stages.data.segments import Corpus, Index, Segment, Segments, Stream, Utterances, build_index, cut, loader
+from stages.data.batches import loader
+from stages.data.segments import Cut, SegmentBatches, SegmentReader, cut_segment
+from stages.data.utterance_index import CorpusStreams, Stream, UtteranceIndex, build_index
 from tests.stages.tiny_corpus import STATS, make_corpus
 
 STREAMS: tuple[Stream, ...] = ("audio", "units", "f0")
 
 
 @pytest.fixture(scope="module")
-def corpora(tmp_path_factory: pytest.TempPathFactory) -> tuple[Corpus, ...]:
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> tuple[CorpusStreams, ...]:
     root = tmp_path_factory.mktemp("corpora")
     for name, utterances in (("first", 21), ("second", 12)):
         make_corpus(root / name, utterances)
-    return tuple(Corpus(root / name, STREAMS) for name in ("first", "second"))
+    return tuple(CorpusStreams(root / name, STREAMS) for name in ("first", "second"))
 
 
 @pytest.fixture(scope="module")
-def index(corpora: tuple[Corpus, ...]) -> Index:
+def index(corpora: tuple[CorpusStreams, ...]) -> UtteranceIndex:
     return build_index(corpora, "train")
 
 
-def segments(index: Index, stop: int, **options: int) -> Segments:
-    return Segments(index, Segment(8960, "hz"), index.speakers, 4, 7, stop, **options)
+def segments(index: UtteranceIndex, stop: int, **options: int) -> SegmentBatches:
+    return SegmentBatches(index, Cut(8960, "hz"), index.speakers, 4, 7, stop, **options)
 
 
-def test_an_epoch_takes_every_utterance_once(index: Index) -> None:
+def test_an_epoch_takes_every_utterance_once(index: UtteranceIndex) -> None:
     stream = segments(index, 1)
     taken = Counter(stream.utterance(position) for position in range(3 * len(index)))
     assert set(taken.values()) == {3}
@@ -42,7 +44,7 @@ def test_an_epoch_takes_every_utterance_once(index: Index) -> None:
     assert first != second
 
 
-def test_ranks_and_workers_share_without_loss(index: Index) -> None:
+def test_ranks_and_workers_share_without_loss(index: UtteranceIndex) -> None:
     alone = list(segments(index, 6))
     ranks = [list(loader(segments(index, 6, rank=rank, world=2), workers=2)) for rank in (0, 1)]
     assert len(ranks[0]) == len(ranks[1]) == 6
@@ -51,14 +53,14 @@ def test_ranks_and_workers_share_without_loss(index: Index) -> None:
             assert torch.equal(values, torch.cat([part[name] for part in parts])), name
 
 
-def test_resuming_gives_the_batches_that_were_left(index: Index) -> None:
+def test_resuming_gives_the_batches_that_were_left(index: UtteranceIndex) -> None:
     whole, rest = list(segments(index, 5)), list(segments(index, 5, start=3))
     assert len(rest) == 2
     for expected, got in zip(whole[3:], rest, strict=True):
         assert all(torch.equal(expected[name], got[name]) for name in expected)
 
 
-def test_streams_are_cut_at_the_same_place(index: Index) -> None:
+def test_streams_are_cut_at_the_same_place(index: UtteranceIndex) -> None:
     batch = segments(index, 1).batch(0)
     assert batch["audio"].shape == (4, 1, 8960)
     assert batch["units"].shape == (4, 28)
@@ -69,8 +71,8 @@ def test_streams_are_cut_at_the_same_place(index: Index) -> None:
     assert torch.equal(silent, batch["f0"][:, 0] == 0)
 
 
-def test_f0_is_normalised_by_the_speaker(index: Index) -> None:
-    reader = Utterances(index, "hz")
+def test_f0_is_normalised_by_the_speaker(index: UtteranceIndex) -> None:
+    reader = SegmentReader(index, "hz")
     raw = {row["id"]: row["f0"] for row in read_shard(index.corpora[0].directory / "f0" / "part-00000.parquet")}
     mean, std = STATS[index.speaker[0]]
     expected = np.where(raw["u000"] > 0, (raw["u000"] - mean) / std, 0)
@@ -83,7 +85,7 @@ def test_short_utterances_are_repeated() -> None:
         "units": np.arange(8),
         "f0": np.arange(32.0),
     }
-    pieces = cut(streams, 8960, np.random.default_rng(0))
+    pieces = cut_segment(streams, 8960, np.random.default_rng(0))
     assert len(pieces["audio"]) == 8960
     first = int(pieces["audio"][0])
     expected = (np.arange(8960) + first) % 2560
@@ -92,18 +94,18 @@ def test_short_utterances_are_repeated() -> None:
     assert np.array_equal(pieces["f0"], expected[::80] // 80)
 
 
-def test_decoded_audio_stays_within_its_budget(index: Index) -> None:
-    reader = Utterances(index, "hz", cache_bytes=50_000)
+def test_decoded_audio_stays_within_its_budget(index: UtteranceIndex) -> None:
+    reader = SegmentReader(index, "hz", cache_bytes=50_000)
     for number in range(len(index)):
         reader.read(number)
     assert 0 < sum(samples.nbytes for samples in reader._audio.values()) <= 50_000
 
 
-def test_missing_split_and_wrong_lengths_are_user_errors(corpora: tuple[Corpus, ...]) -> None:
+def test_missing_split_and_wrong_lengths_are_user_errors(corpora: tuple[CorpusStreams, ...]) -> None:
     with pytest.raises(UserError, match="no utterance of split 'test'"):
         build_index(corpora, "test")
     with pytest.raises(UserError, match="multiple of 1280"):
-        Segment(9000, "hz")
+        Cut(9000, "hz")
 
 
 def test_mismatched_shards_are_a_user_error(tmp_path: Path) -> None:
@@ -111,14 +113,14 @@ def test_mismatched_shards_are_a_user_error(tmp_path: Path) -> None:
     path = tmp_path / "c" / "units" / "part-00000.parquet"
     rows = [dict(row, id="x" + row["id"]) for row in read_shard(path)]
     write_shard(path, rows, UNITS, {})
-    index = build_index([Corpus(tmp_path / "c", STREAMS)], "train")
+    index = build_index([CorpusStreams(tmp_path / "c", STREAMS)], "train")
     with pytest.raises(UserError, match="same utterances"):
-        Utterances(index, "hz").read(0)
+        SegmentReader(index, "hz").read(0)
 
 
 def test_an_utterances_vector_goes_with_it(tmp_path: Path) -> None:
     make_corpus(tmp_path / "c", 8)
-    index = build_index([Corpus(tmp_path / "c", (*STREAMS, "speakers"))], "train")
+    index = build_index([CorpusStreams(tmp_path / "c", (*STREAMS, "speakers"))], "train")
     batch = segments(index, 1).batch(0)
     assert batch["vector"].shape == (4, 256) and batch["units"].shape == (4, 28)
     # The corpus gives every speaker a vector with a single one, at the speaker's place.

@@ -148,6 +148,21 @@ def test_a_system_that_knows_voices_by_vectors(
     assert bundle.generator().speaker_f0[:, 0].tolist() == [220.0, 120.0]
 
 
+def test_two_runs_of_one_seed_leave_the_same_bytes(
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(workplace, tmp_path / "place", ignore=shutil.ignore_patterns("systems", "train_f0_vq", ".scratch"))
+    monkeypatch.chdir(tmp_path / "place")
+    left = []
+    for time in range(2):
+        for name, module in (("train_f0_vq", train_f0_vq), ("train_resynthesis", train_resynthesis)):
+            module.run(Stage(name, None, load_params(), Tracker(tmp_path / f"{time}.jsonl", {})))
+        files = [path for folder in ("train_f0_vq", "systems") for path in Path(folder).rglob("*") if path.is_file()]
+        left.append({path: path.read_bytes() for path in files})
+    assert {path.name for path in left[0]} > {"history.csv", "config.yaml", "model.safetensors"}
+    assert left[0] == left[1]
+
+
 def test_training_goes_where_the_gpu_is_and_comes_back(workplace: Path, tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     shutil.copytree(workplace, here, ignore=shutil.ignore_patterns("systems", "train_f0_vq", ".scratch"))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,20 @@ import torch
 from torch import Tensor
 
 from models.hifigan import Discriminators
+from models.hifigan.training import LossWeights
 from models.resynthesis import F0VQVAE, UnitGenerator
-from models.resynthesis.training import F0VQTraining, LossWeights, ResynthesisTraining
+from models.resynthesis.f0_vq_training import F0VQTraining
+from models.resynthesis.vocoder_training import ResynthesisTraining
 from models.training import Schedule, TrainingModule
 from speech.errors import UserError
+from stages.data.batches import Batches
+from stages.params.hifigan import GeneratorLoss
 from stages.params.runtime import Runtime
 from stages.params.training import Loop
-from stages.training.trainer import CHECKPOINT, fit, resume_point, write_history
+from stages.training.delivery import write_history
+from stages.training.gan import loss_weights
+from stages.training.run import CHECKPOINT, Run, resume_point
+from stages.training.trainer import fit
 
 LOOP = Loop(6, 2, 2560, 2, 3, 2, 0, "32-true")
 RUNTIME = Runtime(1, 1, "cpu", 1.0, 0.0)
@@ -61,27 +68,23 @@ def batch(step: int) -> dict[str, Tensor]:
     }
 
 
-def batches(start: int, stop: int, interrupt_at: int | None = None) -> Iterator[dict[str, Tensor]]:
-    for step in range(start, stop):
-        if step == interrupt_at:
+class Noise(Batches):
+    """The batches above, with a signal before one of them."""
+
+    def __init__(self, stop: int, start: int = 0, interrupt_at: int | None = None) -> None:
+        super().__init__(stop, start)
+        self.interrupt_at = interrupt_at
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        if step == self.interrupt_at:
             os.kill(os.getpid(), signal.SIGTERM)
-        yield batch(step)
-
-
-class Batches(torch.utils.data.IterableDataset):
-    def __init__(self, start: int, stop: int, interrupt_at: int | None = None) -> None:
-        self.range = (start, stop, interrupt_at)
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        return batches(*self.range)
+        return batch(step)
 
 
 def train(module: TrainingModule, scratch: Path, loop: Loop = LOOP, interrupt_at: int | None = None) -> Any:
-    resumed = resume_point(scratch)
-    steps = torch.utils.data.DataLoader(Batches(resumed.step, loop.steps, interrupt_at), batch_size=None)
-    checks = torch.utils.data.DataLoader(Batches(100, 101), batch_size=None)
     recorder = Recorder()
-    return fit(module, steps, checks, loop, RUNTIME, recorder, scratch, resumed), recorder
+    batches = Noise(loop.steps, interrupt_at=interrupt_at)
+    return fit(module, batches, Noise(101, 100), Run(loop, RUNTIME, recorder, scratch)), recorder
 
 
 @pytest.mark.parametrize("make", [resynthesis, with_durations, f0_vq])
@@ -99,8 +102,7 @@ def test_killed_and_resumed_equals_unbroken(make: Any, tmp_path: Path) -> None:
     for name, value in whole.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
     for one, other in zip(history, resumed_history, strict=True):
-        for name in one.keys() - {"train/steps_per_second"}:
-            assert one[name] == other[name], name
+        assert one == other
 
 
 def test_warm_up_leaves_discriminators_alone(tmp_path: Path) -> None:
@@ -157,6 +159,31 @@ def test_damaged_checkpoint_and_divergence_are_user_errors(tmp_path: Path) -> No
     next(module.parameters()).data.fill_(float("nan"))
     with pytest.raises(UserError, match="diverged at step 2"):
         train(module, tmp_path / "other")
+
+
+def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
+    torch.save({"format": 1, "step": 2}, tmp_path / CHECKPOINT)
+    with pytest.raises(UserError, match="checkpoint of format 1, this version reads 2; delete it to start over"):
+        resume_point(tmp_path)
+
+
+def test_speeds_are_for_the_tracker_alone(tmp_path: Path) -> None:
+    history, recorder = train(f0_vq(), tmp_path)
+    assert sum("train/steps_per_second" in row for _, row in recorder.rows) == 3
+    assert {name for row in history for name in row} == {
+        "step",
+        "train/code_entropy",
+        "train/learning_rate",
+        "train/loss_commit",
+        "train/loss_f0",
+        "valid/l1_voiced",
+        "valid/loss_f0",
+    }
+
+
+def test_losses_that_a_system_adds_keep_their_weights() -> None:
+    weights = loss_weights(GeneratorLoss(mel=1.0, feature=2.0, stft=3.0, floor=4.0, duration=5.0))
+    assert weights == LossWeights(1.0, 2.0, 3.0, 4.0, {"duration": 5.0})
 
 
 def test_history_is_one_table(tmp_path: Path) -> None:

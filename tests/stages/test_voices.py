@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 from speech.storage.files import write_json
 from speech.storage.shards import read_rows, shard_name, speakers_schema, write_shard
-from stages.data.speaker_facts import read_voices, unit_voicing
+from stages.data.speaker_facts import read_speakers, unit_voicing
 from tests.stages.tiny_corpus import make_corpus as make_tiny
 
 
@@ -30,14 +30,14 @@ def make_corpus(root: Path, names: list[str], mean: float, with_frames: bool = T
 def test_the_first_corpus_wins_and_only_asked_speakers_are_kept(tmp_path: Path) -> None:
     first = make_corpus(tmp_path / "a", ["ann", "bob"], 100.0)
     second = make_corpus(tmp_path / "b", ["bob", "cat", "dan"], 200.0)
-    voices = read_voices([first, second], ["ann", "bob", "cat"])
+    voices = read_speakers([first, second], ["ann", "bob", "cat"])
     assert {name: stats["hz"]["mean"] for name, stats in voices.f0.items()} == {"ann": 100, "bob": 100, "cat": 200}
     assert {name: frames[0, 0] for name, frames in voices.frames.items()} == {"ann": 100, "bob": 100, "cat": 200}
     assert list(voices.vectors) == ["ann", "bob", "cat"]
 
 
 def test_vectors_are_means_of_unit_length(tmp_path: Path) -> None:
-    voices = read_voices([make_corpus(tmp_path / "a", ["ann"], 1.0, with_frames=False)], ["ann"])
+    voices = read_speakers([make_corpus(tmp_path / "a", ["ann"], 1.0, with_frames=False)], ["ann"])
     np.testing.assert_allclose(voices.vectors["ann"], np.array([1, 1, 0, 0]) / np.sqrt(2), rtol=1e-6)
     assert voices.frames == {}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from respeak.systems.vocoder_reach import vocoder_reach
+from models.hifigan.reach import vocoder_reach
 
 if TYPE_CHECKING:
     from models.resynthesis import UnitGenerator

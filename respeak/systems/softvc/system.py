@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.hifigan.reach import vocoder_reach
 from respeak.bundle import ENCODER
 from respeak.encoders.unit_encoder import UnitEncoder, conditioning_of, find_device, pieces
 from respeak.systems.base import Control, Manner, Rendering, Stream, System, Task, named_controls
 from respeak.systems.softvc import rendering
 from respeak.systems.softvc.bundle import FILES, KEYS, SoftVCBundle, facts_of
-from respeak.systems.vocoder_reach import vocoder_reach
 from respeak.voices import Voice
 from speech.errors import UserError
 from speech.intonation import UNCHANGED, Intonation

@@ -18,7 +18,8 @@ from speech.pitch import METHODS, SAMPLE_RATE, extract_f0, normalise_f0, voiced_
 from speech.storage.shards import AUDIO, F0, UNITS, shard_name, write_shard
 from speech.unit_formats import open_units
 from speech.units import UNIT_HOP
-from stages.data.segments import ALIGNMENT, Corpus, Segment, Segments, build_index
+from stages.data.segments import ALIGNMENT, Cut, SegmentBatches
+from stages.data.utterance_index import CorpusStreams, build_index
 from tests.golden.fill import Case
 
 # How far a tracker may be from YAAPT: frames of other voicing, median difference of periods in samples where both are
@@ -150,8 +151,8 @@ def _read(pcm: np.ndarray, codes: np.ndarray, samples: int) -> tuple[dict, np.nd
         ):
             write_shard(corpus / stream / shard_name(0), [values], schema, {})
         (corpus / "f0_stats.json").write_text(json.dumps({"A": voiced_statistics(f0)}))
-        index = build_index([Corpus(corpus, ("audio", "units", "f0"))], "train")
-        batch = Segments(index, Segment(samples, "hz"), ["A"], 1, 0, 1).batch(0)
+        index = build_index([CorpusStreams(corpus, ("audio", "units", "f0"))], "train")
+        batch = SegmentBatches(index, Cut(samples, "hz"), ["A"], 1, 0, 1).batch(0)
     return batch, made
 
 

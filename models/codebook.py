@@ -64,11 +64,11 @@ class Codebook(nn.Module):
         return Quantised(codes.view(x.shape[0], -1), x + (vectors - x).detach(), commit, entropy)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Codes of ``(B, D, T)`` vectors, ``(B, T)`` int64; nothing is learnt from them."""
+        """Return the codes of ``(B, D, T)`` vectors, ``(B, T)`` int64; nothing is learnt from them."""
         return self.nearest(x.transpose(1, 2).reshape(-1, x.shape[1])).view(x.shape[0], -1)
 
     def nearest(self, flat: Tensor) -> Tensor:
-        """Index of the code at least squared distance: ``(N, dim)`` to ``(N,)`` int64."""
+        """Return the index of the code at least squared distance: ``(N, dim)`` to ``(N,)`` int64."""
         squares = flat.square().sum(1, keepdim=True)
         return (squares - 2 * flat @ self.codes.t() + self.codes.square().sum(1)).argmin(1)
 
@@ -89,7 +89,7 @@ class Codebook(nn.Module):
         self.codes.copy_(torch.where(used, means, self._candidates(flat)))
 
     def _candidates(self, flat: Tensor) -> Tensor:
-        """One random vector of the batch for each code; slightly shaken copies when the batch is too small."""
+        """Draw a random vector of the batch for each code; slightly shaken copies when the batch is too small."""
         size, dim = self.codes.shape
         repeats = -(-size // len(flat))
         if repeats > 1:
