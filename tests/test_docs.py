@@ -29,6 +29,8 @@ PAGES = pages(PROJECT)
 README_WORDS = 700
 # Files of the site that `mkdocs build` makes, and pages of the repository name: made from the code.
 GENERATED = ("reference/", "changelog.md")
+# The system that docs/guides/add-a-system.md adds as an example.
+INVENTED = "/hush/"
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(PROJECT)) for page in PAGES])
 
@@ -118,7 +120,7 @@ def test_commands_and_targets_exist(page: Path) -> None:
         if found := re.match(
             r"(?:bash )?((?:scripts|stages|flows|respeak|models|speech|conf|tests)/[\w./]+)(?: |$)", piece
         ):
-            assert (PROJECT / found[1]).exists(), piece
+            assert INVENTED in found[1] or (PROJECT / found[1]).exists(), piece
 
 
 @every_page
