@@ -125,6 +125,10 @@ prefect: setup ## flow graphs and logs, in a browser at http://127.0.0.1:4200
 	@mkdir -p .prefect
 	PREFECT_SERVER_DATABASE_CONNECTION_URL="sqlite+aiosqlite:///$(CURDIR)/.prefect/prefect.db" $(RUN) prefect server start
 
+.PHONY: docs
+docs: setup ## the documentation as static files in site/, from this repository alone
+	NO_MKDOCS_2_WARNING=1 "$(BIN)/python" -m mkdocs build --strict --quiet
+
 # The server of `make prefect`, or the user's own.
 SERVED := PREFECT_API_URL=$(or $(PREFECT_API_URL),http://127.0.0.1:4200/api)
 deploy: setup ## register prefect.yaml's schedules with the server of `make prefect`
