@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from models.encoders.arithmetic import PositionalConvolution, WaveformEncoder, channel_major
 from models.encoders.base import ContentEncoder, unit_variance
 from models.encoders.spectral import LogMel
+from speech.errors import UserError
 
 # (kernel, stride) of the waveform encoder; product of strides 320, receptive field 400.
 CONVOLUTIONS = ((10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2))
@@ -79,7 +80,10 @@ class Hubert(ContentEncoder):
         norm_first: bool = False,
         normalise_wave: bool = False,
     ) -> None:
-        from torchaudio.models import wav2vec2_model  # heavy, and training machines need not have it
+        try:
+            from torchaudio.models import wav2vec2_model  # heavy, and training machines need not have it
+        except ModuleNotFoundError:
+            raise UserError("an encoder of this kind needs torchaudio of torch's version; install it") from None
 
         super().__init__()
         if not 1 <= layer <= layers:
