@@ -98,14 +98,18 @@ def write_config(made: Path, system: str, config: Mapping[str, Any], encoder_dir
 
 
 def common_facts(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return the facts of a bundle with an encoder that do not depend on its system; see ``System.facts``."""
-    encoder = config["encoder"]
-    layer = f", layer {encoder['layer']}" if "layer" in encoder else ""
-    return {
+    """Return the facts of a bundle that every system states alike; see ``System.facts``."""
+    from respeak.systems.registry import find
+
+    facts = {
         "system": f"{config['system']} (format {config['format']}, scale {config.get('scale', 'unknown')})",
+        "takes": ", ".join(sorted(find(config["system"]).takes_of(config))) or "no controls",
         "audio": f"{config['sample_rate']} Hz mono",
-        "encoder": f"{encoder['kind']}{layer}, {encoder['dim']} dimensions, sha256 {encoder['hash'][:12]}",
     }
+    if encoder := config.get("encoder"):
+        layer = f", layer {encoder['layer']}" if "layer" in encoder else ""
+        facts["encoder"] = f"{encoder['kind']}{layer}, {encoder['dim']} dimensions, sha256 {encoder['hash'][:12]}"
+    return facts
 
 
 def origin(config: Mapping[str, Any]) -> dict[str, str]:

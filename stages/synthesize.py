@@ -91,7 +91,7 @@ class Declared:
 
     @property
     def any_voice(self) -> bool:
-        """Whether it speaks in voices that are none of its own."""
+        """Whether it takes voices that are none of its own."""
         return Control.RECORDING in self.takes
 
 

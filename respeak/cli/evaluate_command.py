@@ -44,7 +44,7 @@ def evaluate(
     reference: Annotated[
         Path | None, typer.Option(help="folder of recordings that say the same in the same voice, matched by name")
     ] = None,
-    text: Annotated[Path | None, typer.Option(help="what is said: lines of name|text")] = None,
+    text: Annotated[Path | None, typer.Option(help="the words: lines of name|text")] = None,
     voice: Annotated[
         Path | None,
         typer.Option(
@@ -86,17 +86,17 @@ def evaluate(
     meant = embed_voice(voice, Answers(answers), judges, device) if voice else None
     compared = {} if voice else known
     task = Task({}, compared, texts, tuple(sorted(set(texts.values()))), meant, judges, F0, answers, device)
-    # Only what some system said: a corpus given as reference may hold much more.
-    said = {name for recordings in folders.values() for name in recordings}
-    if truth := {name: path for name, path in known.items() if name in said}:
+    # Only what some system made: a corpus given as reference may hold much more.
+    made = {name for recordings in folders.values() for name in recordings}
+    if truth := {name: path for name, path in known.items() if name in made}:
         folders = {"ground_truth": truth, **folders}
-    _report_unmatched(said, known, texts)
+    _report_unmatched(made, known, texts)
     rows, skipped = {}, 0
     for name, recordings in folders.items():
         references = {} if name == "ground_truth" else compared
         found, reasons = _judge(name, replace(task, recordings=recordings, references=references), workers)
         rows[name], skipped = found, skipped + len(reasons)
-    _write(out, rows, folders, judges, sentences, (len(said & set(texts)), len(said & set(known))))
+    _write(out, rows, folders, judges, sentences, (len(made & set(texts)), len(made & set(known))))
     if skipped:
         raise typer.Exit(1)
 
@@ -125,12 +125,12 @@ def _name(path: Path, systems: list[Path]) -> str:
     return "_".join(path.resolve().parts[-2:])
 
 
-def _report_unmatched(said: set[str], known: dict[str, Path], texts: dict[str, str]) -> None:
+def _report_unmatched(made: set[str], known: dict[str, Path], texts: dict[str, str]) -> None:
     for what, given in (("reference", known), ("text", texts)):
-        if given and (lacking := sorted(said - set(given))):
+        if given and (lacking := sorted(made - set(given))):
             shown = ", ".join(lacking[:5]) + (", ..." if len(lacking) > 5 else "")
-            typer.echo(f"{len(lacking)} of {len(said)} recordings have no {what}: {shown}", err=True)
-            if len(lacking) == len(said):
+            typer.echo(f"{len(lacking)} of {len(made)} recordings have no {what}: {shown}", err=True)
+            if len(lacking) == len(made):
                 raise UserError(f"no recording has a {what}: they belong together by the name without suffix")
 
 

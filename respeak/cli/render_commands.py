@@ -45,7 +45,7 @@ PitchRange = Annotated[
     float, typer.Option("--pitch-range", metavar="FACTOR", help="how much wider the melody; 0 is flat, 1 as it is")
 ]
 MelodyFrom = Annotated[
-    Path | None, typer.Option("--melody-from", help="a recording whose melody is spoken, stretched to fit")
+    Path | None, typer.Option("--melody-from", help="a recording whose melody is taken, stretched to fit")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 DEFAULT_SYSTEM = Path("systems/resynthesis")
@@ -63,7 +63,7 @@ def resynthesize(
     melody_from: MelodyFrom = None,
     device: Device = "auto",
 ) -> None:
-    """Speak recordings again, in the voice that they have: audio to units and F0, and back to audio."""
+    """Resynthesize recordings in the voice that they have: audio to units and F0, and back to audio."""
     pairs = pair_files(source, output)
     intonation = _intonation(pitch, pitch_range)
     own = {Control.OWN_VOICE: (speaker is None, "no --speaker")}
@@ -150,7 +150,7 @@ def generate(
         raise UserError(f"{output}: is a file; give a folder to write to")
     intonation = _intonation(pitch, pitch_range)
     if melody_from is None and pitch_range not in (0.0, 1.0):
-        raise UserError("--pitch-range: units alone are spoken level; give a melody too (--melody-from)")
+        raise UserError("--pitch-range: units alone are synthesized level; give a melody too (--melody-from)")
     given = _Units(units)
     used = {Control.UNITS: (True, "--units"), Control.DURATIONS: (deduplicated, "--deduplicated")}
     loaded = _load(system, device, used | _changes(pitch, pitch_range, melody_from))
@@ -173,7 +173,7 @@ def find_voice(system: System, target: str | None) -> str | Voice:
     """Return the name of one of the system's voices (None: its only one), or the voice of the recording at that path.
 
     Raises:
-        UserError: neither, or the system speaks in its own voices only.
+        UserError: neither, or the system has its own voices only.
         AudioError: the recording cannot be used.
     """
     if target is None or target in system.speakers or not Path(target).is_file():
@@ -234,7 +234,7 @@ def _melody(system: System, recording: Path | None) -> np.ndarray | None:
     with _naming(recording):
         melody = system.melody_of(wave, rate)
         if not melody.any():
-            raise AudioError("has no voiced speech, so no melody to be spoken")
+            raise AudioError("has no voiced speech, so no melody to take")
     return melody
 
 

@@ -16,7 +16,7 @@ from speech.errors import AudioError, UserError
 if TYPE_CHECKING:
     import numpy as np
 
-    from respeak.encoders.unit_encoder import Spoken, UnitEncoder
+    from respeak.encoders.unit_encoder import TimedUnits, UnitEncoder
 
 
 class Written(StrEnum):
@@ -69,14 +69,14 @@ def units(
     with IsolatedDecoder() as decoder:
         for recording, target in pairs:
             try:
-                spoken = _encode(loaded, *decoder.read(recording), recording, speaker)
+                timed = _encode(loaded, *decoder.read(recording), recording, speaker)
             except AudioError as error:
                 if source.is_file():
                     raise
                 skipped += 1
                 typer.echo(f"skipped: {error}", err=True)
             else:
-                _write(spoken if written is Written.npy else loaded.named(spoken), written, target)
+                _write(timed if written is Written.npy else loaded.named(timed), written, target)
     if source.is_dir():
         typer.echo(f"units of {len(pairs) - skipped} of {len(pairs)} recordings written to {out}")
     if skipped:
@@ -96,7 +96,7 @@ def _plan(source: Path, out: Path | None, form: Written | None) -> tuple[list[tu
     return [*pair_files(source, out, f".{written.value}")], written
 
 
-def _encode(loaded: UnitEncoder, wave: np.ndarray, rate: int, recording: Path, speaker: str | None) -> Spoken:
+def _encode(loaded: UnitEncoder, wave: np.ndarray, rate: int, recording: Path, speaker: str | None) -> TimedUnits:
     try:
         return loaded.encode(wave, rate, speaker)
     except AudioError as error:
@@ -140,10 +140,10 @@ def _by_suffix(out: Path | None) -> Written:
     try:
         return Written(out.suffix.removeprefix(".").lower())
     except ValueError:
-        raise UserError(f"{out}: give a name that ends in .tsv, .json or .npy, or say --format") from None
+        raise UserError(f"{out}: give a name that ends in .tsv, .json or .npy, or give --format") from None
 
 
-def _write(spoken: Spoken, form: Written, out: Path | None) -> None:
+def _write(timed: TimedUnits, form: Written, out: Path | None) -> None:
     from speech.rates import SAMPLE_RATE, UNIT_HOP
     from speech.storage.files import atomic_path, write_text
     from speech.unit_formats import TIMES_HEAD
@@ -154,13 +154,13 @@ def _write(spoken: Spoken, form: Written, out: Path | None) -> None:
 
         out.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(out) as temporary, temporary.open("wb") as file:
-            np.save(file, spoken.units.astype(np.int64 if spoken.units.ndim == 1 else np.float32))
+            np.save(file, timed.units.astype(np.int64 if timed.units.ndim == 1 else np.float32))
         return
-    times = [round(float(time), 4) for time in spoken.times()]
+    times = [round(float(time), 4) for time in timed.times()]
     if form is Written.json:
-        text = json.dumps({"units": spoken.units.tolist(), "start": times, "seconds_per_unit": seconds}) + "\n"
+        text = json.dumps({"units": timed.units.tolist(), "start": times, "seconds_per_unit": seconds}) + "\n"
     else:
-        rows = zip(times, spoken.units.tolist(), strict=True)
+        rows = zip(times, timed.units.tolist(), strict=True)
         text = TIMES_HEAD + "".join(f"{a:.4f}\t{a + seconds:.4f}\t{unit}\n" for a, unit in rows)
     if out is None:
         sys.stdout.write(text)

@@ -38,7 +38,7 @@ PLAIN = Conditioning(None, PEAK, PAD_MULTIPLE, SHORTEST_SECONDS, math.inf)
 
 
 @dataclass(frozen=True)
-class Spoken:
+class TimedUnits:
     """The units of a recording and when they begin.
 
     Attributes:
@@ -106,7 +106,7 @@ class UnitEncoder:
             )
         return cls(encoder_dir, centroids, config["normalise"], find_device(device), PLAIN)
 
-    def encode(self, wave: np.ndarray, rate: int, speaker: str | None = None) -> Spoken:
+    def encode(self, wave: np.ndarray, rate: int, speaker: str | None = None) -> TimedUnits:
         """Encode a recording of any length to units.
 
         Args:
@@ -123,9 +123,9 @@ class UnitEncoder:
         step = self.conditioning.pad_multiple
         features = np.concatenate([self.features(piece)[own] for piece, own in pieces(heard, step)])
         units = features if self.centroids is None else self.assign(features, speaker)
-        return Spoken(units[: -(-made.num_speech // UNIT_HOP)], made.trim_start_seconds)
+        return TimedUnits(units[: -(-made.num_speech // UNIT_HOP)], made.trim_start_seconds)
 
-    def named(self, spoken: Spoken) -> Spoken:
+    def named(self, timed: TimedUnits) -> TimedUnits:
         """Return the same with discrete units: of soft ones the most probable of those that they were trained to name.
 
         Raises:
@@ -135,13 +135,13 @@ class UnitEncoder:
 
         from models.encoders.soft import SoftHubert
 
-        if spoken.units.ndim == 1:
-            return spoken
+        if timed.units.ndim == 1:
+            return timed
         if not isinstance(self._encoder, SoftHubert):
             raise UserError(f"{self.encoder_dir}: its frames have no names; write them as .npy")
-        frames = torch.from_numpy(spoken.units.astype(np.float32))[None].to(self.device)
+        frames = torch.from_numpy(timed.units.astype(np.float32))[None].to(self.device)
         units = self._encoder.probabilities(frames)[0].argmax(-1).cpu().numpy().astype(np.uint16)
-        return dataclasses.replace(spoken, units=units)
+        return dataclasses.replace(timed, units=units)
 
     def condition(self, wave: np.ndarray, rate: int) -> Conditioned:
         """Prepare a recording as its corpora were stored: 16 kHz, trimmed, peak-normalised, padded, in 16 bits.

@@ -72,7 +72,7 @@ class Source:
 
     Attributes:
         id: unique in its corpus.
-        speaker: who speaks.
+        speaker: the name of its speaker.
         num_speech: samples at 16 kHz before padding.
         streams: what the system asked for: ``audio`` encoded, ``units`` (N,) uint16, ``f0`` (4 N,) float32 in Hz.
     """
@@ -85,7 +85,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Rendering:
-    """An utterance to be spoken by ``target``, with the melody of another utterance where one is given."""
+    """An utterance to be synthesized in the voice ``target``, with another's melody where one is given."""
 
     source: Source
     target: str
@@ -251,13 +251,13 @@ class System(ABC):
         melody: np.ndarray | None = None,
         units: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Speak a recording in another voice.
+        """Convert a recording to another voice.
 
         Args:
             wave: (T,) float32 in [-1, 1].
             rate: of ``wave``, in Hz.
             target: the voice: its name, or as `voice_of` gives it; may be left out where there is but one.
-            source: who speaks in the recording, where the system knows them.
+            source: the recording's speaker, where the system knows them.
             intonation: what is done to the melody.
             melody: instead of the recording's own, as `melody_of` gives it.
             units: (N,) instead of those that the system hears.
@@ -278,10 +278,10 @@ class System(ABC):
         intonation: Intonation = UNCHANGED,
         melody: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Speak a recording again in its own voice; ``speaker`` is who that is, the rest as in `convert`.
+        """Resynthesize a recording in its own voice; ``speaker`` is who that is, the rest as in `convert`.
 
         Raises:
-            UserError: the system cannot, or does not find out who speaks.
+            UserError: the system cannot, or does not find out whose voice it is.
         """
         voice = self.one_voice(speaker, "speaker")
         return self.convert(wave, rate, voice, intonation=intonation, melody=melody)
@@ -294,7 +294,7 @@ class System(ABC):
         melody: np.ndarray | None = None,
         deduplicated: bool = False,
     ) -> np.ndarray:
-        """Speak units (N,) alone: ``(N * unit_hop,)`` float32 in [-1, 1] at 16 kHz.
+        """Synthesize units (N,) alone: ``(N * unit_hop,)`` float32 in [-1, 1] at 16 kHz.
 
         ``deduplicated`` units last as long as the system thinks right, whatever their repetitions; the rest as in
         `convert`.
@@ -306,17 +306,17 @@ class System(ABC):
         raise NotImplementedError
 
     def voice_of(self, wave: np.ndarray, rate: int, name: str = "the recording") -> Voice:
-        """Return the voice that speaks in a recording (T,); ``name`` is for messages.
+        """Return the voice of a recording (T,); ``name`` is for messages.
 
         Raises:
             AudioError: the recording cannot be used.
-            UserError: the system speaks in its own voices only.
+            UserError: the system has its own voices only.
         """
         self.require({Control.RECORDING: name})
         raise NotImplementedError
 
     def melody_of(self, wave: np.ndarray, rate: int) -> np.ndarray:
-        """Return the melody of a recording (T,), for another to be spoken with.
+        """Return the melody of a recording (T,), for another to have.
 
         Raises:
             AudioError: the recording cannot be used.

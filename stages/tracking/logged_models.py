@@ -50,7 +50,7 @@ def log_bundle(client: MlflowClient, experiment: str, run: str, folder: Path, ta
 
 
 def save_pyfunc(path: Path, folder: Path, model_id: str | None = None) -> None:
-    """Write a model as MLflow reads it, from a folder that holds a bundle and the code that speaks it."""
+    """Write a model as MLflow reads it, from a folder that holds a bundle and the code that loads it."""
     from mlflow.models import Model
     from mlflow.pyfunc import save_model
 
@@ -81,7 +81,7 @@ def signature() -> ModelSignature:
 
 
 def requirements() -> list[str]:
-    """The light install, at the versions of this environment: what speaks a bundle, without the pipeline."""
+    """The light install, at the versions of this environment: what a bundle needs, without the pipeline."""
     light = [line for line in requires("respeak") or [] if "extra ==" not in line]
     names = ["mlflow", "pandas", *(re.split(r"[^A-Za-z0-9_.-]", line)[0] for line in light)]
     # Without the local part, as in 2.11.0+cpu, which package indexes do not have.

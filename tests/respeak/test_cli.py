@@ -174,7 +174,7 @@ def test_units_alone_are_spoken_by_several(respeak: Respeak, tmp_path: Path) -> 
     assert respeak(*single, knows)[0] == 0
     np.testing.assert_array_equal(heard(tmp_path / "one/a.wav"), made["theo/a.wav"])
     status, _, err = respeak(*single, make_bundle(tmp_path / "silent"))
-    assert status == 2 and "does not say which units are voiced" in err
+    assert status == 2 and "does not state which units are voiced" in err
     units.write_text("a|1 2 12\n")
     assert "each from 0 to 11" in respeak(*single, knows)[2]
 

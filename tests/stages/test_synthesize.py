@@ -114,8 +114,14 @@ def run(workplace: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.chdir(workplace)
     monkeypatch.setattr(jobs, "open_executor", lambda runtime: InProcess(1))
 
-    def call(task: str, target: str = "digits", path: str = "systems/resynthesis", **options: Any) -> Any:
-        system, path = ("recordings", "data/digits/audio") if task == "copy" else ("resynthesis", path)
+    def call(
+        task: str,
+        target: str = "digits",
+        path: str = "systems/resynthesis",
+        system: str = "resynthesis",
+        **options: Any,
+    ) -> Any:
+        system, path = ("recordings", "data/digits/audio") if task == "copy" else (system, path)
         limits = {name: options.pop(name) for name in list(options) if name in LIMITS}
         settings: dict[str, Any] = {"units": "own", "weights": "trained", **options}
         experiment = Experiment(system, path, cast(Any, task), **settings)
@@ -154,6 +160,16 @@ def test_copy_is_the_speech_of_the_recordings(run: Any, workplace: Path) -> None
     assert metrics["figure spectrograms.png"] == 3
     first = {f"audio {name}-{row['target_speaker']}": row["num_samples"] for name, row in list(rows.items())[:3]}
     assert {name: value for name, value in metrics.items() if name.startswith("audio ")} == first
+
+
+def test_recordings_are_the_floor_of_no_conversion(run: Any, workplace: Path) -> None:
+    rows, _ = run("conversion", system="recordings", path="data/digits/audio", voices="unseen")
+    expected = sources(workplace)
+    assert {row["source_id"] for row in rows.values()} == set(expected)
+    for row in rows.values():
+        source = expected[row["source_id"]]
+        assert row["target_speaker"] != source["speaker"]
+        np.testing.assert_array_equal(decode_audio(row["audio"]), decode_audio(source["audio"])[: source["num_speech"]])
 
 
 def test_interface_hears_what_the_stages_stored(workplace: Path, shared: Path) -> None:

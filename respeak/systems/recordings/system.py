@@ -39,7 +39,7 @@ class Recordings(System):
 
     @classmethod
     def facts(cls, path: Path) -> dict[str, str]:
-        """Return what there is to say of it."""
+        """Return the facts of it."""
         return {"system": cls.name, "audio": f"{SAMPLE_RATE} Hz mono"}
 
     @classmethod

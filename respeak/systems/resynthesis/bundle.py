@@ -69,7 +69,7 @@ class ResynthesisBundle:
         centroids: (K, D) float32.
         vectors: mean d-vectors (256,) float32 by name; empty where the bundle has none.
         frame_stats: mean and deviation (2, D) float32 of encoder frames by name; empty where the bundle has none.
-        voicing: (K,) float32, how often a unit is voiced; None where the bundle does not say.
+        voicing: (K,) float32, how often a unit is voiced; None where the bundle does not state it.
     """
 
     path: Path
@@ -91,8 +91,9 @@ class ResynthesisBundle:
         path = Path(directory)
         if not path.is_dir():
             raise UserError(f"{path}: no such system bundle; train one, or give the folder that holds {CONFIG}")
-        require_files(path, (CONFIG, *FILES))
+        require_files(path, (CONFIG,))
         config = read_config(path, NAME)
+        require_files(path, FILES)
         check_encoder(path, config)
         speakers = _read_speakers(path / SPEAKERS, config)
         centroids, voicing = _read_centroids(path / CENTROIDS, config)

@@ -43,7 +43,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be spoken: units ``(N,)``, their normalised F0 ``(4 N,)`` or None, and the voice."""
+    """What is to be synthesized: units ``(N,)``, their normalised F0 ``(4 N,)`` or None, and the voice."""
 
     units: np.ndarray
     f0: np.ndarray | None
@@ -132,10 +132,10 @@ class Vocoding:
 
     @functools.cached_property
     def unvoiced_band(self) -> tuple[float, float]:
-        """Ends of the open interval of steady normalised F0 that the quantiser says with the token of unvoiced frames.
+        """Ends of the open interval of steady normalised F0 that the quantiser gives the token of unvoiced frames.
 
         Raises:
-            UserError: it says every level near the mean like that.
+            UserError: it gives every level near the mean that token.
         """
         import torch
 
@@ -153,14 +153,14 @@ class Vocoding:
         return -ends[1], ends[0]
 
     def _speaker(self, voice: Voice) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The model's input for a voice, and the register in which a source speaks it."""
+        """Return the model's input for a voice, and the register of a source for it."""
         import torch
 
         if not self.model.speaker_dim:
             if voice.row is None:
                 raise UserError(
                     f"'{voice.name}' is not among the system's speakers, of whom it has a table; only a system trained "
-                    "with train_resynthesis.speaker=vector speaks in other voices"
+                    "with train_resynthesis.speaker=vector has other voices"
                 )
             speaker = torch.tensor([voice.row], device=self.device)
         elif voice.vector is None:

@@ -17,7 +17,7 @@ class Context:
 
     Attributes:
         vocoder: units that the waveform of one unit sees.
-        f0: units that one F0 token sees or, with a source, one value of the F0 that tokens say.
+        f0: units that one F0 token sees or, with a source, one value of the F0 that tokens stand for.
         grid: units per F0 token; pieces that are quantised start on multiples of it.
     """
 

@@ -55,7 +55,7 @@ def _plan_deduplicated(
     units = encoded.units[: -(-encoded.num_speech // system.unit_hop)]
     if melody is None:
         melody = system.normalise_f0(encoded.f0[: encoded.num_speech // system.f0_hop], statistics)
-    # A melody without a voiced frame is none; the units then speak on a level.
+    # A melody without a voiced frame is none; the units are then synthesized on a level.
     return system.plan_units(units, voice, intonation, melody if melody.any() else None, deduplicated=True)
 
 

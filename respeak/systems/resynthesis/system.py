@@ -90,7 +90,7 @@ class Resynthesis(System):
         return Voice(name, self.bundle.speakers[name], row, self.bundle.vectors.get(name))
 
     def voice_of(self, wave: np.ndarray, rate: int, name: str = "the recording") -> Voice:
-        """Return the voice that speaks in a recording, for a system that knows voices by d-vectors.
+        """Return the voice of a recording, for a system that knows voices by d-vectors.
 
         Some ten seconds suffice. Arguments as in `condition`; ``name`` is for messages.
 
@@ -125,7 +125,7 @@ class Resynthesis(System):
     def encode(self, wave: np.ndarray, rate: int, speaker: str | None = None) -> Encoded:
         """Encode a recording to units and F0; arguments and errors as in `condition`.
 
-        ``speaker`` is who speaks, where the system knows them: frames are then normalised by that speaker's
+        ``speaker`` is the recording's, where the system knows them: frames are then normalised by that speaker's
         statistics (if the system's k-means wants that), else by the recording's own.
         """
         return self.encode_conditioned(*self.condition(wave, rate), speaker)
@@ -150,9 +150,9 @@ class Resynthesis(System):
         track = self._track(conditioned)
         # Units of the speech alone, or of the padded recording: by default we cut silences, others may not.
         wanted = len(track) // self.f0_per_unit
-        spoken = -(-num_speech // self.unit_hop)
-        if abs(len(units) - spoken) < abs(len(units) - wanted):
-            units = np.pad(fit_units("units", units, spoken), (0, wanted - spoken), mode="edge")
+        speech = -(-num_speech // self.unit_hop)
+        if abs(len(units) - speech) < abs(len(units) - wanted):
+            units = np.pad(fit_units("units", units, speech), (0, wanted - speech), mode="edge")
         else:
             units = fit_units("units", units, wanted)
         return Encoded(units, track, num_speech)
@@ -165,9 +165,9 @@ class Resynthesis(System):
         intonation: Intonation = UNCHANGED,
         melody: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Speak a recording again in its own voice; arguments and result as in `convert`.
+        """Resynthesize a recording in its own voice; arguments and result as in `convert`.
 
-        ``speaker`` is who speaks; by default the voice of the recording itself where the system knows voices by
+        ``speaker`` is the recording's; by default the voice of the recording itself where the system knows voices by
         d-vectors, else its speaker with the nearest one.
 
         Raises:
@@ -191,7 +191,7 @@ class Resynthesis(System):
         melody: np.ndarray | None = None,
         units: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Speak a recording in the voice of ``target``.
+        """Convert a recording to the voice of ``target``.
 
         F0 is z-scored with the statistics of ``source`` where the system knows that speaker, else with the
         recording's own, and gets its height from the target. ``units`` as in `encode_as`; the other arguments, result
@@ -275,7 +275,7 @@ class Resynthesis(System):
             return Request(units, None, voice)
         if self.bundle.voicing is None:
             raise UserError(
-                f"{self.bundle.path}: does not say which units are voiced, so units alone are not enough; train the "
+                f"{self.bundle.path}: does not state which units are voiced, so units alone are not enough; train the "
                 "system again, or give the recordings too"
             )
         voiced = np.repeat(self.bundle.voicing[np.asarray(units, dtype=np.int64)] > 0.5, self.f0_per_unit)
@@ -286,7 +286,7 @@ class Resynthesis(System):
         return Request(units, f0, voice)
 
     def intone(self, f0: np.ndarray, voiced: np.ndarray, voice: Voice, intonation: Intonation) -> np.ndarray:
-        """Change a z-scored melody (N,), voiced where the mask (N,) says so, as ``voice`` is to speak it.
+        """Change a z-scored melody (N,), voiced where the mask (N,) says so, as ``voice`` is to have it.
 
         Raises:
             UserError: the system has no F0, or its F0 tokens do not tell the flat melody from unvoiced speech.
@@ -310,7 +310,7 @@ class Resynthesis(System):
         return voice.moved(intonation.semitones, wider), Intonation(0.0, intonation.span / wider)
 
     def melody_of(self, wave: np.ndarray, rate: int) -> np.ndarray:
-        """Return the z-scored F0 (N,) of a recording, to be spoken by another; arguments as in `condition`.
+        """Return the z-scored F0 (N,) of a recording, for another to have; arguments as in `condition`.
 
         Raises:
             AudioError: the recording cannot be used.

@@ -178,7 +178,7 @@ class SoftVC(System):
         melody: np.ndarray | None = None,
         units: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Speak a recording in a voice of the system's; other controls are refused. See `System.convert`."""
+        """Convert a recording to a voice of the system's; other controls are refused. See `System.convert`."""
         self.require(named_controls(source, intonation, melody, units))
         voice = self.one_voice(target.name if isinstance(target, Voice) else target)
         conditioned, num_speech = self.condition(wave, rate)
