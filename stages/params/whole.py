@@ -18,14 +18,17 @@ from speech.errors import UserError
 from stages.params.experiments import ExperimentParams
 from stages.params.schema import read_file, read_params
 
+READERS = ("compose", "whole")
+"""The modules of this package that read the whole, and define none of it."""
+
 
 def _sections() -> dict[str, Any]:
     """Return every top-level key of ``params.yaml`` with its type."""
     found: dict[str, Any] = {}
-    for module in pkgutil.iter_modules(stages.params.__path__):
-        sections = getattr(importlib.import_module(f"stages.params.{module.name}"), "SECTIONS", {})
+    for name in [module.name for module in pkgutil.iter_modules(stages.params.__path__) if module.name not in READERS]:
+        sections = getattr(importlib.import_module(f"stages.params.{name}"), "SECTIONS", {})
         if twice := found.keys() & sections:
-            raise TypeError(f"stages/params/{module.name}.py: another file too defines section {min(twice)}")
+            raise TypeError(f"stages/params/{name}.py: another file too defines section {min(twice)}")
         found |= sections
     return found
 
