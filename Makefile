@@ -57,7 +57,7 @@ else
 	$(PIP) --require-hashes --no-deps -r requirements-build.lock
 	$(PIP) --require-hashes --no-deps --no-build-isolation -r requirements.lock
 	$(PIP) -c constraints.txt torch
-	$(PIP) --no-deps --no-build-isolation -e .
+	PYTHONWARNINGS=ignore $(PIP) --no-deps --no-build-isolation -e .
 endif
 	$(RUN) pip check
 	"$(BIN)/python" scripts/fit_torchaudio.py
