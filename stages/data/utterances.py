@@ -154,8 +154,8 @@ class UtteranceBatches(Batches):
     """Batches ``start`` to ``stop`` of whole utterances, as dictionaries of tensors.
 
     ``content`` ``(B, N)`` int64 or ``(B, N, D)`` float32, ``mel`` ``(B, M, n_mels)`` under it, ``lengths`` ``(B,)`` in
-    units and ``speaker`` ``(B,)`` rows of ``speakers``. Behind an utterance's end, units are ``padding``, all else 0.
-    The last batch of an epoch may be smaller.
+    units and ``speaker`` ``(B,)`` rows of ``speakers``. Behind an utterance's end units are ``padding``, all else is
+    zeros. The last batch of an epoch may be smaller.
 
     Args:
         utterances: with content.
