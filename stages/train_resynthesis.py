@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 from models.hifigan import Discriminators
 from models.resynthesis import UnitGenerator
 from models.resynthesis.vocoder_training import ResynthesisTraining
+from respeak.systems.resynthesis.bundle import save_resynthesis
 from speech.audio.waveforms import SAMPLE_RATE
 from speech.errors import UserError
 from speech.pitch import F0_HOP, Normalisation, location_scale
