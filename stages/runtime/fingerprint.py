@@ -2,7 +2,7 @@
 
 Work in progress is kept under this hash, so that a killed stage finds its finished files and a changed input never
 meets an old one. Shards of two algorithms must not mix, so code counts for them; a checkpoint is worth hours, and goes
-on under code that has changed, which is stated (:meth:`stages.runtime.jobs.Job.note_code`).
+on under code that has changed, which is stated (:meth:`stages.runtime.jobs.Job.code_notice`).
 """
 
 from __future__ import annotations

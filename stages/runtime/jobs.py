@@ -54,14 +54,10 @@ class Job:
         begun = json.loads(path.read_text()) if path.is_file() else self.code
         return sorted(name for name in {*begun, *self.code} if begun.get(name) != self.code.get(name))
 
-    def note_code(self, step: int) -> None:
-        """Print that the code has changed since the checkpoint of ``step``, if it has; training goes on from it."""
-        if step and (changed := self.changed_code()):
-            print(
-                f"code of {self.label} changed since this checkpoint was begun ({', '.join(changed)}); "
-                f"going on from step {step}; delete {self.scratch} to begin anew",
-                flush=True,
-            )
+    def code_notice(self) -> str:
+        """Return that the code has changed since the checkpoint was begun, and where; nothing if it has not."""
+        changed = ", ".join(self.changed_code())
+        return f"code of {self.label} changed since this checkpoint was begun ({changed})" if changed else ""
 
     @property
     def parts(self) -> Path:

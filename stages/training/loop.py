@@ -84,6 +84,9 @@ class _Keeper(L.Callback):
         self.restore(module, trainer.optimizers)
         if self.resumed.step and self.leads:
             print(f"resuming after step {self.resumed.step}", flush=True)
+            if self.run.notice:
+                again = f"going on from step {self.resumed.step}; delete {self.run.scratch} to begin anew"
+                print(f"{self.run.notice}; {again}", flush=True)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, index: int

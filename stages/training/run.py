@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from speech.errors import UserError
+from stages.runtime.jobs import CHECKPOINT as CHECKPOINT
 
 if TYPE_CHECKING:
     from stages.params.runtime import Runtime
     from stages.params.training import Loop
     from stages.runtime.jobs import Job
 
-CHECKPOINT = "last.ckpt"
 FORMAT = 2
 History = list[dict[str, float]]
 """Logged rows, each with its ``step``: one for each report and each validation."""
@@ -38,17 +38,19 @@ class Run:
         runtime: device and threads.
         tracker: where series go.
         scratch: folder of the checkpoint.
+        notice: what to state of a checkpoint that is gone on from, if anything.
     """
 
     loop: Loop
     runtime: Runtime
     tracker: Metrics
     scratch: Path
+    notice: str = ""
 
     @classmethod
     def of(cls, job: Job, loop: Loop, tracker: Metrics) -> Run:
         """Return the run of a stage's job, whose scratch folder keeps the checkpoint."""
-        return cls(loop, job.runtime, tracker, job.scratch)
+        return cls(loop, job.runtime, tracker, job.scratch, job.code_notice())
 
 
 @dataclass(frozen=True)

@@ -97,18 +97,14 @@ def training(tmp_path: Path, code: dict[str, str]) -> Job:
     return work
 
 
-def test_a_checkpoint_outlives_its_code_which_is_stated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_checkpoint_outlives_its_code_which_is_stated(tmp_path: Path) -> None:
     begun = training(tmp_path, {"models/a.py": "1", "models/b.py": "1", "models/old.py": "1"})
     write_text(begun.scratch / CHECKPOINT, "state")
-    begun.note_code(7)
-    assert not capsys.readouterr().out
+    assert not begun.code_notice()
     changed = training(tmp_path, {"models/a.py": "2", "models/b.py": "1", "models/new.py": "1"})
     assert (changed.scratch / CHECKPOINT).is_file()
-    changed.note_code(7)
-    assert capsys.readouterr().out == (
-        "code of train changed since this checkpoint was begun (models/a.py, models/new.py, models/old.py); "
-        f"going on from step 7; delete {changed.scratch} to begin anew\n"
-    )
+    found = "models/a.py, models/new.py, models/old.py"
+    assert changed.code_notice() == f"code of train changed since this checkpoint was begun ({found})"
 
 
 def test_what_other_code_prepared_for_a_training_that_has_no_checkpoint_is_made_anew(tmp_path: Path) -> None:
