@@ -26,9 +26,8 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 
 from speech.audio.waveforms import decode_audio, encode_audio  # noqa: E402
+from speech.rates import SAMPLE_RATE  # noqa: E402
 from speech.storage.shards import AUDIO, features_schema, read_shard, shard_name, shard_paths, write_shard  # noqa: E402
-
-RATE = 16_000
 
 
 class Silent:
@@ -44,7 +43,7 @@ def write_audio(folder: Path, utterances: int, per_shard: int, longest: float = 
     for shard, start in enumerate(range(0, utterances, per_shard)):
         rows = []
         for number in range(start, min(start + per_shard, utterances)):
-            samples = 1280 * int(rng.uniform(1.0, longest) * RATE / 1280)
+            samples = 1280 * int(rng.uniform(1.0, longest) * SAMPLE_RATE / 1280)
             wave = np.convolve(rng.standard_normal(samples), np.hanning(int(rng.integers(3, 40))), "same")
             wave *= 0.3 * (1 + np.sin(np.arange(samples) * rng.uniform(0.0005, 0.003))) / np.abs(wave).max()
             identity = {"id": f"{number:06d}", "speaker": "ab"[number % 2], "split": "train", "language": "en"}
@@ -52,7 +51,7 @@ def write_audio(folder: Path, utterances: int, per_shard: int, longest: float = 
             rows.append({**identity, "num_samples": samples, "num_speech": samples, "audio": audio})
             total += samples
         write_shard(folder / shard_name(shard), rows, AUDIO)
-    return total / RATE
+    return total / SAMPLE_RATE
 
 
 def write_encoder(folder: Path, kind: str, layer: int) -> dict[str, Any]:
@@ -86,7 +85,7 @@ def by_shards(pool: Executor, audio: Path, encoder: Path, output: Path, how: dic
     from stages.data.extraction import Extraction
     from stages.features import encode_shard
 
-    extraction = Extraction(encoder, how["device"], how["precision"], int(how["batch_seconds"] * RATE))
+    extraction = Extraction(encoder, how["device"], how["precision"], int(how["batch_seconds"] * SAMPLE_RATE))
     work = functools.partial(encode_shard, extraction=extraction, config=read_config(encoder))
     _drain(pool, work, shard_paths(audio), [output / path.name for path in shard_paths(audio)])
 
@@ -240,7 +239,7 @@ def child(job: str, corpus: Path, encoder: Path) -> None:
     from stages.params.kmeans import KMeans
 
     if job == "features":
-        extraction = Extraction(encoder, "cpu", "float32", 60 * RATE)
+        extraction = Extraction(encoder, "cpu", "float32", 60 * SAMPLE_RATE)
         for path in shard_paths(corpus / "audio"):
             encode_shard(path, corpus / "features" / path.name, extraction, read_config(encoder))
     else:

@@ -20,7 +20,8 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 
 from speech.audio.waveforms import encode_audio, resample  # noqa: E402
-from speech.corpora.espeak import RATE, Utterance, speak  # noqa: E402
+from speech.corpora.espeak import RATE, Utterance, synthesize  # noqa: E402
+from speech.rates import SAMPLE_RATE  # noqa: E402
 from speech.storage.shards import AUDIO, SYNTHESIS, read_shard, shard_name, shard_paths, write_shard  # noqa: E402
 from stages.params.whole import load_params  # noqa: E402
 
@@ -32,9 +33,9 @@ def write_corpus(root: Path, count: int) -> float:
     """A corpus and an experiment that copies it; returns the seconds of audio."""
     prompts = (PROJECT / "speech/corpora/prompts/sentences.txt").read_text().splitlines()
     texts = [prompts[index % len(prompts)] for index in range(count)]
-    spoken = speak(Utterance(text, VOICES[index % len(VOICES)]) for index, text in enumerate(texts))
+    sounds = synthesize(Utterance(text, VOICES[index % len(VOICES)]) for index, text in enumerate(texts))
     rows = []
-    for index, (text, sound) in enumerate(zip(texts, spoken, strict=True)):
+    for index, (text, sound) in enumerate(zip(texts, sounds, strict=True)):
         wave = resample(sound.samples.astype("float32") / 32768, RATE)
         who = {"speaker": VOICES[index % len(VOICES)], "source_speaker": "a", "target_speaker": "a", "split": "test"}
         name = {"id": f"{index:05d}", "source_id": f"{index:05d}", "text": text, "language": "en"}
@@ -44,7 +45,7 @@ def write_corpus(root: Path, count: int) -> float:
         for folder, schema in (("data/spoken/audio", AUDIO), ("synthesize/spoken", SYNTHESIS)):
             kept = [{name: row[name] for name in schema.names} for row in rows[start : start + PER_SHARD]]
             write_shard(root / folder / shard_name(shard), kept, schema)
-    return sum(row["num_samples"] for row in rows) / 16_000
+    return sum(row["num_samples"] for row in rows) / SAMPLE_RATE
 
 
 def judge(mode: str, workers: int) -> float:

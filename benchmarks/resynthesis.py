@@ -46,6 +46,7 @@ from models.resynthesis.vocoder_training import ResynthesisTraining  # noqa: E40
 from models.training import Schedule  # noqa: E402
 from speech.audio.waveforms import decode_audio, encode_audio  # noqa: E402
 from speech.pitch import normalise_f0, voiced_statistics  # noqa: E402
+from speech.rates import F0_HOP, SAMPLE_RATE, UNIT_HOP  # noqa: E402
 from speech.storage.shards import AUDIO, F0, UNITS, read_shard, shard_name, write_shard  # noqa: E402
 
 BATCH, UNITS_K = 16, 100
@@ -101,12 +102,12 @@ def batch_of(size: int, device: str = "cpu", seed: int = 0) -> dict[str, Tensor]
     """Voice-like waves with units and F0."""
     rng = torch.Generator().manual_seed(seed)
     hz = 100 + 100 * torch.rand(size, 1, 1, generator=rng)
-    time_ = torch.arange(SEGMENT) / 16000
+    time_ = torch.arange(SEGMENT) / SAMPLE_RATE
     wave = sum(torch.sin(2 * torch.pi * k * hz * time_) / k for k in range(1, 12)) * 0.2
     wave = wave + 0.01 * torch.randn(size, 1, SEGMENT, generator=rng)
     batch = {
         "audio": wave.clamp(-1, 1),
-        "units": torch.randint(UNITS_K, (size, SEGMENT // 320), generator=rng),
+        "units": torch.randint(UNITS_K, (size, SEGMENT // UNIT_HOP), generator=rng),
         "f0": torch.randn(size, 1, SEGMENT // 80, generator=rng),
         "speaker": torch.randint(200, (size,), generator=rng),
     }
@@ -137,11 +138,11 @@ def write_corpus(root: Path, utterances: int, split: str = "train", blocks: tupl
     lines = []
     for number in range(utterances):
         samples = 1280 * int(rng.integers(*blocks))
-        hz = 120 * (1 + 0.2 * np.sin(np.arange(samples) / 16000 * rng.uniform(3, 9)))
-        phase = np.cumsum(2 * np.pi * hz / 16000)
-        loud = np.clip(1.5 * np.sin(np.arange(samples) / 16000 * rng.uniform(8, 14)), 0, 1)
+        hz = 120 * (1 + 0.2 * np.sin(np.arange(samples) / SAMPLE_RATE * rng.uniform(3, 9)))
+        phase = np.cumsum(2 * np.pi * hz / SAMPLE_RATE)
+        loud = np.clip(1.5 * np.sin(np.arange(samples) / SAMPLE_RATE * rng.uniform(8, 14)), 0, 1)
         wave = loud * sum(np.sin(k * phase) / k for k in range(1, 12)) * 0.2 + 0.003 * rng.standard_normal(samples)
-        units = rng.integers(0, UNITS_K, samples // 320).astype(np.uint16)
+        units = rng.integers(0, UNITS_K, samples // UNIT_HOP).astype(np.uint16)
         row = {"id": f"{number:05d}", "speaker": f"s{number % 4}", "split": split, "language": "en", "text": None}
         row |= {"num_samples": samples, "num_speech": samples, "phones": None}
         streams["audio"].append({**row, "audio": encode_audio(wave.astype(np.float32), "flac")})
@@ -193,9 +194,9 @@ def write_system(root: Path) -> Path:
     model = {"num_units": UNITS_K, "num_speakers": 4, "embedding_dim": 128, "f0_quantizer": {}}
     bundle = {
         "scale": "paper",
-        "sample_rate": 16000,
-        "unit_hop": 320,
-        "f0_hop": 80,
+        "sample_rate": SAMPLE_RATE,
+        "unit_hop": UNIT_HOP,
+        "f0_hop": F0_HOP,
         "kmeans": {"k": UNITS_K, "normalise": "none"},
         "f0": {"method": "yaapt", "floor_hz": 60.0, "ceil_hz": 400.0, "normalise": "hz"},
         "audio": {"trim_db": None, "normalise_peak": 0.95, "pad_multiple": 1280},

@@ -39,9 +39,10 @@ from models.softvc.acoustic import Decoder  # noqa: E402
 from models.softvc.acoustic_training import mel_distance, shifted  # noqa: E402
 from respeak.encoders.loading import load_encoder, save_encoder  # noqa: E402
 from speech.audio.waveforms import decode_audio  # noqa: E402
+from speech.rates import SAMPLE_RATE, UNIT_HOP  # noqa: E402
 from speech.storage.shards import read_shard, shard_paths  # noqa: E402
 
-RATE, UNIT_HOP, UNITS_PER_SECOND = 16_000, 320, 50
+UNITS_PER_SECOND = SAMPLE_RATE // UNIT_HOP
 SECONDS = 5.0
 # Batches that are sorted by length together (stages.data.utterances), and those that are run: of the sorted ones
 # these are together as long as three on average.
@@ -115,7 +116,7 @@ def compare_convert(options: argparse.Namespace) -> None:
     encoder: Any = build_encoder({**SOFT, "seed": 0}).eval().prepare()
     vocoder = Vocoder().eval().prepare()
     model = acoustic().prepare()
-    wave = torch.randn(1, int(SECONDS * RATE)) * 0.1
+    wave = torch.randn(1, int(SECONDS * SAMPLE_RATE)) * 0.1
     with torch.inference_mode():
         units = encoder(wave)
         mel = model.generate(units).transpose(1, 2)

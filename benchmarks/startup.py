@@ -14,11 +14,11 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[1]
 LIMIT = 1.5
 START = """
-import dataclasses, sys, stages.{name}
-from stages.params.whole import load_params
+from stages import {name}
+from stages.params.schema import read_file, read_own
 from stages.runtime.stage import section
 from stages.tracking.tracker import Tracker
-params = load_params()
+params = read_own({name}.Params, read_file("params.yaml"))
 Tracker.open("{name}", None, section(params, "{name}"), params.scale).close("FINISHED")
 """
 

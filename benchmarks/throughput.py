@@ -24,9 +24,9 @@ from speech.corpora import prepare  # noqa: E402
 from speech.dvectors import embed  # noqa: E402
 from speech.judges.asr import Pocketsphinx  # noqa: E402
 from speech.pitch import extract_f0  # noqa: E402
+from speech.rates import SAMPLE_RATE, UNIT_HOP  # noqa: E402
 from speech.units import assign  # noqa: E402
 
-RATE = 16_000
 LIKE_PARAMS = Conditioning(40.0, 0.95, 1280, 0.1, 40.0)
 
 
@@ -47,7 +47,7 @@ def main() -> None:
         texts = [entry.text for entry in listing.entries if entry.text]
         heard = [read_wave(path) for path in paths]
         waves = [condition(wave, rate, LIKE_PARAMS).wave for wave, rate in heard]
-        seconds = sum(len(wave) for wave in waves) / RATE
+        seconds = sum(len(wave) for wave in waves) / SAMPLE_RATE
 
         def conditioned() -> None:
             for path in paths:
@@ -61,7 +61,9 @@ def main() -> None:
             "f0, harvest": speed(lambda: [extract_f0(wave, "harvest") for wave in waves[::8]], seconds / 8),
             "f0, yaapt": speed(lambda: [extract_f0(wave, "yaapt") for wave in waves[::8]], seconds / 8),
             "speakers": speed(lambda: [embed(wave) for wave in waves[::4]], seconds / 4),
-            "units of 768 dimensions, K = 100": speed(lambda: assign(frames, centroids), len(frames) / 50),
+            "units of 768 dimensions, K = 100": speed(
+                lambda: assign(frames, centroids), len(frames) * UNIT_HOP / SAMPLE_RATE
+            ),
             **{
                 f"words, {mode}": speed(lambda judge=judge: [judge.transcribe(w) for w in waves[::8]], seconds / 8)
                 for mode, judge in judges.items()

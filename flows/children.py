@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
+import io
 import os
 import re
-import select
 import signal
 import subprocess
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
+from typing import IO
 
-from flows.forks import Forked, Forks
 from stages.runtime.faults import EXHAUSTED, LOST
-
-Child = subprocess.Popen[bytes] | Forked
 
 TAIL_LINES = 15
 BAR_SECONDS = 15.0  # a progress bar redraws itself many times a second; the log takes one of these
@@ -51,7 +50,7 @@ _MEANING = {
 
 @dataclass(frozen=True)
 class Ending:
-    """How a child ended: its lines' tail, its own exit status, the signal that ended it or its command."""
+    """How a child ended: its own exit status, a signal as a negative number, and its lines' tail."""
 
     status: int
     tail: tuple[str, ...]
@@ -80,73 +79,64 @@ class Ending:
         if self.signal:
             return f"ended by {self.signal.name}: {_MEANING.get(self.signal, 'no further meaning known')}"
         if self.reported in (EXHAUSTED, LOST):
-            said = [line.removeprefix("error: ") for line in self.tail if line.startswith("error: ")]
-            return said[-1] if said else "memory, disk or a worker gave out"
-        return next((sentence for text, (sentence, _) in _DVC_FAULTS.items() if self.says(text)), "")
+            stated = [line.removeprefix("error: ") for line in self.tail if line.startswith("error: ")]
+            return stated[-1] if stated else "memory, disk or a worker gave out"
+        return next((sentence for text, (sentence, _) in _DVC_FAULTS.items() if self.holds(text)), "")
 
     @property
     def may_pass(self) -> bool:
         """Whether the fault is one that another try may be spared: a stage killed from outside, a lost worker."""
         if self.signal or self.reported in (EXHAUSTED, LOST):
             return self.signal == signal.SIGKILL or self.reported == LOST
-        return bool(self.fault) and any(again and self.says(text) for text, (_, again) in _DVC_FAULTS.items())
+        return bool(self.fault) and any(again and self.holds(text) for text, (_, again) in _DVC_FAULTS.items())
 
     def meaning(self) -> str:
-        """One sentence, then the last lines."""
+        """Return one sentence, then the last lines."""
         return "\n".join([self.fault or f"exit status {self.reported}", *self.tail])
 
-    def says(self, *texts: str) -> bool:
-        """Whether any of the last lines holds all of ``texts``."""
+    def holds(self, *texts: str) -> bool:
+        """Return whether any of the last lines holds all of ``texts``."""
         return any(all(text in line for text in texts) for line in self.tail)
 
 
 class Children:
-    """The child processes of one reproduction, each in a session of its own: Ctrl-C reaches this process alone."""
+    """The child processes of one flow, each in a session of its own: Ctrl-C reaches this process alone."""
 
-    def __init__(self, forks: Forks | None = None) -> None:
+    def __init__(self) -> None:
         self.stopped = threading.Event()
-        self._running: set[Child] = set()
+        self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
-        self._forks = forks or Forks()
 
-    def run(self, command: Sequence[str], environment: Mapping[str, str], say: Callable[[str], None]) -> Ending:
-        """Run a command to its end; each line it prints is given to ``say`` as it comes."""
-
-        def start(output: int) -> Child:
-            return subprocess.Popen(
+    def run(self, command: Sequence[str], environment: Mapping[str, str], log: Callable[[str], None]) -> Ending:
+        """Run a command to its end; each line it prints is given to ``log`` as it comes."""
+        with self._lock:
+            child = subprocess.Popen(
                 command,
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-
-        return self._run(start, say)
-
-    def run_dvc(self, arguments: Sequence[str], environment: Mapping[str, str], say: Callable[[str], None]) -> Ending:
-        """The same for ``dvc`` with ``arguments``, which is quicker to begin with from the second on."""
-        return self._run(lambda output: self._forks.start(arguments, environment, output), say)
-
-    def _run(self, start: Callable[[int], Child], say: Callable[[str], None]) -> Ending:
-        reading, writing = os.pipe()
-        with os.fdopen(reading, "rb", buffering=0) as pipe:
-            try:
-                with self._lock:
-                    child = start(writing)
-                    self._running.add(child)
-            finally:
-                os.close(writing)
-            if self.stopped.is_set():
-                self._signal(signal.SIGINT)
-            tail: deque[str] = deque(maxlen=TAIL_LINES)
-            for line in _lines(child, pipe.fileno()):
+            self._running.add(child)
+        if self.stopped.is_set():
+            self._signal(signal.SIGINT)
+        threading.Thread(target=_end_orphans, args=(child,), daemon=True).start()
+        tail: deque[str] = deque(maxlen=TAIL_LINES)
+        assert child.stdout
+        with child.stdout:
+            for line in _lines(child.stdout):
                 tail.append(line)
-                say(line)
+                log(line)
         status = child.wait()
         with self._lock:
             self._running.discard(child)
         return Ending(status, tuple(tail))
+
+    def pids(self) -> set[int]:
+        """Return the process numbers of those at work."""
+        with self._lock:
+            return {child.pid for child in self._running}
 
     def stop(self) -> None:
         """End all children: at once by SIGINT, after a while by SIGTERM, at last by SIGKILL; a second call hurries."""
@@ -171,39 +161,73 @@ class Children:
                     _signal_group(child.pid, number)
 
 
-def _signal_group(group: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
+def _signal_group(group: int, number: int) -> bool:
+    """Send a signal; returns whether anybody was there to get it."""
+    try:
         os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
-def _lines(child: Child, pipe: int) -> Iterator[str]:
+def _end_orphans(child: subprocess.Popen[bytes]) -> None:
+    """End what works on when the child itself is gone, killed: nobody would record what it makes, and another try
+    must not meet it.
+    """
+    child.wait()
+    deadline = time.monotonic() + GRACE_SECONDS[0]
+    left = _signal_group(child.pid, signal.SIGTERM)
+    while left and time.monotonic() < deadline:
+        time.sleep(0.2)
+        left = _signal_group(child.pid, 0)
+    if left:
+        _signal_group(child.pid, signal.SIGKILL)
+
+
+def _lines(output: IO[bytes]) -> Iterator[str]:
     """Lines as they come; of a bar that redraws itself after a carriage return, one state every so often."""
-    shown, rest = 0.0, b""
-    for chunk in _chunks(child, pipe):
-        *whole, rest = re.split(rb"(?<=[\r\n])", rest + chunk)
-        for piece in whole:
-            text = _ANSI.sub("", piece.decode(errors="replace")).rstrip()
-            is_bar = piece.endswith(b"\r")
-            if not text or _ADVICE.match(text) or (is_bar and time.monotonic() - shown < BAR_SECONDS):
-                continue
-            shown = time.monotonic() if is_bar else shown
-            yield text
-    if text := _ANSI.sub("", rest.decode(errors="replace")).rstrip():
+    shown = 0.0
+    for piece in io.TextIOWrapper(output, encoding="utf-8", errors="replace", newline=""):
+        text, is_bar = _ANSI.sub("", piece).rstrip(), piece.endswith("\r")
+        if not text or _ADVICE.match(text) or (is_bar and time.monotonic() - shown < BAR_SECONDS):
+            continue
+        shown = time.monotonic() if is_bar else shown
         yield text
 
 
-def _chunks(child: Child, pipe: int) -> Iterator[bytes]:
-    """Output until its end. Where the child was killed and its own child works on, alone, that one is ended too:
-    nobody would record what it makes, and another try must not meet it.
+@contextmanager
+def remembered_interrupts() -> Iterator[threading.Event]:
+    """While inside: Ctrl-C raises KeyboardInterrupt as ever, and sets what is yielded.
+
+    Reading a graph goes through libraries that catch everything where they expect one thing, and a KeyboardInterrupt
+    with it; what is raised while Python cleans up is lost as well. Whoever has typed Ctrl-C must not see a flow begin.
     """
-    killed_at = 0.0
-    while True:
-        if select.select([pipe], [], [], 0.5)[0]:
-            if not (chunk := os.read(pipe, 65536)):
-                return
-            yield chunk
-        elif child.poll() is not None and not killed_at:
-            killed_at = time.monotonic()
-            _signal_group(child.pid, signal.SIGTERM)
-        elif killed_at and time.monotonic() - killed_at > GRACE_SECONDS[0]:
-            _signal_group(child.pid, signal.SIGKILL)
+    heard = threading.Event()
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        heard.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, hear)
+    try:
+        yield heard
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def stopped_by_signals(children: Children) -> Iterator[None]:
+    """While inside: Ctrl-C and SIGTERM end the stages, and so the flow; this process is not torn from under them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        children.stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

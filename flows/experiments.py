@@ -15,16 +15,15 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from flows.graph import compose, one_line
-from flows.measured import own_outputs
+from flows.locks import runs
 from flows.reproduction import find_dvc_program
 from speech.errors import UserError
-from stages.params.whole import load_params
+from stages.params.compose import compose, one_line
 from stages.runtime.declared import ROOMS
+from stages.tracking.own_outputs import own_outputs
 from stages.tracking.tracker import flatten, is_number
 
 Metrics = dict[str, float]
@@ -51,7 +50,7 @@ class Experiment:
 
 
 def plan(root: Path, grid: Sequence[str], targets: Sequence[str] = ()) -> list[Experiment]:
-    """The experiments of a grid, the last parameter varying fastest.
+    """Return the experiments of a grid, the last parameter varying fastest.
 
     Args:
         root: the project's folder.
@@ -61,7 +60,7 @@ def plan(root: Path, grid: Sequence[str], targets: Sequence[str] = ()) -> list[E
     Raises:
         UserError: a parameter that there is none of, an impossible value, or a corpus that a copy would lack.
     """
-    combinations = [dict(_split(word) for word in words) for words in _expand(grid)]
+    combinations = [dict(word.split("=", 1) for word in words) for words in _expand(grid)]
     values: dict[str, set[str]] = {}
     for combination in combinations:
         for key, value in combination.items():
@@ -80,7 +79,7 @@ def plan(root: Path, grid: Sequence[str], targets: Sequence[str] = ()) -> list[E
 
 
 def finished(root: Path) -> set[str]:
-    """Names of the experiments that DVC has saved on the present commit.
+    """Return the names of the experiments that DVC has saved on the present commit.
 
     Raises:
         UserError: no git repository there, or one without a commit.
@@ -94,7 +93,7 @@ def finished(root: Path) -> set[str]:
 
 
 def read_metrics(root: Path) -> dict[str, Metrics]:
-    """What was measured in each experiment on the present commit, by name, as ``dvc exp show`` has it.
+    """Return what was measured in each experiment on the present commit, by name, as ``dvc exp show`` has it.
 
     Without what DVC shows of stages that an experiment has left as they were committed. A metric of
     ``evaluate/polyak1/resynthesis/metrics.json`` is called ``resynthesis/<metric>``.
@@ -102,7 +101,7 @@ def read_metrics(root: Path) -> dict[str, Metrics]:
     Raises:
         UserError: DVC cannot say.
     """
-    command = [find_dvc_program(), "exp", "show", "--json", "--hide-queued", "--hide-failed"]
+    command = [find_dvc_program(), "--wait-for-lock", "exp", "show", "--json", "--hide-queued", "--hide-failed"]
     result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if result.returncode:
         raise UserError(f"{root}: dvc exp show: {' '.join(result.stderr.split())}")
@@ -127,7 +126,7 @@ def _own_outputs(root: Path, shown: Mapping[str, Any]) -> set[str]:
 
 
 def named_metrics(files: Mapping[str, Mapping[str, Any]]) -> Metrics:
-    """Metrics files by path as one mapping of ``<their folder>/<metric>`` names."""
+    """Return metrics files by path as one mapping of ``<their folder>/<metric>`` names."""
     return {
         f"{Path(path).parent.name}/{name}": value
         for path, values in sorted(files.items())
@@ -137,7 +136,7 @@ def named_metrics(files: Mapping[str, Mapping[str, Any]]) -> Metrics:
 
 
 def running(root: Path) -> dict[str, int]:
-    """Experiments in temporary copies at this moment, by name, with the number of the process that runs each."""
+    """Return the experiments at work in temporary copies, by name, with the number of each one's process."""
     return {info["name"]: pid for info, pid, _ in _copies(root) if pid and info.get("name")}
 
 
@@ -160,17 +159,7 @@ def _copies(root: Path) -> Iterator[tuple[dict[str, Any], int | None, Path]]:
             pid = int(json.loads(process.read_text())["pid"]) if process.is_file() else None
         except (OSError, ValueError, KeyError):  # being written, or taken away, at this moment
             continue
-        yield info, pid if pid and _runs(pid) else None, note.parent
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        yield info, pid if pid and runs(pid) else None, note.parent
 
 
 def _expand(grid: Sequence[str]) -> list[list[str]]:
@@ -186,42 +175,14 @@ def _expand(grid: Sequence[str]) -> list[list[str]]:
         raise UserError(f"{' '.join(grid)}: {one_line(error)}") from error
 
 
-def _split(word: str) -> tuple[str, str]:
-    key, _, value = word.partition("=")
-    return key, value
-
-
 def _compose(root: Path, overrides: Sequence[str]) -> dict[str, Any]:
-    """The parameters, checked as every stage checks them."""
     import yaml
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "params.yaml"
-        try:
-            compose(root, overrides, path)
-        except UserError as error:
-            raise UserError(f"{error}{_suggestion(root, overrides)}") from error
+        compose(root, overrides, path)
         params: dict[str, Any] = yaml.safe_load(path.read_text())
-        try:
-            load_params(path)
-        except UserError as error:
-            raise UserError(f"{' '.join(overrides)}: {error}") from None
     return params
-
-
-def _suggestion(root: Path, overrides: Sequence[str]) -> str:
-    """Parameters that the unknown ones among ``overrides`` may stand for: of the same last name, else alike."""
-    import yaml
-
-    params = root / "params.yaml"
-    known = list(flatten(yaml.safe_load(params.read_text()))) if params.is_file() else []
-    for key, _ in map(_split, overrides):
-        is_known = any(f"{name}.".startswith(f"{key}.") for name in known)
-        if "." in key and key[0] not in "+~" and not is_known:
-            last = key.rpartition(".")[2]
-            near = [name for name in known if name.rpartition(".")[2] == last] or get_close_matches(key, known)
-            return f"; for {key}, did you mean {' or '.join(near[:3])}?" if near else ""
-    return ""
 
 
 def _check_roots(root: Path, params: Mapping[str, Any]) -> None:

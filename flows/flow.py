@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from prefect import Task, flow, get_run_logger, task
+from prefect import Task, flow, get_run_logger, tags, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateType, TaskRun
 from prefect.futures import PrefectFuture
@@ -23,17 +22,16 @@ from prefect.states import Cancelled, Completed, Crashed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import artifacts
-from flows.children import Children
-from flows.forks import Forks
-from flows.gpus import gpu, make_limit
-from flows.graph import Graph, compose_params, necessary, read_graph
+from flows.children import Children, stopped_by_signals
+from flows.graph import Graph, necessary, read_graph
 from flows.locks import StoppedError, alone, naming_lock_holders
 from flows.planning.preflight import check
 from flows.reproduction import DONE, Outcome, Record, Reproduction, Result
-from flows.server import crash_left_tasks
+from flows.server import crash_left_tasks, process_tag
 from speech.errors import UserError
+from stages.params.compose import compose_params
 
-# A task waits in a thread of its own for its children, and between two tries; cores are counted in flows.cores.
+# A task waits in a thread of its own for its children, and between two tries; cores are counted in flows.machine.
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=1000)
 RETRY_SECONDS = 5.0
 ENDED_BADLY = (StateType.FAILED, StateType.CRASHED)
@@ -45,7 +43,6 @@ class Known:
     """What the command line has ready for the flow, which a deployment's run makes by itself."""
 
     graph: Graph
-    forks: Forks
     interrupted: threading.Event
 
 
@@ -80,7 +77,7 @@ def reproduce(
         the stages.
     """
     ready = _KNOWN.get()
-    folder, children = Path(root).resolve(), Children(ready.forks if ready else None)
+    folder, children = Path(root).resolve(), Children()
     logging.getLogger("prefect.task_runs").addFilter(is_ours)
     with ExitStack() as stack:
         stack.enter_context(stopped_by_signals(children))
@@ -113,8 +110,8 @@ def prepared(root: Path, overrides: Sequence[str], targets: Sequence[str], child
         StoppedError: while waiting for another reproduction.
         UserError: an override or a target that there is none of, or something a run would lack in the middle.
     """
-    say = get_run_logger().warning
-    with alone(root, say, children.stopped), naming_lock_holders(root, say):
+    log = get_run_logger().warning
+    with alone(root, log, children.stopped), naming_lock_holders(root, log, children.pids):
         if overrides:
             compose_params(root, overrides)
         if ready := _KNOWN.get():
@@ -123,16 +120,16 @@ def prepared(root: Path, overrides: Sequence[str], targets: Sequence[str], child
             graph = read_graph(root, targets)
             check(root, graph)
         crash_left_tasks("reproduce")
-        make_limit()
         yield graph
 
 
 @contextmanager
-def known(graph: Graph, forks: Forks, interrupted: threading.Event) -> Iterator[None]:
+def known(graph: Graph, interrupted: threading.Event) -> Iterator[None]:
     """While inside: the flow takes ``graph``, which was read and checked a moment ago; DVC needs a second for it."""
-    token = _KNOWN.set(Known(graph, forks, interrupted))
+    token = _KNOWN.set(Known(graph, interrupted))
     try:
-        yield
+        with tags(process_tag()):
+            yield
     finally:
         _KNOWN.reset(token)
 
@@ -150,12 +147,11 @@ def submit_all(work: Reproduction) -> dict[str, PrefectFuture[Any]]:
     def stage(name: str) -> State[Any]:
         logger, progress = get_run_logger(), artifacts.Progress(name)
 
-        def say(line: str) -> None:
+        def log(line: str) -> None:
             logger.info(line)
             progress.hear(line)
 
-        with gpu(name, work.params):
-            result = work.run(name, say)
+        result = work.run(name, log)
         first = result.message.splitlines()[0]
         logger.log(logging.INFO if result.outcome in DONE else logging.ERROR, "== %s", first)
         if result.again:
@@ -224,21 +220,3 @@ def summary(work: Reproduction) -> State[Any]:
         return Completed(message=message)
     message = f"{message} ({', '.join(bad)})"
     return Failed(message=message) if "failed" in outcomes else Crashed(message=message)
-
-
-@contextmanager
-def stopped_by_signals(children: Children) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the stages, and so the flow, instead of tearing this process from under them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: object) -> None:
-        children.stop()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

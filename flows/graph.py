@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import chdir
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import chdir, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-from flows.locks import mend_list
+from flows.locks import alone, mend_list, naming_lock_holders
 from speech.errors import UserError
-from stages.tracking.tracker import flatten
+from speech.storage.files import write_text
+from stages.params.compose import compose_params, one_line
 
 Graph = Mapping[str, "Node"]
 
 
 @dataclass(frozen=True)
 class Node:
-    """A stage: its name in ``dvc.yaml``, the stages it waits for, whether it changed since it last ran.
-
-    ``reads``: the files and folders that it depends on.
-    """
+    """A stage: its name in ``dvc.yaml``, the stages it waits for, whether it changed since it last ran."""
 
     name: str
     upstream: tuple[str, ...]
     changed: bool
-    reads: tuple[str, ...] = field(default=(), compare=False)
+
+
+def log_line(text: str) -> None:
+    """Print a line for whoever waits, apart from what a command prints as its result."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def read_graph(root: Path, targets: Sequence[str] = ()) -> Graph:
-    """The stages that ``targets`` need (all of ``dvc.yaml`` without any), upstream first.
+    """Return the stages that ``targets`` need (all of ``dvc.yaml`` without any), upstream first.
 
     Whether a stage changed is DVC's own answer before anything runs; a stage below one that runs may change later.
 
@@ -45,7 +43,7 @@ def read_graph(root: Path, targets: Sequence[str] = ()) -> Graph:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo, lock_repo
 
-    with chdir(root):
+    with chdir(root), naming_lock_holders(root, log_line):
         try:
             mend_list(root)
             with Repo(os.fspath(root), _wait_for_lock=True) as repo, lock_repo(repo):
@@ -56,8 +54,7 @@ def read_graph(root: Path, targets: Sequence[str] = ()) -> Graph:
                     for stage in networkx.dfs_postorder_nodes(edges, start):
                         if stage.addressing not in order:
                             upstream = tuple(sorted(other.addressing for other in edges.successors(stage)))
-                            reads = tuple(sorted({dep.def_path for dep in stage.deps}))
-                            order[stage.addressing] = Node(stage.addressing, upstream, bool(stage.changed()), reads)
+                            order[stage.addressing] = Node(stage.addressing, upstream, bool(stage.changed()))
                 return order
         except DvcException as error:
             raise UserError(f"{root}: {one_line(error)}") from error
@@ -65,53 +62,46 @@ def read_graph(root: Path, targets: Sequence[str] = ()) -> Graph:
             raise UserError(f"{error.filename}: points to nothing; mend the link or remove it") from error
 
 
-def compose_params(root: Path, overrides: Sequence[str]) -> None:
-    """Write ``params.yaml`` from ``conf/`` with Hydra ``overrides``, as ``dvc exp run -S`` does.
-
-    Raises:
-        UserError: an override that Hydra refuses.
-    """
-    from speech.storage.files import atomic_path
-
-    with atomic_path(root / "params.yaml") as path:
-        compose(root, overrides, path)
-
-
-def compose(root: Path, overrides: Sequence[str], target: Path) -> None:
-    """Write what ``compose_params`` would to another file, a ``.yaml``; errors as there."""
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-    from dvc.utils.hydra import compose_and_dump
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        with Repo(os.fspath(root)) as repo:
-            settings = repo.config.get("hydra", {})
-        folder = os.fspath(root / settings.get("config_dir", "conf"))
-        name, plugins = settings.get("config_name", "config"), os.fspath(root / settings.get("plugins_path", ""))
-        compose_and_dump(os.fspath(target), folder, None, name, plugins, list(overrides))
-    except (DvcException, HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"-S {' -S '.join(overrides)}: {_refusal(one_line(error), root)}") from error
+@contextmanager
+def compose_for_a_look(root: Path, overrides: Sequence[str], targets: Sequence[str]) -> Iterator[Graph]:
+    """Yield the graph with ``overrides``; ``params.yaml`` is composed with them meanwhile, and afterwards as it was."""
+    if not overrides:
+        yield read_graph(root, targets)
+        return
+    params = root / "params.yaml"
+    with alone(root, log_line):
+        before = params.read_text() if params.is_file() else None
+        try:
+            compose_params(root, overrides)
+            yield read_graph(root, targets)
+        finally:
+            if before is None:
+                params.unlink(missing_ok=True)
+            else:
+                write_text(params, before)
 
 
-def _refusal(text: str, root: Path) -> str:
-    """What Hydra says of an override, in our words where it is a name that does not exist."""
-    if found := re.match(r"Could not override '(\S+)'", text):
-        return f"there is no parameter '{found[1]}'{_similar(found[1], root)}; conf/config.yaml explains them all"
-    if found := re.search(r"Could not find '(\w+)/(\w+)' Available options in '\w+': ([\w ]+) Config search", text):
-        return f"there is no {found[1]} '{found[2]}'; there are {', '.join(found[3].split())}"
-    return text
+def describe(graph: Graph) -> str:
+    """Return the plan, a stage a line: what would run, what might, what it waits for."""
+    certain, perhaps = {name for name, node in graph.items() if node.changed}, touched(graph)
+    lines = []
+    for name, node in graph.items():
+        word = "run" if name in certain else "if its inputs change" if name in perhaps else "unchanged"
+        lines.append(f"{name:<32} {word:<22}{' after ' + ', '.join(node.upstream) if node.upstream else ''}")
+    return "\n".join([*lines, f"{len(certain)} of {len(graph)} stages to run"])
 
 
-def _similar(name: str, root: Path) -> str:
-    known = yaml.safe_load((root / "params.yaml").read_text()) if (root / "params.yaml").is_file() else {}
-    near = difflib.get_close_matches(name, list(flatten(known)), n=3)
-    return f" (did you mean {' or '.join(near)}?)" if near else ""
+def touched(graph: Graph) -> list[str]:
+    """Return the stages that would run, or whose inputs would be made anew."""
+    found: set[str] = set()
+    for name, node in graph.items():
+        if node.changed or found.intersection(node.upstream):
+            found.add(name)
+    return [name for name in graph if name in found]
 
 
 def below(graph: Graph) -> dict[str, set[str]]:
-    """For each stage, every stage that needs it, directly or not."""
+    """Return for each stage every stage that needs it, directly or not."""
     users: dict[str, set[str]] = {name: set() for name in graph}
     for name in reversed(list(graph)):
         for parent in graph[name].upstream:
@@ -119,30 +109,22 @@ def below(graph: Graph) -> dict[str, set[str]]:
     return users
 
 
+def ways(graph: Graph) -> dict[str, int]:
+    """Return for each stage the stages on the longest way from it to the graph's end, itself among them.
+
+    Where there are more stages than cores the longest way goes first: a short one can fill a core beside it later.
+    """
+    found = dict.fromkeys(graph, 1)
+    for name in reversed(list(graph)):
+        for parent in graph[name].upstream:
+            found[parent] = max(found[parent], found[name] + 1)
+    return found
+
+
 def necessary(graph: Graph) -> dict[str, set[str]]:
-    """For each stage, those it waits for that none of the others among them waits for: the fewest lines to draw."""
+    """Return for each stage those it waits for that none of the others among them waits for: the fewest lines."""
     users = below(graph)
     return {
         name: {one for one in node.upstream if not users[one].intersection(node.upstream)}
         for name, node in graph.items()
     }
-
-
-def one_line(error: BaseException) -> str:
-    """An error's message, and its cause's, as one line."""
-    text = " ".join(str(error).split())
-    return f"{text}: {one_line(error.__cause__)}" if error.__cause__ is not None else text
-
-
-def main() -> int:
-    """``make params``: compose what the words of the command line say."""
-    try:
-        compose_params(Path.cwd(), sys.argv[1:])
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.status
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,20 +6,26 @@ import hashlib
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows import comparison
+from filelock import FileLock
+
 from flows.children import Children, Ending
-from flows.cores import Cores, available_cores
 from flows.experiments import Experiment, Metrics, finished, read_metrics, running
-from flows.reproduction import DONE, Result, await_collector, find_dvc_program, judge, stage_environment
+from flows.machine import Cores, available_cores
+from flows.reproduction import (
+    DONE,
+    Result,
+    await_collector,
+    find_dvc_program,
+    judge,
+    new_session,
+    stage_environment,
+)
 from speech.storage.files import write_text
-from stages.runtime.processes import process_key
-from stages.tracking.collector import locked
+from stages.reporting import sweep_comparison
 from stages.tracking.tracker import Tracker, announce
 
 POLL_SECONDS = 2.0
@@ -48,7 +54,7 @@ class Sweep:
         self.jobs = max(1, min(self.jobs or cores // threads, len(self.experiments)))
         self.share = max(1, cores // self.jobs)
         self.slots = Cores(self.jobs)
-        self.session = f"{process_key(os.getpid()) or os.getpid()}-{time.time_ns()}"
+        self.session = new_session()
         varied = "-".join(key.rpartition(".")[2] for key in self.experiments[0].varied)
         names = hashlib.sha256(" ".join(e.name for e in self.experiments).encode()).hexdigest()
         self.name = f"{varied}-{names[:8]}"
@@ -60,16 +66,17 @@ class Sweep:
         """Where the comparison is written."""
         return self.root / "sweeps" / self.name
 
-    def run(self, experiment: Experiment, say: Callable[[str], None]) -> Result:
+    def run(self, experiment: Experiment, log: Callable[[str], None]) -> Result:
         """Run one experiment, unless it is finished; its MLflow run is the parent of those of its stages."""
-        self.results[experiment.name] = result = self._run(experiment, say)
+        self.results[experiment.name] = result = self._run(experiment, log)
         return result
 
-    def _run(self, experiment: Experiment, say: Callable[[str], None]) -> Result:
+    def _run(self, experiment: Experiment, log: Callable[[str], None]) -> Result:
         name = experiment.name
         if name in finished(self.root) and self._noted(name).is_file():
             return Result("unchanged", "skipped (finished before)")
-        if not self.slots.acquire(name, lambda: 1, self._ranks[name], self.children.stopped):
+        slot = self.slots.acquire(name, lambda: 1, self._ranks[name], self.children.stopped)
+        if not slot:
             return Result("stopped", "stopped before it began")
         session = f"{self.session}-{name}"
         tags = {"DVC_EXP_NAME": name}
@@ -77,9 +84,9 @@ class Sweep:
         tracker.log_params(experiment.params)
         result = Result("crashed", "ended by an error in the flow")
         try:
-            result = self._execute(experiment, session, say)
+            result = self._execute(experiment, session, log)
         finally:
-            self.slots.release(1)
+            self.slots.release(slot)
             if result.outcome in DONE:
                 tracker.log_metrics(read_metrics(self.root).get(name, {}))
                 write_text(self._noted(name), session)
@@ -88,15 +95,15 @@ class Sweep:
             tracker.close(ended.get(result.outcome, "FINISHED"))
         return result
 
-    def _execute(self, experiment: Experiment, session: str, say: Callable[[str], None]) -> Result:
+    def _execute(self, experiment: Experiment, session: str, log: Callable[[str], None]) -> Result:
         """Run DVC until the experiment is there."""
         name = experiment.name
         while (pid := running(self.root).get(name)) and not self.children.stopped.wait(POLL_SECONDS):
-            say(f"waiting for process {pid}, which runs this experiment already")
+            log(f"waiting for process {pid}, which runs this experiment already")
         if name in finished(self.root):
             return Result("restored", "finished by another process")
         for _ in range(2):
-            result = judge(self._start(experiment, session, say), self.children.stopped)
+            result = judge(self._start(experiment, session, log), self.children.stopped)
             if result.outcome not in DONE:
                 return result
             if name in finished(self.root):
@@ -108,23 +115,24 @@ class Sweep:
                 return Result("ran", "ran, by another process")
         return Result("failed", "DVC ended well, but there is no such experiment; see 'dvc exp show'")
 
-    def _start(self, experiment: Experiment, session: str, say: Callable[[str], None]) -> Ending:
+    def _start(self, experiment: Experiment, session: str, log: Callable[[str], None]) -> Ending:
         dvc = [find_dvc_program(), "--cd", os.fspath(self.root), "--wait-for-lock"]
         command = [*dvc, "exp", "run", "--temp", "--name", experiment.name]
         for override in experiment.overrides:
             command += ["--set-param", override]
         scratch = os.fspath(self._scratch(experiment.name))
         environment = stage_environment(self.share, session) | {"RESPEAK_SCRATCH": scratch}
-        with ExitStack() as beginning:
-            # DVC keeps one place for what is about to begin.
-            beginning.enter_context(locked(self.root / ".scratch" / "sweeps" / "begin.lock"))
+        folder = self.root / ".scratch" / "sweeps"
+        folder.mkdir(parents=True, exist_ok=True)
+        begin = FileLock(folder / "begin.lock", thread_local=False)
 
-            def heard(line: str) -> None:
-                if line.startswith(BEGUN):
-                    beginning.close()
-                if not CHATTER.match(line):
-                    say(line)
+        def heard(line: str) -> None:
+            if line.startswith(BEGUN):
+                begin.release()
+            if not CHATTER.match(line):
+                log(line)
 
+        with begin:  # DVC keeps one place for what is about to begin
             return self.children.run([*command, *self.targets], environment, heard)
 
     def _scratch(self, name: str) -> Path:
@@ -139,9 +147,9 @@ class Sweep:
         """Write the comparison of what is finished; returns every experiment's metrics."""
         wanted = {experiment.name for experiment in self.experiments}
         metrics = {name: found for name, found in read_metrics(self.root).items() if name in wanted}
-        write_text(self.output / "table.md", comparison.markdown(self.experiments, metrics, f"Sweep {self.name}"))
-        write_text(self.output / "table.csv", comparison.to_csv(self.experiments, metrics))
-        comparison.figure(self.experiments, metrics).savefig(self.output / "wer.png", dpi=120)
+        write_text(self.output / "table.md", sweep_comparison.markdown(self.experiments, metrics, f"Sweep {self.name}"))
+        write_text(self.output / "table.csv", sweep_comparison.to_csv(self.experiments, metrics))
+        sweep_comparison.figure(self.experiments, metrics).savefig(self.output / "wer.png", dpi=120)
         return metrics
 
 

@@ -8,19 +8,19 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from speech.storage.files import write_json
 
 POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 10.0  # DVC holds its lock for moments; longer than this is worth a line
+RETRY_SECONDS = 15.0
 _BUSY = re.compile(r"'(?P<path>[^']+)' is busy, it is being blocked by")
 _BLOCKER = re.compile(r"^\s*\(PID (?P<pid>\d+)\): (?P<command>.*)")
-_held: set[Path] = set()
 
 
 class StoppedError(Exception):
@@ -28,7 +28,7 @@ class StoppedError(Exception):
 
 
 @contextmanager
-def alone(root: Path, say: Callable[[str], None], stopped: threading.Event | None = None) -> Iterator[None]:
+def alone(root: Path, log: Callable[[str], None], stopped: threading.Event | None = None) -> Iterator[None]:
     """Hold the project against other reproductions; waits for one that is at work, and says so.
 
     Two of them would compose ``params.yaml`` under each other's stages. A process that holds it already, as the
@@ -37,93 +37,49 @@ def alone(root: Path, say: Callable[[str], None], stopped: threading.Event | Non
     Raises:
         StoppedError: ``stopped`` was set while waiting.
     """
-    if root in _held:
-        yield
-        return
     path = root / ".scratch" / "reproduction.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as handle:
-        _wait_for(handle, path.with_suffix(".json"), say, stopped or threading.Event())
-        write_json(path.with_suffix(".json"), {"pid": os.getpid(), "since": time.strftime("%F %T")})
-        _held.add(root)
-        try:
-            yield
-        finally:
-            _held.discard(root)
-
-
-def _wait_for(handle: IO[str], note: Path, say: Callable[[str], None], stopped: threading.Event) -> None:
-    told = False
+    note, lock = path.with_suffix(".json"), FileLock(path, thread_local=False, is_singleton=True)
+    told, stopped = False, stopped or threading.Event()
     while True:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
+            lock.acquire(timeout=0)
+            break
+        except Timeout:
             if not told:
-                told = True
-                who = json.loads(note.read_text()) if note.is_file() else {"pid": "?", "since": "?"}
-                say(f"another reproduction is at work here since {who['since']} (process {who['pid']}): waiting for it")
+                told, who = True, json.loads(note.read_text()) if note.is_file() else {"pid": "?", "since": "?"}
+                log(f"another reproduction is at work here since {who['since']} (process {who['pid']}): waiting for it")
             if stopped.wait(POLL_SECONDS):
                 raise StoppedError("stopped while waiting for another reproduction") from None
-
-
-@contextmanager
-def beside_others(path: Path, if_first: Callable[[], None]) -> Iterator[None]:
-    """Be one of several that may work at once; ``if_first`` is called, before any other begins, where none does yet.
-
-    The place ends with its process, however that ends.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as handle:
-        with suppress(BlockingIOError):
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if_first()
-        fcntl.flock(handle, fcntl.LOCK_SH)
+    try:
+        write_json(note, {"pid": os.getpid(), "since": time.strftime("%F %T")})
         yield
+    finally:
+        lock.release()
 
 
-@dataclass(frozen=True)
-class Blocked:
-    """A path that DVC would not touch, and the processes that are at work on it."""
+def in_use(lines: Sequence[str]) -> tuple[str, list[int]] | None:
+    """Return what DVC's last lines say of a path that others are at work on: a sentence, and their process numbers.
 
-    path: str
-    commands: dict[int, str]
-
-    @classmethod
-    def told(cls, lines: Sequence[str]) -> Blocked | None:
-        """What DVC's last lines say of it, None when it was not that."""
-        busy = next((match for line in lines if (match := _BUSY.search(line))), None)
-        if busy is None:
-            return None
-        found = [match for line in lines if (match := _BLOCKER.search(line))]
-        return cls(busy["path"], {int(match["pid"]): match["command"] for match in found})
-
-    def __str__(self) -> str:
-        who = "; ".join(f"process {pid} ({command})" for pid, command in self.commands.items())
-        return f"waiting for {self.path}, which is in use by {who}"
-
-    def lasts(self, root: Path) -> bool:
-        """Whether one of them still works on the path, by DVC's own list."""
-        path = root / ".dvc" / "tmp" / "rwlock"
-        try:
-            entries = json.loads(path.read_text())
-        except (OSError, ValueError):  # DVC rewrites it in place; the next look sees it whole
-            return path.exists()
-        writers = [(where, [info]) for where, info in entries.get("write", {}).items()]
-        for where, infos in [*writers, *entries.get("read", {}).items()]:
-            if _overlap(where, self.path) and any(
-                info["pid"] in self.commands and _runs(info["pid"]) for info in infos
-            ):
-                return True
-        return False
+    None when that was not what ended it.
+    """
+    busy = next((match for line in lines if (match := _BUSY.search(line))), None)
+    if busy is None:
+        return None
+    found = [match for line in lines if (match := _BLOCKER.search(line))]
+    who = "; ".join(f"process {match['pid']} ({match['command']})" for match in found)
+    return f"waiting for {busy['path']}, which is in use by {who}", [int(match["pid"]) for match in found]
 
 
-def _overlap(one: str, other: str) -> bool:
-    a, b = Path(one), Path(other)
-    return a.is_relative_to(b) or b.is_relative_to(a)
+def await_users(pids: Sequence[int], stopped: threading.Event) -> None:
+    """Wait until one of the processes has ended, or for a while: a ``dvc`` that goes on may be done with the path."""
+    deadline = time.monotonic() + RETRY_SECONDS
+    while all(map(runs, pids)) and time.monotonic() < deadline and not stopped.wait(POLL_SECONDS):
+        pass
 
 
-def _runs(pid: int) -> bool:
+def runs(pid: int) -> bool:
+    """Return whether there is a process of that number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -134,8 +90,13 @@ def _runs(pid: int) -> bool:
 
 
 @contextmanager
-def naming_lock_holders(root: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """While inside: whoever keeps DVC's lock for long is named, once; everything waits for it meanwhile."""
+def naming_lock_holders(
+    root: Path, log: Callable[[str], None], ours: Callable[[], Collection[int]] = tuple
+) -> Iterator[None]:
+    """While inside: whoever keeps DVC's lock for long is named, once; everything waits for it meanwhile.
+
+    ``ours`` are processes that nobody wants named: the stages' own ``dvc``, on a busy machine.
+    """
     done = threading.Event()
 
     def watch() -> None:
@@ -144,8 +105,8 @@ def naming_lock_holders(root: Path, say: Callable[[str], None]) -> Iterator[None
             now = lock_holder(root)
             if now != holder:
                 holder, since = now, time.monotonic()
-            elif holder and time.monotonic() - since > PATIENCE_SECONDS:
-                say(f"DVC's lock is held for {PATIENCE_SECONDS:.0f} s by process {holder}: waiting for it")
+            elif holder and time.monotonic() - since > PATIENCE_SECONDS and _pid(holder) not in ours():
+                log(f"DVC's lock is held for {PATIENCE_SECONDS:.0f} s by process {holder}: waiting for it")
                 since = float("inf")
 
     thread = threading.Thread(target=watch, daemon=True)
@@ -155,6 +116,29 @@ def naming_lock_holders(root: Path, say: Callable[[str], None]) -> Iterator[None
     finally:
         done.set()
         thread.join()
+
+
+def _pid(holder: str) -> int:
+    number = holder.partition(" ")[0]
+    return int(number) if number.isdigit() else 0
+
+
+def lock_holder(root: Path) -> str:
+    """Return number and command of the process that holds DVC's lock; empty when nobody does."""
+    try:
+        with (root / ".dvc" / "tmp" / "lock").open("r") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return ""
+            except BlockingIOError:
+                pid = handle.read().strip()
+    except OSError:
+        return ""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+        return f"{pid} ({words.decode(errors='replace').strip()})"
+    except OSError:
+        return f"{pid} (of an unknown command)"
 
 
 def mend_list(root: Path) -> None:
@@ -180,25 +164,3 @@ def _is_whole(path: Path) -> bool:
     except ValueError:
         return False
     return True
-
-
-def lock_holder(root: Path) -> str:
-    """Number and command of the process that holds DVC's lock; empty when nobody does."""
-    path = root / ".dvc" / "tmp" / "lock"
-    try:
-        with path.open("r") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                pid = handle.read().strip()
-                return f"{pid} ({_command(pid)})" if pid.isdigit() else "?"
-    except OSError:
-        pass
-    return ""
-
-
-def _command(pid: str) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-    except OSError:
-        return "of an unknown command"

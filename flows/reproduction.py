@@ -16,14 +16,13 @@ from queue import SimpleQueue
 from typing import Literal
 
 from flows.children import Children, Ending
-from flows.cores import Cores, available_cores
-from flows.gpus import count_gpus, wants_gpu
-from flows.graph import Graph, below
-from flows.locks import Blocked
-from flows.urgency import Urgency
+from flows.graph import Graph, below, ways
+from flows.locks import await_users, in_use
+from flows.machine import Cores, Grant, available_cores, gpus
 from speech.errors import UserError
+from stages.facts import facts_of, wants_gpu
 from stages.params.whole import load_params
-from stages.runtime.engine import TRAINING, WAITING
+from stages.runtime.engine import WAITING
 from stages.runtime.processes import process_key
 from stages.tracking.tracker import SESSION, Tracker, announce, flatten, is_number
 
@@ -59,17 +58,15 @@ class Reproduction:
         self.scale = self.params.scale if self.params else ""
         self.threads = self.params.runtime.threads if self.params else 1
         self.workers = self.params.runtime.workers if self.params else 1
-        self.cores = Cores(available_cores(), count_gpus())
-        self.session = f"{process_key(os.getpid()) or os.getpid()}-{time.time_ns()}"
+        self.cores = Cores(available_cores())
+        self.session = new_session()
         self._tries: dict[str, int] = {}
-        self._granted: dict[str, int] = {}
+        self._granted: dict[str, Grant | None] = {}
         self._left = {name: threading.Event() for name in self.graph}
-        self._urgency = Urgency(self.root, self.graph)
-        self._below = below(self.graph)
-        self._above = {name: {n for n in self.graph if name in self._below[n]} for name in self.graph}
+        self._ways, self._below = ways(self.graph), below(self.graph)
 
     def ready(self) -> Iterator[str]:
-        """Each stage as it may begin: those it waits for have been left, and it has its cores, where it needs any.
+        """Yield each stage as it may begin: those it waits for have been left, and it has its cores, if it needs any.
 
         A stage that waits for one which did not do well comes as well, without cores.
         """
@@ -80,9 +77,9 @@ class Reproduction:
             yield queue.get()
 
     def leave(self, name: str) -> None:
-        """Say that whoever was to run a stage is done with it, so that others may begin."""
-        if cores := self._granted.pop(name, 0):
-            self.cores.release(cores, self._on_gpu(name))
+        """Note that whoever was to run a stage is done with it, so that others may begin."""
+        if grant := self._granted.pop(name, None):
+            self.cores.release(grant)
         self._left[name].set()
 
     def _await_turn(self, name: str, queue: SimpleQueue[str]) -> None:
@@ -96,51 +93,52 @@ class Reproduction:
         finally:  # an error comes again in the stage's task, where it is seen; here the flow would wait for ever
             queue.put(name)
 
-    def _acquire(self, name: str) -> int:
-        urgency, stopped = self._urgency.of(name), self.children.stopped
-        return self.cores.acquire(name, lambda: self.share(name), urgency, stopped, self._on_gpu(name))
-
-    def _on_gpu(self, name: str) -> bool:
-        return bool(count_gpus()) and wants_gpu(name, self.params)
+    def _acquire(self, name: str) -> Grant | None:
+        on_gpu = bool(gpus()) and wants_gpu(name, self.params)
+        return self.cores.acquire(name, lambda: self.share(name), self._ways[name], self.children.stopped, on_gpu)
 
     def _is_unchanged(self, name: str) -> bool:
         node = self.graph[name]
         return not node.changed and all(self.results[other].outcome == "unchanged" for other in node.upstream)
 
-    def run(self, name: str, say: Callable[[str], None]) -> Result:
+    def run(self, name: str, log: Callable[[str], None]) -> Result:
         """Run one stage whose upstream stages are done; an unchanged one costs nothing."""
-        result = self._run(name, say)
+        result = self._run(name, log)
         if not result.again:
             self.results[name] = result
             self._left[name].set()  # now, not when Prefect has told its server: others' cores are free by now
         return result
 
-    def _run(self, name: str, say: Callable[[str], None]) -> Result:
+    def _run(self, name: str, log: Callable[[str], None]) -> Result:
         if self._is_unchanged(name):
             return Result("unchanged", "skipped (unchanged)")
+        told = ""
         while True:
-            ending = self._repro(name, say)
+            ending = self._repro(name, log)
             if ending is None:
                 return Result("stopped", "stopped before it began")
-            blocked = Blocked.told(ending.tail) if ending.status else None
-            if blocked is None:
+            waiting = in_use(ending.tail) if ending.status else None
+            if waiting is None:
                 return self._judge(name, ending)
-            say(str(blocked))
-            while blocked.lasts(self.root) and not self.children.stopped.wait(1.0):
-                pass
+            sentence, pids = waiting
+            if sentence != told:
+                log(sentence)
+            told = sentence
+            await_users(pids, self.children.stopped)
 
-    def _repro(self, name: str, say: Callable[[str], None]) -> Ending | None:
+    def _repro(self, name: str, log: Callable[[str], None]) -> Ending | None:
         """DVC's run of one stage, once there are cores for it; None when all was stopped before."""
-        cores = self._granted.pop(name, 0) or self._acquire(name)
-        if not cores:
+        grant = self._granted.pop(name, None) or self._acquire(name)
+        if not grant:
             return None
         try:
             # Killed before, most likely for want of memory: half the workers need half of it.
-            workers = max(1, cores >> self._tries.get(name, 0))
-            environment = stage_environment(cores, self.session) | {"RESPEAK_WORKERS": str(workers)}
-            return self.children.run_dvc(["--wait-for-lock", "repro", "--single-item", name], environment, say)
+            workers = max(1, grant.cores >> self._tries.get(name, 0))
+            environment = stage_environment(grant.cores, self.session) | {"RESPEAK_WORKERS": str(workers)}
+            command = [find_dvc_program(), "--wait-for-lock", "repro", "--single-item", name]
+            return self.children.run(command, environment, log)
         finally:
-            self.cores.release(cores, self._on_gpu(name))
+            self.cores.release(grant)
 
     def _judge(self, name: str, ending: Ending) -> Result:
         result = judge(ending, self.children.stopped)
@@ -150,18 +148,24 @@ class Reproduction:
         return result
 
     def share(self, name: str) -> int:
-        """Cores for a stage that trains: its threads. For others, which divide their work by shards among processes,
-        an even share among the stages that could run beside them.
+        """Return the cores of a stage: one that trains has its threads.
+
+        Others, which divide their work by shards among processes, have an even share among those that could run beside.
         """
-        if name.startswith(TRAINING):
+        if facts_of(name).trains:
             return self.threads
-        related = self._below[name] | self._above[name] | {name}
-        beside = [n for n in self.graph if n not in related and n not in self.results]
+        related = self._below[name] | {name} | {other for other in self.graph if name in self._below[other]}
+        beside = [other for other in self.graph if other not in related and other not in self.results]
         return min(self.workers, max(1, self.cores.total // (1 + len(beside))))
 
 
+def new_session() -> str:
+    """Return a name for what this process runs now, by which it is known whether that still lives."""
+    return f"{process_key(os.getpid()) or os.getpid()}-{time.time_ns()}"
+
+
 def stage_environment(cores: int, session: str) -> dict[str, str]:
-    """What DVC and its stages run in: this environment's programs, so many cores, runs under ``session``."""
+    """Return what DVC and its stages run in: this environment's programs, so many cores, runs under ``session``."""
     folder = os.fspath(Path(sys.executable).parent)
     return os.environ | {
         "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}",  # dvc.yaml says 'python': this one
@@ -176,11 +180,11 @@ def stage_environment(cores: int, session: str) -> dict[str, str]:
 
 
 def judge(ending: Ending, stopped: threading.Event) -> Result:
-    """DVC's exit and its last lines, in our words."""
+    """Return DVC's exit and its last lines in our words."""
     if ending.status == 0:
-        if ending.says("Stage '", "didn't change, skipping"):
+        if ending.holds("Stage '", "didn't change, skipping"):
             return Result("unchanged", "skipped (unchanged)")
-        if ending.says("is cached - skipping run"):
+        if ending.holds("is cached - skipping run"):
             return Result("restored", "restored from DVC's run cache")
         return Result("ran", "ran")
     if stopped.is_set():
@@ -189,7 +193,7 @@ def judge(ending: Ending, stopped: threading.Event) -> Result:
 
 
 def find_dvc_program() -> str:
-    """The ``dvc`` of this environment, else of the PATH.
+    """Return the ``dvc`` of this environment, else of the PATH.
 
     Raises:
         UserError: there is none.
@@ -216,19 +220,16 @@ class Record:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        outcomes = {result.outcome for result in self.work.results.values()}
-        whole = kind is None and len(self.work.results) == len(self.work.graph) and outcomes <= set(DONE)
-        done = {name for name, result in self.work.results.items() if result.outcome in DONE}
-        self.tracker.log_metrics(final_metrics(self.work.root, done))
-        for path in [self.work.root / "dvc.lock", *sorted(self.work.root.glob("tables"))]:
+        root, results = self.work.root, self.work.results
+        done = {name for name, result in results.items() if result.outcome in DONE}
+        self.tracker.log_metrics(final_metrics(root, done))
+        for path in (root / "dvc.lock", root / "tables"):
             if path.exists():
                 self.tracker.log_artifact(path)
+        whole = kind is None and done == self.work.graph.keys()
         self.tracker.close("FINISHED" if whole else "KILLED" if self.work.children.stopped.is_set() else "FAILED")
-        self._await_collector()
-
-    def _await_collector(self) -> None:
         await_collector(self._collector)
-        note = self.work.root / ".scratch" / "mlflow" / "sessions" / f"{self.work.session}.json"
+        note = root / ".scratch" / "mlflow" / "sessions" / f"{self.work.session}.json"
         if note.is_file() and (server := os.environ.get("MLFLOW_TRACKING_URI", "")).startswith("http"):
             where = json.loads(note.read_text())
             self.url = f"{server.rstrip('/')}/#/experiments/{where['experiment_id']}/runs/{where['run_id']}"
@@ -244,13 +245,14 @@ def await_collector(collector: subprocess.Popen[bytes] | None) -> None:
 
 
 def final_metrics(root: Path, done: Collection[str]) -> Mapping[str, float]:
-    """What the evaluations among the stages that are ``done`` measured, as ``<experiment>/<metric>``.
+    """Return what the evaluations among the stages that are ``done`` measured, as ``<experiment>/<metric>``.
 
     Others' metrics, which are in git, may be of other parameters.
     """
     found: dict[str, float] = {}
     for path in sorted(root.glob("evaluate/*/*/metrics.json")):
-        if f"evaluate@{path.parent.name}" in done:
+        experiment = path.parent.name
+        if f"evaluate@{experiment}" in done:
             values = flatten(json.loads(path.read_text()))
-            found |= {f"{path.parent.name}/{name}": value for name, value in values.items() if is_number(value)}
+            found |= {f"{experiment}/{name}": value for name, value in values.items() if is_number(value)}
     return found

@@ -20,15 +20,12 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from flows.children import remembered_interrupts
 from flows.experiments import Experiment, check_plots, finished, forget_dead, plan
-from flows.interrupts import remembered_interrupts
-from flows.locks import beside_others
-from flows.server import crash_dead_runs, prepare_prefect
+from flows.server import crash_dead_runs, prepare_prefect, process_tag
 from speech.errors import UserError
 
 
@@ -51,13 +48,15 @@ def _main(options: argparse.Namespace, root: Path, interrupted: threading.Event)
     if options.dry_run:
         print(describe(experiments, finished(root)))
         return 0
-    with ExitStack() as stack:
-        if prepare_prefect(root):
-            stack.enter_context(beside_others(root / ".scratch" / "sweeps" / "lock", partial(crash_dead_runs, "sweep")))
-        from flows.sweep import sweep
+    if prepare_prefect(root):
+        crash_dead_runs("sweep")
+    from prefect import tags
 
-        if interrupted.is_set():
-            raise KeyboardInterrupt
+    from flows.sweep import sweep
+
+    if interrupted.is_set():
+        raise KeyboardInterrupt
+    with tags(process_tag()):
         state = sweep(options.grid, options.targets, options.jobs, os.fspath(root), return_state=True)
     print(f"{state.name}: {state.message}")
     return 0 if state.is_completed() else 130 if state.is_cancelled() else 1
@@ -92,7 +91,8 @@ from prefect.futures import PrefectFuture  # noqa: E402
 from prefect.runtime import flow_run  # noqa: E402
 from prefect.states import Cancelled, Completed, Failed  # noqa: E402
 
-from flows.flow import RUNNER, as_state, is_ours, stopped_by_signals  # noqa: E402
+from flows.children import stopped_by_signals  # noqa: E402
+from flows.flow import RUNNER, as_state, is_ours  # noqa: E402
 from flows.grid import Sweep, SweepRecord  # noqa: E402
 from flows.reproduction import DONE  # noqa: E402
 

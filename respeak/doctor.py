@@ -1,4 +1,4 @@
-"""What this machine has and lacks: versions, weights, devices; what ``params.yaml`` here asks for and is missing."""
+"""A report of what this machine has and lacks: versions, weights, devices, and what ``params.yaml`` here asks for."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from respeak.weights import PUBLIC, cache_folder, cached
 from speech.fetching.downloads import describe_size
 
 # Distribution: what cannot be done without it. The first group is what any use needs.
-CORE = ("torch", "torchaudio", "numpy", "pyarrow", "safetensors", "soundfile", "soxr", "pyworld")
+CORE = ("torch", "numpy", "pyarrow", "safetensors", "soundfile", "soxr", "pyworld")
 OTHERS = {
+    "torchaudio": "encoders of HuBERT's family and judges",
     "lightning": "training",
     "dvc": "the graph",
     "prefect": "the flow",
@@ -34,7 +35,7 @@ Finding = tuple[str, bool, str]
 
 
 def examine(params: Path) -> Iterator[Finding]:
-    """Everything that was looked at, as topic, whether all is well, and one line."""
+    """Yield everything that is looked at: its topic, whether all is well, and one line."""
     yield "python", True, f"{platform.python_version()} on {platform.platform()}"
     yield from _packages()
     yield from _devices()
@@ -53,6 +54,8 @@ def _packages() -> Iterator[Finding]:
     for name, use in OTHERS.items():
         version = _version(name)
         yield "package", True, f"{name} {version or f'is not installed; needed for {use}'}"
+    if _version("torchaudio") is None:
+        return
     try:
         import torchaudio.models  # noqa: F401 (a wheel of another build imports torch, then fails)
     except (ImportError, OSError) as error:
@@ -89,7 +92,7 @@ def _cpu_bfloat16() -> bool:
 
 
 def _wanted(params: Path) -> Iterator[Finding]:
-    """What the sections ``encoder`` and ``kmeans`` name."""
+    """Yield what the sections ``encoder`` and ``kmeans`` name."""
     try:
         settings = yaml.safe_load(params.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -22,7 +22,7 @@ CONFIG = "config.yaml"
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """Arrays by name.
+    """Read the arrays of a safetensors file, by name.
 
     Raises:
         UserError: missing, or not a readable safetensors file.
@@ -39,7 +39,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def shapes(path: Path) -> dict[str, list[int]]:
-    """Shapes by name, weights unread; errors as `read_tensors`."""
+    """Read the shapes of tensors by name, weights unread; errors are those of `read_tensors`."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -74,7 +74,7 @@ def save_state(path: Path, state: Mapping[str, torch.Tensor]) -> None:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A mapping.
+    """Read a YAML file that holds a mapping.
 
     Raises:
         UserError: missing, or not YAML of a mapping.
@@ -92,7 +92,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def building(directory: Path) -> Iterator[Path]:
-    """A folder beside ``directory`` that takes its place, whole, when the block ends well; else it vanishes."""
+    """Give a folder beside ``directory`` that takes its place, whole, when the block ends well; else it vanishes."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:

@@ -1,4 +1,4 @@
-"""Which file is written for which: recordings and what comes of them, one by one or folders as they lie."""
+"""Pairs of files, one read and one written for it: one by one, or folders as they lie."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au")
 def pair_files(
     source: Path, output: Path, suffix: str = ".wav", read: Sequence[str] = SUFFIXES
 ) -> list[tuple[Path, Path]]:
-    """Each file to read with the one to write for it, sorted; nothing is written over what is read.
+    """Pair each file to read with the one to write for it, sorted; nothing is written over what is read.
 
     Args:
         source: a file, or a folder that is searched in depth.

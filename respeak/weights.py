@@ -1,4 +1,4 @@
-"""Where weights come from: files of the user's, and public files by address and sha256.
+"""Weights from files of the user's, and from public addresses with a sha256.
 
 Public files go to a cache, ``$RESPEAK_CACHE`` or ``~/.cache/respeak``, under the name of their address.
 """
@@ -63,17 +63,17 @@ PUBLIC = {
 
 
 def cache_folder() -> Path:
-    """Where public files are kept."""
+    """Return the folder where public files are kept."""
     return Path(os.environ.get("RESPEAK_CACHE") or Path.home() / ".cache" / "respeak")
 
 
 def cached(url: str) -> Path:
-    """Where the file of an address is, or would be."""
+    """Return where the file of an address is, or would be."""
     return cache_folder() / url.rstrip("/").rpartition("/")[2]
 
 
 def locate(source: str, path: str, sha256: str | None, section: str) -> Path:
-    """The file or folder that parameters name, downloaded if need be.
+    """Return the file or folder that parameters name, downloaded if need be.
 
     Args:
         source: ``file``, a name in ``PUBLIC``, or an address.

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Train where a GPU is and nothing else: no DVC, no Prefect, no MLflow, no network. From the project's root,
-#   scripts/gpu.sh pack FILE.tar     here, once units, F0 and speakers are made: code, params.yaml, what training reads
-#   scripts/gpu.sh train [SECONDS]   there, where FILE.tar was unpacked: the F0 quantiser, then the vocoder
-#   scripts/gpu.sh bring FOLDER      here: the systems that `train` left in FOLDER/result, for DVC and MLflow to know
+#   scripts/gpu.sh pack FILE.tar     here, once what training reads is made: code, params.yaml and that data
+#   scripts/gpu.sh train [SECONDS]   there, where FILE.tar was unpacked: all that trains in the graph and is not done
+#   scripts/gpu.sh bring FOLDER      here: what `train` left in FOLDER/result, for DVC and MLflow to know
 # Needed there: torch, lightning, pyarrow, safetensors; soundfile unless audio.codec is wav. What is missing may travel
 # as wheels in a folder `wheels`. After SECONDS, or a signal, training stops at a checkpoint in .scratch, from which
 # the same command goes on, on another machine too.
@@ -12,19 +12,11 @@ export RESPEAK_TRACKING=local OMP_WAIT_POLICY=PASSIVE
 
 pack() {
   local parts
-  parts=$(python - <<'PY'
-from pathlib import Path
-from stages.params.whole import load_params
-roles = load_params().roles
-names = dict.fromkeys([roles.train, roles.target])
-parts = [f"data/{name}/{part}" for name in names for part in ("audio", "units", "f0", "speakers", "f0_stats.json")]
-print(*[*parts, "encoder", "kmeans"])
-PY
-)
+  parts=$(python scripts/trainings.py pack)
   # What is not there is named by tar, which stops.
   # shellcheck disable=SC2086
-  tar -cf "$1" --exclude=__pycache__ params.yaml dvc.yaml scripts/gpu.sh speech models respeak stages $parts \
-    $(ls -d wheels train_f0_vq .scratch/train_* 2>/dev/null || true)
+  tar -cf "$1" --exclude=__pycache__ params.yaml dvc.yaml scripts/gpu.sh scripts/trainings.py \
+    speech models respeak stages $parts $(ls -d wheels 2>/dev/null || true)
   echo "$1: $(du -h "$1" | cut -f1)"
 }
 
@@ -33,23 +25,33 @@ train() {
     python3 -m pip install -q --no-index --no-deps --upgrade --target .site wheels/*.whl
     export PYTHONPATH="$PWD/.site${PYTHONPATH:+:$PYTHONPATH}"
   fi
-  local deadline=$((SECONDS + ${1:-1000000}))
-  [ -f train_f0_vq/model.safetensors ] || stage train_f0_vq "$deadline"
-  stage train_resynthesis "$deadline"
-  rm -rf result && mkdir -p result/.scratch && cp -R train_f0_vq systems result/
+  local deadline=$((SECONDS + ${1:-1000000})) next path
+  while :; do
+    next=$(python3 scripts/trainings.py next)
+    [ -n "$next" ] || break
+    # shellcheck disable=SC2086
+    stage "$deadline" $next
+  done
+  rm -rf result && mkdir -p result/.scratch
+  while read -r path; do
+    mkdir -p "result/$(dirname "$path")" && cp -R "$path" "result/$path"
+  done < <(python3 scripts/trainings.py outs .)
   cp -R .scratch/runs result/.scratch/ 2>/dev/null || true
 }
 
 stage() {
   # The deadline is a signal, which a training stage answers with a checkpoint. To `timeout`, 0 is no limit.
-  local left=$(($2 - SECONDS))
-  timeout --preserve-status --kill-after=60 $((left > 0 ? left : 1)) python3 -m "stages.$1"
+  local left=$(($1 - SECONDS))
+  timeout --preserve-status --kill-after=60 $((left > 0 ? left : 1)) python3 -m "stages.$2" ${3:+--variant "$3"}
 }
 
 bring() {
-  rm -rf train_f0_vq systems/resynthesis
+  local stages path
+  stages=$(python scripts/trainings.py stages "$1/result")
+  while read -r path; do rm -rf "$path"; done < <(python scripts/trainings.py outs "$1/result")
   cp -R "$1/result/." .
-  dvc commit --force train_f0_vq train_resynthesis
+  # shellcheck disable=SC2086
+  dvc commit --force $stages
   if [ -d .scratch/runs ]; then python -m stages.tracking.collector; fi
 }
 

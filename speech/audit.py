@@ -1,4 +1,4 @@
-"""What a corpus is made of and what is wrong with it, before anything is trained: one pass, each recording once.
+"""A corpus's make-up and its faults, known before anything is trained: one pass, each recording once.
 
 In memory are counts, seconds by speaker and eight bytes per recording, whatever the size of the corpus.
 """
@@ -15,9 +15,10 @@ from typing import Literal
 import numpy as np
 
 from speech.audio.decode import IsolatedDecoder
-from speech.audio.waveforms import SAMPLE_RATE, SILENCE_PEAK, Wave, quantise, trim_bounds
+from speech.audio.waveforms import SILENCE_PEAK, Wave, quantise, trim_bounds
 from speech.corpora import Entry, Listing
 from speech.errors import AudioError
+from speech.rates import SAMPLE_RATE
 
 FULL_SCALE = 0.999
 QUIET_PEAK = 0.01  # -40 dBFS: what is in there may be noise
@@ -32,7 +33,7 @@ NAMED = 3  # recordings named in a finding
 
 @dataclass(frozen=True)
 class Scale:
-    """What a scale asks of a corpus: feature dimensions, F0 speed in seconds of audio per processor-second, training.
+    """A scale's demands on a corpus: feature dimensions, F0 speed in seconds of audio per processor-second, training.
 
     ``training_seconds`` is the audio that training hears: steps times batch times segment.
     """
@@ -59,7 +60,7 @@ Level = Literal["blocks", "look"]
 
 @dataclass(frozen=True)
 class Finding:
-    """Something to know: it blocks a training, or is worth a look."""
+    """A fact worth knowing: it blocks a training, or deserves a look."""
 
     level: Level
     text: str
@@ -67,7 +68,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a scale takes: bytes of shards, processor-hours of F0 tracking, passes of training over the corpus."""
+    """The cost of a scale: bytes of shards, processor-hours of F0 tracking, passes of training over the corpus."""
 
     disk_bytes: float
     f0_hours: float
@@ -76,7 +77,7 @@ class Needs:
 
 @dataclass
 class Named:
-    """A count, and the first few it is of."""
+    """A count, and the names of the first few that are counted."""
 
     count: int = 0
     first: list[str] = field(default_factory=list)
@@ -134,7 +135,7 @@ class Audit:
         self._split_of.setdefault(digest, entry.split)
 
     def findings(self) -> list[Finding]:
-        """What blocks a training first, then what is worth a look."""
+        """List what blocks a training first, then what is worth a look."""
         total = self.recordings + self.unusable.count
         first = f"; {self.unusable.first[0]}" if self.unusable.first else ""
         if not self.recordings:
@@ -172,7 +173,7 @@ class Audit:
             yield "look", f"{silence:.0%} is silence at the ends, which audio.trim_db cuts"
 
     def needs(self, scale: Scale) -> Needs:
-        """What a scale takes for this corpus."""
+        """Return what a scale takes for this corpus."""
         seconds = self.speech_seconds
         features = seconds * UNIT_RATE * scale.feature_dim * 2
         other = seconds * (FLAC_BYTES + UNIT_RATE * 2 + F0_RATE * 4)
@@ -184,7 +185,7 @@ class Audit:
 
 
 def audit(listing: Listing, decoder: IsolatedDecoder, counts: Audit) -> Iterator[None]:
-    """Hear every recording of a listing, one at each step, and count it in ``counts``."""
+    """Read every recording of a listing, one at each step, and count it in ``counts``."""
     for name, reason in listing.rejects:
         counts.unusable.add(f"{name}: {reason}")
     for entry in listing.entries:
@@ -197,7 +198,7 @@ def audit(listing: Listing, decoder: IsolatedDecoder, counts: Audit) -> Iterator
 
 
 def unusable_reason(wave: Wave, rate: int) -> str | None:
-    """Why the stage ``audio`` would set a recording ``(T,)`` aside, with its default limits; None if it would not."""
+    """Return why the stage ``audio`` would set ``(T,)`` aside, with its default limits; None if it would not."""
     seconds = len(wave) / rate
     if not np.isfinite(wave).all():
         return "holds non-finite samples"
@@ -212,7 +213,7 @@ def unusable_reason(wave: Wave, rate: int) -> str | None:
 
 
 def is_clipped(wave: Wave) -> bool:
-    """Whether a few neighbouring samples lie at full scale, which loud but whole peaks do not."""
+    """Return whether a few neighbouring samples lie at full scale, which loud but whole peaks do not."""
     loud = np.abs(wave) >= FULL_SCALE
     runs = np.convolve(loud, np.ones(CLIPPED_RUN), mode="valid") if len(wave) >= CLIPPED_RUN else np.zeros(1)
     return bool((runs >= CLIPPED_RUN).any())

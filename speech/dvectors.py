@@ -17,7 +17,7 @@ VAD_WINDOW = 480  # samples (30 ms): the voice activity detector sees nothing sh
 
 
 def embed(wave: np.ndarray) -> np.ndarray:
-    """The d-vector of a recording.
+    """Embed a recording as its d-vector.
 
     Silences are cut by voice activity detection, except where it would leave nothing (short or odd-sounding words).
     Recordings under 1.6 s are padded with zeros, as the package does. On 120 single digits of six speakers that told
@@ -41,7 +41,7 @@ def embed(wave: np.ndarray) -> np.ndarray:
 
 
 def similarity(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Cosine similarity of d-vectors ``(..., 256)``: the scalar product, for they have length 1."""
+    """Return the cosine similarity of d-vectors ``(..., 256)``: the scalar product, for they have length 1."""
     return np.sum(np.asarray(one) * np.asarray(other), axis=-1)
 
 

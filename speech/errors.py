@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 class UserError(Exception):
-    """Bad file, bad parameter or missing program: one line saying what, where and what to do.
+    """A bad file, bad parameter or missing program: one line that states what, where and what to do.
 
     Entry points print it without a traceback and exit with its ``status``.
     """
@@ -17,6 +17,6 @@ class AudioError(UserError):
 
 
 def some_of(names: Sequence[str], most: int = 12) -> str:
-    """Names for a message: all of a few, the first of many."""
+    """Return names for a message: all of a few, the first of many."""
     more = len(names) - most
     return ", ".join(names) if more <= 0 else f"{', '.join(names[:most])} and {more} more"

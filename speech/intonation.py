@@ -22,10 +22,10 @@ LOWEST_HZ = 20.0
 
 @dataclass(frozen=True)
 class Intonation:
-    """How a melody is changed.
+    """A change of a melody.
 
     Attributes:
-        semitones: how much higher it is spoken.
+        semitones: how much higher it becomes.
         span: factor of its distances from the speaker's mean; 0 is flat, 1 as it is.
 
     Raises:
@@ -57,7 +57,7 @@ def intone(
     Args:
         f0: ``(N,)`` normalised.
         voiced: ``(N,)`` bool; a voiced frame at the speaker's mean is 0 too.
-        stats: F0 statistics of who speaks it, which say how many Hz a semitone is.
+        stats: F0 statistics of its speaker, which decide how many Hz a semitone is.
         mode: of the normalisation.
         intonation: the change.
         band: open interval around 0 that a narrowed melody must not enter; frames inside go to its nearer end.
@@ -79,7 +79,7 @@ def intone(
 
 
 def carry_melody(melody: np.ndarray, voiced: np.ndarray) -> np.ndarray:
-    """One recording's melody on the voicing of another: stretched to its length, gaps bridged by straight lines.
+    """Carry one recording's melody to the voicing of another: stretched to its length, gaps bridged by straight lines.
 
     Args:
         melody: ``(M,)`` F0, 0 where unvoiced.

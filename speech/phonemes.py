@@ -37,7 +37,7 @@ _IGNORED = re.compile("[ˈˌːˑʲʰ]")
 
 
 def from_ipa(sounds: Iterable[str]) -> list[str]:
-    """Phones of the set.
+    """Map IPA sounds to phones of the set.
 
     Args:
         sounds: IPA, a sound or several in each string.
@@ -49,14 +49,14 @@ def from_ipa(sounds: Iterable[str]) -> list[str]:
 
 
 def _plain(sound: str) -> str:
-    """Without stress, ties and accents; the syllabic mark and the length of ``oː``, another vowel than o, stay."""
+    """Strip stress, ties and accents; the syllabic mark and the length of ``oː``, another vowel than o, stay."""
     decomposed = unicodedata.normalize("NFD", sound)
     kept = "".join(c for c in decomposed if c == _SYLLABIC or not unicodedata.combining(c))
     return _IGNORED.sub("", kept.replace("oː", "\0")).replace("\0", "oː")
 
 
 def _split(sound: str) -> Iterator[str]:
-    """The longest sounds that are known, from the left."""
+    """Yield the longest sounds that are known, from the left."""
     start = 0
     while start < len(sound):
         for end in range(min(len(sound), start + _LONGEST), start, -1):

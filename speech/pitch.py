@@ -16,9 +16,8 @@ from typing import Literal
 import numpy as np
 
 from speech.errors import UserError
+from speech.rates import F0_HOP, SAMPLE_RATE
 
-SAMPLE_RATE = 16_000
-F0_HOP = 80
 # Frames this far below the utterance's loudest frame hold no voice. WORLD reports periodicity there nevertheless
 # (padding zeros, dither, codec noise); 50 dB keeps the weak ends of phrases, which lie 25 to 40 dB down.
 SILENCE_DB = -50.0
@@ -51,7 +50,7 @@ Normalisation = Literal["hz", "log"]
 
 
 def num_f0_frames(num_samples: int) -> int:
-    """F0 frames of ``num_samples`` at 16 kHz: one per whole 80 samples (5 ms)."""
+    """Return the F0 frames of ``num_samples`` at 16 kHz: one per whole 80 samples (5 ms)."""
     return num_samples // F0_HOP
 
 
@@ -124,7 +123,7 @@ def _yaapt(wave: np.ndarray, floor_hz: float, ceil_hz: float) -> np.ndarray:
 
 
 def hum_lines(wave: np.ndarray) -> list[float]:
-    """Which of 50 and 60 Hz stand ``HUM_DB`` above both sides of the spectrum's median over time, in ``wave`` ``(T,)``.
+    """Return which of 50 and 60 Hz stand ``HUM_DB`` above both sides of the median spectrum of ``wave`` ``(T,)``.
 
     The median is blind to what does not last, as voices do not. A recording below a second is too short to tell.
     """
@@ -143,7 +142,7 @@ def hum_lines(wave: np.ndarray) -> list[float]:
 
 
 def without_hum(wave: np.ndarray) -> np.ndarray:
-    """``wave`` ``(T,)`` at 16 kHz without its `hum_lines`, if any, and without a delay: ``(T,)`` float64."""
+    """Return ``wave`` ``(T,)`` at 16 kHz without its `hum_lines`, if any, and without a delay: ``(T,)`` float64."""
     from scipy.signal import iirnotch, sosfiltfilt, tf2sos
 
     wave = np.ascontiguousarray(wave, dtype=np.float64)
@@ -153,7 +152,7 @@ def without_hum(wave: np.ndarray) -> np.ndarray:
 
 
 def frame_rms(wave: np.ndarray, hop: int = F0_HOP, window: int = LEVEL_WINDOW) -> np.ndarray:
-    """RMS of ``wave`` ``(T,)`` over ``window`` samples around sample ``hop n``: ``(T // hop,)`` float64."""
+    """Compute the RMS of ``wave`` ``(T,)`` over ``window`` samples around sample ``hop n``: ``(T // hop,)`` float64."""
     energy = np.concatenate(([0.0], np.cumsum(np.square(wave, dtype=np.float64))))
     centres = hop * np.arange(len(wave) // hop)
     start, end = np.maximum(centres - window // 2, 0), np.minimum(centres + window // 2, len(wave))
@@ -161,14 +160,14 @@ def frame_rms(wave: np.ndarray, hop: int = F0_HOP, window: int = LEVEL_WINDOW) -
 
 
 def audible_frames(wave: np.ndarray) -> np.ndarray:
-    """Which F0 frames are loud enough to be voiced, by ``SILENCE_DB`` and ``SILENCE_RMS``: ``(T // 80,)`` bool."""
+    """Return which F0 frames are loud enough to be voiced, by ``SILENCE_DB`` and ``SILENCE_RMS``: ``(T // 80,)``."""
     level = frame_rms(wave)
     loudest = level.max(initial=0.0)
     return level > max(SILENCE_RMS, loudest * 10 ** (SILENCE_DB / 20))
 
 
 def period_correlation(wave: np.ndarray, f0: np.ndarray) -> np.ndarray:
-    """Normalised cross-correlation (Talkin 1995) of 25 ms around each frame with the signal one period of ``f0`` later.
+    """Correlate 25 ms around each frame with the signal one period of ``f0`` later, normalised (Talkin 1995).
 
     Args:
         wave: ``(T,)`` at 16 kHz.
@@ -223,7 +222,7 @@ class VoicedSums:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def statistics(self) -> dict[str, float | int | dict[str, float]]:
-        """``{"hz": {"mean", "std"}, "log": {"mean", "std"}, "voiced_frames"}``; log is natural, of Hz.
+        """Return ``{"hz": {"mean", "std"}, "log": {"mean", "std"}, "voiced_frames"}``; log is natural, of Hz.
 
         Raises:
             UserError: no voiced frame was added.
@@ -240,7 +239,7 @@ def _moments(count: int, total: float, squares: float) -> dict[str, float]:
 
 
 def voiced_statistics(f0: np.ndarray) -> dict[str, float | int | dict[str, float]]:
-    """Statistics of one F0 track ``(N,)`` in Hz (0 = unvoiced); see :meth:`VoicedSums.statistics`."""
+    """Return the statistics of one F0 track ``(N,)`` in Hz (0 = unvoiced); see :meth:`VoicedSums.statistics`."""
     sums = VoicedSums()
     sums.add(f0)
     return sums.statistics()
@@ -251,7 +250,7 @@ SMALLEST_STD = {"hz": 1.0, "log": 0.01}
 
 
 def normalise_f0(f0: np.ndarray, stats: Mapping, mode: Normalisation = "hz") -> np.ndarray:
-    """Per-speaker z-score of voiced frames; unvoiced frames stay exactly 0 (Polyak et al. 2021, section 2.1).
+    """Normalise voiced frames to a per-speaker z-score; unvoiced ones stay exactly 0 (Polyak et al. 2021, section 2.1).
 
     Args:
         f0: ``(..., N)`` in Hz, 0 = unvoiced.
@@ -269,7 +268,7 @@ def normalise_f0(f0: np.ndarray, stats: Mapping, mode: Normalisation = "hz") -> 
 
 
 def denormalise_f0(normalised: np.ndarray, stats: Mapping, mode: Normalisation, voiced: np.ndarray) -> np.ndarray:
-    """Inverse of :func:`normalise_f0`: Hz, 0 where ``voiced`` (bool, same shape) is false.
+    """Invert :func:`normalise_f0`: Hz, 0 where ``voiced`` (bool, same shape) is false.
 
     Voicing is an argument because a voiced frame at exactly the mean is 0 too.
     """
@@ -279,5 +278,5 @@ def denormalise_f0(normalised: np.ndarray, stats: Mapping, mode: Normalisation, 
 
 
 def location_scale(stats: Mapping, mode: Normalisation) -> tuple[float, float]:
-    """Mean and deviation that :func:`normalise_f0` uses, in Hz or natural log of Hz."""
+    """Return the mean and deviation that :func:`normalise_f0` uses, in Hz or natural log of Hz."""
     return float(stats[mode]["mean"]), max(float(stats[mode]["std"]), SMALLEST_STD[mode])

@@ -25,8 +25,9 @@ import numpy as np
 
 from speech.corpora.splits import utterance_name
 from speech.errors import UserError
+from speech.rates import SAMPLE_RATE, UNIT_HOP
 from speech.storage.shards import UNITS, read_shard, shard_name, shard_paths, write_shard
-from speech.units import UNIT_HOP, fit_units
+from speech.units import fit_units
 
 FORMATS = ("codes", "km", "dict", "npy")
 TIMES = "times"
@@ -38,14 +39,14 @@ LARGEST = 65535
 
 @dataclass(frozen=True)
 class Found:
-    """Utterances of a foreign file, in its order: names, and how to read the units (N,) of the n-th."""
+    """The utterances of a foreign file, in its order: names, and how to read the units (N,) of the n-th."""
 
     names: list[str]
     read: Callable[[int], np.ndarray]
 
 
 def detect_format(source: Path) -> str:
-    """The format of a file or folder, by its name and first line.
+    """Detect the format of a file or folder, by its name and first line.
 
     Raises:
         UserError: nothing is there, or it is none that is known.
@@ -147,7 +148,8 @@ def export_units(directory: Path, output: Path, kind: str, key: str = "hubert") 
     root = corpus_root(directory)
     if kind == "dict":
         literals = (
-            repr({"audio": str(PurePosixPath(root) / path), key: _joined(units), "duration": samples / 16000}) + "\n"
+            repr({"audio": str(PurePosixPath(root) / path), key: _joined(units), "duration": samples / SAMPLE_RATE})
+            + "\n"
             for path, samples, units in corpus_units(directory)
         )
         return _write_lines(output, literals)
@@ -158,14 +160,14 @@ def export_units(directory: Path, output: Path, kind: str, key: str = "hubert") 
 
 
 def corpus_root(corpus: Path) -> str:
-    """The folder that a corpus's recordings are relative to."""
+    """Return the folder that a corpus's recordings are relative to."""
     from speech.storage.shards import shard_meta
 
     return shard_meta(corpus / "corpus" / "manifest.parquet")["root"]
 
 
 def corpus_units(corpus: Path) -> Iterator[tuple[str, int, np.ndarray]]:
-    """Path of the recording, samples at 16 kHz after conditioning, and units of each utterance of a corpus."""
+    """Yield path of the recording, samples at 16 kHz after conditioning, and units of each utterance of a corpus."""
     from speech.storage.shards import zip_shards
 
     paths = {row["id"]: row["path"] for row in read_shard(corpus / "corpus" / "manifest.parquet", ["id", "path"])}
@@ -175,7 +177,7 @@ def corpus_units(corpus: Path) -> Iterator[tuple[str, int, np.ndarray]]:
 
 
 def parse_units(text: str, where: str) -> np.ndarray:
-    """Units (N,) uint16 of a text of integers between spaces or commas.
+    """Parse units (N,) uint16 of a text of integers between spaces or commas.
 
     Raises:
         UserError: nothing in it, or something that is no unit.
@@ -200,7 +202,7 @@ def _checked(units: np.ndarray, where: str) -> np.ndarray:
 
 
 def _plan(found: Found, like: Path | None, hop: int) -> Iterator[Iterator[tuple[str, int, int | None]]]:
-    """By shard: id, position in the foreign file, and units that are wanted of it."""
+    """Yield, by shard: id, position in the foreign file, and units that are wanted of it."""
     if like is None:
         for start in range(0, len(found.names), SHARD_UTTERANCES):
             names = found.names[start : start + SHARD_UTTERANCES]
@@ -215,7 +217,7 @@ def _plan(found: Found, like: Path | None, hop: int) -> Iterator[Iterator[tuple[
 
 
 def _position(positions: dict[str, int], id_: str) -> int | None:
-    """By id; an id of a folder's tree (``ann--a``) is also found by its file's name."""
+    """Find by id; an id of a folder's tree (``ann--a``) is also found by its file's name."""
     found = positions.get(id_)
     return positions.get(utterance_name(id_.rsplit("--", 1)[-1])) if found is None else found
 
@@ -287,7 +289,7 @@ def _open_npy(source: Path) -> Found:
 
 
 def _files_of_times(source: Path) -> list[Path]:
-    """What ``respeak units`` wrote there as text, if anything: known by its suffix or its first line."""
+    """Find what ``respeak units`` wrote there as text, if anything: known by its suffix or its first line."""
     paths = sorted(source.rglob("*")) if source.is_dir() else [source]
 
     def ours(path: Path) -> bool:

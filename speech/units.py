@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 
 from speech.errors import UserError
+from speech.rates import UNIT_HOP
 
-UNIT_HOP = 320  # samples at 16 kHz: 20 ms
 # Dimensions that hardly vary (a band above the recording's bandwidth) must not be blown up to unit variance.
 SMALLEST_STD = 1e-3
 BLOCK = 4096  # frames per distance matrix: 4096 x 2000 centroids in float32 are 33 MB
@@ -26,7 +26,7 @@ FrameNormalisation = Literal["none", "utterance", "speaker"]
 
 
 def num_frames(num_samples: int) -> int:
-    """Frames of ``num_samples`` at 16 kHz: one per whole 320 samples. Every encoder and unit sequence has this many."""
+    """Return the frames of ``num_samples`` at 16 kHz: one per whole 320, for every encoder and unit sequence."""
     return num_samples // UNIT_HOP
 
 
@@ -40,7 +40,7 @@ class FrameMoments:
 
     @classmethod
     def empty(cls, dim: int) -> FrameMoments:
-        """Sums over no frames of ``dim`` dimensions."""
+        """Return sums over no frames of ``dim`` dimensions."""
         return cls(0, np.zeros(dim), np.zeros(dim))
 
     def add(self, features: np.ndarray) -> None:
@@ -51,7 +51,7 @@ class FrameMoments:
         self.squares += np.square(frames).sum(axis=0)
 
     def normaliser(self) -> FrameNormaliser:
-        """The normaliser to zero mean and unit variance over the frames added so far."""
+        """Return the normaliser to zero mean and unit variance over the frames added so far."""
         mean = self.total / max(self.count, 1)
         variance = np.maximum(self.squares / max(self.count, 1) - mean**2, 0.0)
         return FrameNormaliser(mean.astype(np.float32), np.maximum(np.sqrt(variance), SMALLEST_STD).astype(np.float32))
@@ -59,7 +59,7 @@ class FrameMoments:
 
 @dataclass(frozen=True)
 class FrameNormaliser:
-    """Takes a mean out of frames and divides by a deviation, both ``(D,)`` float32."""
+    """A normaliser that takes a mean out of frames and divides by a deviation, both ``(D,)`` float32."""
 
     mean: np.ndarray
     std: np.ndarray
@@ -72,7 +72,7 @@ class FrameNormaliser:
 def normaliser(
     mode: FrameNormalisation, features: np.ndarray, speaker: FrameNormaliser | None = None
 ) -> FrameNormaliser:
-    """The normaliser for one recording.
+    """Return the normaliser for one recording.
 
     Args:
         mode: ``none``, ``utterance`` (statistics of this recording) or ``speaker``.
@@ -91,7 +91,7 @@ def normaliser(
 
 
 def assign(features: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    """Nearest centroid of each frame by squared Euclidean distance.
+    """Assign each frame to its nearest centroid by squared Euclidean distance.
 
     Args:
         features: ``(N, D)``, normalised as the centroids' training frames were.
@@ -120,19 +120,19 @@ def run_lengths(units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def shuffle_units(units: np.ndarray, seed: int | Sequence[int]) -> np.ndarray:
-    """The same units in random order: a control that keeps each utterance's inventory and loses its content."""
+    """Return the same units in random order: a control that keeps each utterance's inventory and loses its content."""
     return np.random.default_rng(seed).permutation(units)
 
 
 def perplexity(counts: np.ndarray) -> float:
-    """Exponential of the entropy of usage ``counts`` ``(K,)``: how many units are in use as if equally often."""
+    """Return exp of the entropy of usage ``counts`` ``(K,)``: how many units are in use as if equally often."""
     shares = np.asarray(counts, dtype=np.float64) / max(float(np.sum(counts)), 1.0)
     used = shares[shares > 0]
     return float(np.exp(-(used * np.log(used)).sum()))
 
 
 def fit_units(id_: str, units: np.ndarray, wanted: int) -> np.ndarray:
-    """Units of an utterance cut, or filled with the last one, by up to two to ``wanted``.
+    """Fit units of an utterance to ``wanted``: cut, or filled with the last one, by up to two.
 
     Raises:
         UserError: they differ by more.

@@ -15,8 +15,9 @@ from typing import Annotated, Any
 
 from speech.audio.containers import file_of
 from speech.audio.decode import IsolatedDecoder
-from speech.audio.waveforms import SAMPLE_RATE, Conditioning, condition, encode_audio
+from speech.audio.waveforms import Conditioning, condition, encode_audio
 from speech.errors import AudioError
+from speech.rates import SAMPLE_RATE
 from speech.storage.manifest import check_rejects, reject_row
 from speech.storage.shards import AUDIO, REJECTS, read_shard, shard_meta, shard_name, write_shard
 from stages.params.audio import Audio

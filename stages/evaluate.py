@@ -3,7 +3,7 @@
 In: ``synthesize/<experiment>``; the source corpus's audio (texts, lengths), F0 and ``f0_stats.json``; the target
 corpus's audio (enrolment) and ``f0_stats.json``. Out, in ``evaluate/<table>/<experiment>``: ``metrics.json``,
 ``utterances.parquet`` (the counts behind every rate) and ``trials.parquet`` (every speaker trial).
-F0 as ``speech.metrics.f0`` states it, not measured on copies; enrolment and trials as in
+F0 as ``speech.metrics.f0_metrics`` states it, not measured on copies; enrolment and trials as in
 :mod:`stages.judging.speaker_trials`.
 Audio that was judged before, by the same judges, is not judged again (:mod:`speech.judges.cache`).
 """
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from respeak.judges.digits import read_real
+from respeak.judges.digit_judge import read_real
 from respeak.judges.panel import describe
 from speech.errors import UserError
 from speech.judges.asr import missing_words

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Annotated
 
 from speech.audio.waveforms import decode_audio
-from speech.pitch import F0_HOP, extract_f0, num_f0_frames
+from speech.pitch import extract_f0, num_f0_frames
+from speech.rates import F0_HOP
 from speech.storage.shards import F0 as F0_COLUMNS
 from speech.storage.shards import read_shard, shard_paths, write_shard
 from stages.params.corpora import Corpus

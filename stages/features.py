@@ -16,8 +16,8 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from speech.audio.waveforms import SAMPLE_RATE
 from speech.errors import UserError
+from speech.rates import SAMPLE_RATE
 from speech.storage.shards import features_schema, read_shard, shard_paths, write_shard
 from speech.units import num_frames
 from stages.data.extraction import COLUMNS, Extraction, is_kept

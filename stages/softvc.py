@@ -10,13 +10,13 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from speech.rates import SAMPLE_RATE, UNIT_HOP
 from stages.params.audio import Audio
 from stages.params.runtime import Common
 from stages.params.softvc import SoftVC
 from stages.runtime.stage import Stage, stage_main
 
 KMEANS = Path("kmeans")
-SAMPLE_RATE, UNIT_HOP = 16_000, 320
 
 
 @dataclass(frozen=True)

@@ -281,7 +281,8 @@ def _log_examples(stage: Stage[Params], part: Path) -> None:
         return
     from matplotlib.figure import Figure
 
-    from speech.audio.waveforms import SAMPLE_RATE, decode_audio
+    from speech.audio.waveforms import decode_audio
+    from speech.rates import SAMPLE_RATE
 
     rows = list(itertools.islice(read_shard(part, ["id", "target_speaker", "text", "audio"]), FIGURE_ROWS))
     figure = Figure(figsize=(10, 2.5 * len(rows)), layout="constrained")

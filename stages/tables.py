@@ -3,7 +3,7 @@
 In: ``metrics.json``, ``utterances.parquet`` and ``trials.parquet`` of the table's own experiments, in
 ``evaluate/<table>/<experiment>``, and of those that every table may show, in ``evaluate/common/<experiment>``. Out:
 ``tables/<table>/table.md``, ``.csv``, ``.tex`` and ``.json`` and, where the paper compares systems phoneme by phoneme,
-``phonemes.csv`` and ``.svg``; the Markdown on standard output too. ``tables/plots/<table>`` has what ``dvc plots``
+``phonemes.csv`` and ``.svg``; a summary on standard output. ``tables/plots/<table>`` has what ``dvc plots``
 draws: ``measured.csv``, our numbers alone, and ``phonemes.png``. Rows and columns are the paper's, in its order, its
 value beside ours; below them the rows that bound the judges: shuffled units, an untrained model. Every WER is also
 given as a paired difference from ground truth. One that is not better than that of shuffled units, by a paired interval
@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from respeak.results.columns import MEASURED
+from respeak.results.console import summarise
 from respeak.results.measured import TRUTH, Measured, name_recogniser
 from respeak.results.paired import Paired, read_sums, read_trials
-from respeak.results.phonemes import phoneme_rows, save_picture
-from respeak.results.phonemes import to_csv as phonemes_csv
+from respeak.results.phoneme_table import phoneme_rows, save_picture
+from respeak.results.phoneme_table import to_csv as phonemes_csv
 from respeak.results.table import (
     NOT_INTELLIGIBLE,
     Cell,
@@ -67,8 +68,7 @@ def run(stage: Stage[Params]) -> None:
     name = stage.require_variant(list(stage.params.tables))
     table = make_table(stage.params, name)
     directory, plots = Path("tables") / name, Path("tables/plots") / name
-    markdown = to_markdown(table)
-    write_text(directory / "table.md", markdown)
+    write_text(directory / "table.md", to_markdown(table))
     write_text(directory / "table.csv", to_csv(table))
     write_text(directory / "table.tex", to_latex(table))
     write_json(directory / "table.json", to_json(table))
@@ -76,7 +76,7 @@ def run(stage: Stage[Params]) -> None:
     _write_phonemes(stage.params, name, directory, plots)
     for path in (*sorted(directory.iterdir()), *sorted(plots.iterdir())):
         stage.tracker.log_artifact(path)
-    print(markdown, flush=True)
+    print(summarise(table, f"{directory}/table.md"), flush=True)
 
 
 def _write_phonemes(params: Params, name: str, directory: Path, plots: Path) -> None:

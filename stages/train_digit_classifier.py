@@ -17,7 +17,7 @@ import torch
 
 from models.judges.resnext import DigitClassifier
 from models.judges.training import DigitTraining
-from respeak.judges.digits import DigitJudge, save_classifier, save_real
+from respeak.judges.digit_judge import DigitJudge, save_classifier, save_real
 from speech.judges.settings import Evaluate
 from speech.metrics.bootstrap import ratio_interval
 from speech.storage.files import write_json

@@ -16,7 +16,7 @@ import torch
 from models.resynthesis import F0VQVAE
 from models.resynthesis.f0_vq_training import F0VQTraining
 from speech.errors import UserError
-from speech.pitch import F0_HOP
+from speech.rates import F0_HOP
 from stages.data.batches import Batches
 from stages.data.segments import Cut, training_and_validation
 from stages.data.utterance_index import CorpusStreams

@@ -24,10 +24,9 @@ from models.hifigan import Discriminators
 from models.resynthesis import UnitGenerator
 from models.resynthesis.vocoder_training import ResynthesisTraining
 from respeak.systems.resynthesis.bundle import save_resynthesis
-from speech.audio.waveforms import SAMPLE_RATE
 from speech.errors import UserError
-from speech.pitch import F0_HOP, Normalisation, location_scale
-from speech.units import UNIT_HOP
+from speech.pitch import Normalisation, location_scale
+from speech.rates import F0_HOP, SAMPLE_RATE, UNIT_HOP
 from stages.data.segments import Cut, training_and_validation
 from stages.data.speaker_facts import SpeakerFacts, read_speakers, unit_voicing
 from stages.data.utterance_index import CorpusStreams, Stream

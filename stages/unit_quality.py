@@ -4,7 +4,8 @@ In: the encoder corpus's ``audio`` (phone timings where it has them), ``features
 ``kmeans/``. Out, in ``unit_quality/``: ``table.{md,csv,tex,json}``, ``measured.csv`` (for ``dvc plots``),
 ``metrics.json``, and ``phones.png`` for P(phone | unit). The first row, and the picture, are the units in use; the
 others are codebooks fitted here on the training split: each stored layer of the encoder, and the signal features of
-``unit_quality.baselines``. All are measured on the validation and test splits. Measures: :mod:`speech.metrics.units`.
+``unit_quality.baselines``. All are measured on the validation and test splits.
+Measures: :mod:`speech.metrics.unit_metrics`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from respeak.results.table import Cell, Column, Row, Table, to_csv, to_json, to_latex, to_markdown, to_measured_csv
-from speech.metrics.units import UnitTally
+from speech.metrics.unit_metrics import UnitTally
 from speech.storage.files import atomic_path, write_json, write_text
 from speech.storage.shards import shard_paths, zip_shards
 from speech.units import FrameNormalisation, assign, normaliser

@@ -19,10 +19,10 @@ import numpy as np
 import yaml
 
 from speech.errors import UserError
+from speech.rates import UNIT_HOP
 from speech.storage.files import atomic_path
 from speech.storage.shards import UNITS, read_rows, read_shard, shard_meta, shard_paths, write_shard, zip_shards
 from speech.units import (
-    UNIT_HOP,
     FrameMoments,
     FrameNormalisation,
     FrameNormaliser,

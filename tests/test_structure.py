@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,18 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.graph import compose
 from stages.papers.registry import papers
+from stages.params.compose import compose
 from stages.runtime.declared import ROOMS, fill
 from tests.imports import BYSTANDERS, code_of, lies_in
 
 PROJECT = Path(__file__).resolve().parents[1]
 SOURCES = sorted(path.relative_to(PROJECT) for room in ROOMS for path in (PROJECT / room).rglob("*.py"))
+# Files that play the same part in different systems or networks.
+SHARED_ROLES = {"__init__", "bundle", "generator", "public", "registry", "system", "training"}
+# Stages beside the module that does their work; and two pairs that wait for names of their own.
+SAME_MEANING = {"kmeans", "units"}
+PENDING_NAMES = {"measured", "table"}
 PIPELINE_ONLY = {"prefect", "dvc", "mlflow", "lightning", "pandas", "sklearn"}
 
 
@@ -149,3 +155,10 @@ def test_the_graph_is_read_in_minutes() -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=str)
 def test_files_stay_small(path: Path) -> None:
     assert len((PROJECT / path).read_text().splitlines()) <= 400
+
+
+def test_no_basename_twice_with_another_meaning() -> None:
+    """Parameters are called after their stage, a stage after what it makes; nothing else shares a name."""
+    names = Counter(path.stem for path in SOURCES if path.parts[:2] != ("stages", "params"))
+    twice = {name for name, count in names.items() if count > 1} - SHARED_ROLES - SAME_MEANING
+    assert twice <= PENDING_NAMES, "one name, one meaning: rename, or state the role"

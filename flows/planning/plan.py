@@ -18,11 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.graph import Graph
-from flows.planning.preflight import Scene, missing
-from flows.reproduce import compose_for_a_look, describe
+from flows.graph import Graph, compose_for_a_look, describe, touched
+from flows.planning.preflight import missing
 from speech.errors import UserError
 from speech.fetching.downloads import describe_size
+from stages.facts.scene import Scene
 from stages.params.whole import load_params
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ SECONDS_PER_HOUR = 3600
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the plan."""
+    """Print the plan; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m flows.planning.plan", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -43,10 +43,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         with compose_for_a_look(Path.cwd(), options.overrides, options.targets) as graph:
-            scene = Scene(Path.cwd(), load_params())
+            params = load_params()
             print(describe(graph))
             if options.quick:
                 return 0
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        from flows.planning.costs import open_scene
+
+        scene = open_scene(Path.cwd(), params)
         for line in estimate(scene, graph, options.tflops):
             print(line)
         lacking = list(missing(scene, [name for name, node in graph.items() if node.changed]))
@@ -61,8 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def estimate(scene: Scene, graph: Graph, tflops: float | None = None) -> Iterator[str]:
-    """What the stages that would run take, a line each, then in all."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    """Yield what the stages that would run take, a line each, then in all."""
     from flows.planning.costs import cost, hours, total
     from flows.planning.step_benchmark import device
 
@@ -91,15 +94,6 @@ def estimate(scene: Scene, graph: Graph, tflops: float | None = None) -> Iterato
     )
     if whole.flops:
         yield from _training(whole, device(), tflops)
-
-
-def touched(graph: Graph) -> list[str]:
-    """Stages that would run, or whose inputs would be made anew."""
-    found: set[str] = set()
-    for name, node in graph.items():
-        if node.changed or found.intersection(node.upstream):
-            found.add(name)
-    return [name for name in graph if name in found]
 
 
 def _corpora(scene: Scene) -> Iterator[str]:

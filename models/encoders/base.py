@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speech.audio.waveforms import SAMPLE_RATE
-from speech.units import UNIT_HOP, num_frames
+from speech.rates import SAMPLE_RATE, UNIT_HOP
+from speech.units import num_frames
 
 WINDOW = 400  # samples a single frame sees before any context: 25 ms, HuBERT's convolutions and a Kaldi window alike
 PADDING = (WINDOW - UNIT_HOP) // 2  # zeros each side: frame n is centred on sample 320 n + 160, and N = T // 320

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from models.encoders.arithmetic import PositionalConvolution, WaveformEncoder, channel_major
 from models.encoders.base import ContentEncoder, unit_variance
 from models.encoders.spectral import LogMel
+from speech.errors import UserError
 
 # (kernel, stride) of the waveform encoder; product of strides 320, receptive field 400.
 CONVOLUTIONS = ((10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2))
@@ -59,6 +60,7 @@ class Hubert(ContentEncoder):
 
     Raises:
         ValueError: ``layer`` is outside the transformer, or ``dim`` is not divisible by ``heads``.
+        UserError: torchaudio is not installed.
     """
 
     kind = "hubert"
@@ -79,8 +81,6 @@ class Hubert(ContentEncoder):
         norm_first: bool = False,
         normalise_wave: bool = False,
     ) -> None:
-        from torchaudio.models import wav2vec2_model  # heavy, and training machines need not have it
-
         super().__init__()
         if not 1 <= layer <= layers:
             raise ValueError(f"encoder.layer: {layer} is outside the transformer's 1 to {layers}")
@@ -92,7 +92,7 @@ class Hubert(ContentEncoder):
         self.normalise_wave = normalise_wave
         log_mel = front_end == "log_mel"
         convolutions = CONVOLUTIONS[:1] if log_mel else CONVOLUTIONS
-        self.model: Any = wav2vec2_model(
+        self.model: Any = _torchaudio_model()(
             extractor_mode="layer_norm" if log_mel else front_end,
             extractor_conv_layer_config=[(conv_channels, kernel, stride) for kernel, stride in convolutions],
             extractor_conv_bias=conv_bias,
@@ -192,3 +192,12 @@ class Wav2Vec2(Hubert):
     """
 
     kind = "wav2vec2"
+
+
+def _torchaudio_model() -> Any:
+    """Return torchaudio's maker of models, imported here because it is heavy and the light core does without."""
+    try:
+        from torchaudio.models import wav2vec2_model
+    except ModuleNotFoundError:
+        raise UserError("encoders of HuBERT's family need torchaudio: pip install 'respeak[hubert]'") from None
+    return wav2vec2_model

@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.encoders.base import WINDOW, ContentEncoder
-from speech.audio.waveforms import SAMPLE_RATE
-from speech.units import UNIT_HOP
+from speech.rates import SAMPLE_RATE, UNIT_HOP
 
 FFT = 512
 PREEMPHASIS = 0.97

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import l1_loss
 
 from models.hifigan.discriminators import Output
-from speech.mel import PUBLISHED, MelSettings, log_mel
+from speech.mel_spectrogram import PUBLISHED, MelSettings, log_mel
 
 # FFT sizes in samples at 16 kHz: 64, 32 and 16 ms; the hop is a quarter of each. None is longer: it would resolve F0 to
 # a few Hz, finer than quantised F0 tells, and might price noise below harmonics in the wrong place.

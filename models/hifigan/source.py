@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from speech.audio.waveforms import SAMPLE_RATE
+from speech.rates import SAMPLE_RATE
 
 F0_RANGE = (50.0, 600.0)
 # Positions in a recording index this many samples of noise, so that a piece of it meets the noise of the whole.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from models.hifigan import losses
 from models.hifigan.discriminators import Output
 from models.training import Batch, Schedule, TrainingModule
-from speech.mel import PUBLISHED
+from speech.mel_spectrogram import PUBLISHED
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from models.judges.resnext import DigitClassifier
 from models.training import Schedule, TrainingModule
-from speech.judges.digits import digit_mel
+from speech.judges.digit_mel import digit_mel
 
 
 class DigitTraining(TrainingModule):

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from speech.audio.waveforms import SAMPLE_RATE
-from speech.mel import MelSettings, log_mel
+from speech.mel_spectrogram import MelSettings, log_mel
+from speech.rates import SAMPLE_RATE
 
 # 128 bands of 64 ms windows every 10 ms, magnitudes without a floor under the root; the first frame is centred on
 # sample 80, so that two frames lie under each unit.

@@ -13,7 +13,7 @@ import typer
 from speech.errors import UserError
 
 if TYPE_CHECKING:
-    from respeak.judges.folders import Task
+    from respeak.judges.judge_folders import Task
     from respeak.judges.panel import Row
     from speech.judges.settings import Evaluate
 
@@ -73,7 +73,7 @@ def evaluate(
     device: Annotated[str, typer.Option(help="cpu or cuda, of judges that are networks")] = "cpu",
 ) -> None:
     """Judge other systems' recordings: the same judges, table and page as for systems trained here."""
-    from respeak.judges.folders import Task, embed_voice, find_recordings, read_texts
+    from respeak.judges.judge_folders import Task, embed_voice, find_recordings, read_texts
     from respeak.weights import cache_folder
     from speech.judges.cache import Answers
 
@@ -135,7 +135,7 @@ def _report_unmatched(said: set[str], known: dict[str, Path], texts: dict[str, s
 
 
 def _judge(name: str, task: Task, workers: int) -> tuple[list[Row], list[str]]:
-    from respeak.judges.folders import judge_all
+    from respeak.judges.judge_folders import judge_all
 
     rows, skipped = judge_all(task, workers)
     for reason in skipped:
@@ -154,7 +154,7 @@ def _write(
     sentences: int,
     matched: tuple[int, int],
 ) -> None:
-    from respeak.judges.digits import read_real
+    from respeak.judges.digit_judge import read_real
     from respeak.judges.panel import describe
     from respeak.results import evaluated, table
     from respeak.results.measured import Measured

@@ -144,11 +144,11 @@ def _by_suffix(out: Path | None) -> Written:
 
 
 def _write(spoken: Spoken, form: Written, out: Path | None) -> None:
+    from speech.rates import SAMPLE_RATE, UNIT_HOP
     from speech.storage.files import atomic_path, write_text
     from speech.unit_formats import TIMES_HEAD
-    from speech.units import UNIT_HOP
 
-    seconds = UNIT_HOP / 16000
+    seconds = UNIT_HOP / SAMPLE_RATE
     if form is Written.npy and out is not None:
         import numpy as np
 

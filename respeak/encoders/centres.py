@@ -15,7 +15,7 @@ STATED = "centres"
 
 
 def read_centres(path: Path) -> tuple[np.ndarray, dict[str, str]]:
-    """Centres ``(K, D)`` float32 and what the file states of itself.
+    """Read centres ``(K, D)`` float32, and what the file states of itself.
 
     ``.safetensors`` holds one tensor (``centroids`` if there are more), ``.npy`` an array, ``.pt`` a dictionary of
     tensors with ``cluster_centers_`` (scikit-learn's name, as in Soft-VC's file). Pickles and joblib files are

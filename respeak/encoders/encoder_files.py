@@ -20,7 +20,7 @@ CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
 
 
 def read_config(directory: Path | str) -> dict[str, Any]:
-    """An encoder's configuration.
+    """Read an encoder's configuration.
 
     Raises:
         UserError: the folder holds no readable ``config.yaml`` of an encoder.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def read_encoder_weights(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any], str]:
-    """Weights, the encoder options that lie beside them, and the sha256 of what was read.
+    """Read weights, the encoder options that lie beside them, and the sha256 of what was read.
 
     Folders are Hugging Face's, or of an encoder as ``save_encoder`` leaves one (what pretraining makes).
 
@@ -64,7 +64,7 @@ def _huggingface_files(folder: Path) -> list[Path]:
         return [whole]
     if index.is_file():
         names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        # Names in an index are those of files beside it, whatever it says.
+        # Names in an index are those of files beside it, whatever it states.
         return [folder / Path(name).name for name in sorted(names)]
     if (folder / "pytorch_model.bin").is_file():
         return [folder / "pytorch_model.bin"]

@@ -14,9 +14,10 @@ import numpy as np
 import yaml
 
 from respeak.folders import CONFIG, read_yaml
-from speech.audio.waveforms import SAMPLE_RATE, Conditioned, Conditioning
+from speech.audio.waveforms import Conditioned, Conditioning
 from speech.errors import UserError
-from speech.units import UNIT_HOP, FrameNormaliser, assign, normaliser
+from speech.rates import SAMPLE_RATE, UNIT_HOP
+from speech.units import FrameNormaliser, assign, normaliser
 
 if TYPE_CHECKING:
     import torch

@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from respeak.judges.digits import digit_judge, names_classifier
-from respeak.judges.phonemes import phoneme_judge
-from respeak.judges.quality import PACKAGES, quality_judges
+from respeak.judges.digit_judge import digit_judge, names_classifier
+from respeak.judges.phoneme_judge import phoneme_judge
+from respeak.judges.quality_judges import PACKAGES, quality_judges
 from respeak.judges.recognisers import Device, recogniser
-from respeak.judges.speakers import describe_speaker_judge
+from respeak.judges.speaker_judge import describe_speaker_judge
 from speech.judges.cache import Answer, Answers, Heard, Judge, Recording, package_version
-from speech.judges.digits import WORDS as DIGITS
+from speech.judges.digit_mel import WORDS as DIGITS
 from speech.judges.settings import Evaluate
 from speech.metrics.alignment import Alignment, align, take
-from speech.metrics.f0 import compare_f0, f0_correlation
-from speech.metrics.phonemes import count_phoneme_errors
+from speech.metrics.f0_metrics import compare_f0, f0_correlation
+from speech.metrics.phoneme_metrics import count_phoneme_errors
 from speech.metrics.words import count_errors
 from speech.pitch import extract_f0
 from speech.text import normalise_text
@@ -46,7 +46,7 @@ class Reference:
 
 
 class Panel:
-    """Judges utterances one at a time.
+    """A panel of judges, which hears one utterance at a time.
 
     Args:
         evaluate: which judges, and how they are set.
@@ -75,7 +75,7 @@ class Panel:
         self.quality = quality_judges(evaluate, device)
 
     def judge(self, made: Recording, text: str | None, reference: Reference | None = None) -> Row:
-        """Everything that can be said of one utterance.
+        """Judge one utterance in every way that the parameters ask for.
 
         Args:
             made: the utterance as a system spoke it.
@@ -112,12 +112,12 @@ class Panel:
         if self.phonemes is None:
             return {}
         answer = self.answers.ask(self.phonemes, made, text)
-        said, heard = (answer[name].split() for name in ("phones_said", "phones_heard"))
-        return {**answer, **asdict(count_phoneme_errors(said, heard))} if said else {}
+        reference, hypothesis = (answer[name].split() for name in ("phones_said", "phones_heard"))
+        return {**answer, **asdict(count_phoneme_errors(reference, hypothesis))} if reference else {}
 
 
 def f0_judge(f0: dict[str, Any], tolerance: float, alignment: Alignment) -> Judge:
-    """F0 against an expected contour: the counts of :class:`speech.metrics.f0.F0Counts`, ``f0_lag_ms``, ``f0_pcc``."""
+    """Return the judge of F0 against a contour: `F0Counts` of the frames, ``f0_lag_ms`` and ``f0_pcc``."""
 
     def listen(heard: Heard, source: Heard, expected: np.ndarray) -> Answer:
         here, there, lag = align(source.wave, heard.wave, alignment)
@@ -130,7 +130,7 @@ def f0_judge(f0: dict[str, Any], tolerance: float, alignment: Alignment) -> Judg
 
 
 def describe(evaluate: Evaluate, f0: dict[str, Any]) -> dict[str, str]:
-    """Every judge in words, with its version and settings, for whoever reads the numbers later."""
+    """Describe every judge in words, with its version and settings, for whoever reads the numbers later."""
     asr = evaluate.asr
     model = f" {asr.model}" if asr.model else ""
     packages = {"pocketsphinx": "pocketsphinx", "torchaudio": "torchaudio", "ctc": "transformers"}
@@ -152,5 +152,5 @@ def _describe_phonemes(evaluate: Evaluate) -> str:
     if judge == "none":
         return "none"
     version = package_version("pocketsphinx" if judge == "pocketsphinx" else "transformers")
-    said = f"espeak-ng {package_version('espeakng-loader')}"
-    return f"{judge} {version}{f' {model}' if model else ''}, against phonemes of the text by {said}"
+    pronouncer = f"espeak-ng {package_version('espeakng-loader')}"
+    return f"{judge} {version}{f' {model}' if model else ''}, against phonemes of the text by {pronouncer}"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from respeak.judges.files import files_digest, judge_weights
+from respeak.judges.judge_weights import files_digest, judge_weights
 from speech.judges.cache import Answer, Heard, Judge, digest_texts
 from speech.judges.settings import ASR
 
@@ -14,7 +14,7 @@ Device = Callable[[], str]
 
 
 def recogniser(settings: ASR, texts: Sequence[str], device: Device = lambda: "cpu") -> Judge:
-    """A recogniser by its settings.
+    """Return a recogniser by its settings.
 
     Args:
         settings: which, and the language it may hear.
@@ -31,7 +31,7 @@ def recogniser(settings: ASR, texts: Sequence[str], device: Device = lambda: "cp
     if settings.judge == "pocketsphinx":
         return Judge(identity, lambda: _pocketsphinx(mode, texts), ("pocketsphinx",))
     if settings.judge == "torchaudio":
-        from speech.judges.bundles import bundle_url, recogniser_bundle
+        from speech.judges.torchaudio_bundles import bundle_url, recogniser_bundle
 
         weights = judge_weights(bundle_url(recogniser_bundle(settings.model)), settings.weights, "evaluate.asr.weights")
         identity["weights"] = files_digest(weights)
@@ -55,7 +55,7 @@ def _pocketsphinx(mode: Any, texts: Sequence[str]) -> Callable[[Heard], Answer]:
 
 
 def _bundle(name: str, weights: Path, device: str) -> Any:
-    from speech.judges.bundles import BundleCTC, recogniser_bundle
+    from speech.judges.torchaudio_bundles import BundleCTC, recogniser_bundle
 
     return BundleCTC(recogniser_bundle(name), weights, device)
 

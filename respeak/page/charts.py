@@ -17,7 +17,7 @@ F0_RANGE_HZ = (60.0, 400.0)
 
 
 def line_chart(title: str, series: Mapping[str, Sequence[tuple[float, float]]], x_label: str) -> str:
-    """Lines over a common x, by name; points that are not finite are left out. A log axis where values span decades."""
+    """Draw lines over a common x, by name; non-finite points are left out. A log axis where values span decades."""
     kept = {n: [(x, y) for x, y in points if math.isfinite(y)] for n, points in series.items()}
     kept = {name: points for name, points in kept.items() if points}
     if not kept:
@@ -38,7 +38,7 @@ def line_chart(title: str, series: Mapping[str, Sequence[tuple[float, float]]], 
 
 
 def bar_chart(title: str, values: Sequence[float], x_label: str) -> str:
-    """Bars from the left, in the order given."""
+    """Draw bars from the left, in the order given."""
     if not len(values):
         return ""
     top = max(values) or 1.0
@@ -54,7 +54,7 @@ def bar_chart(title: str, values: Sequence[float], x_label: str) -> str:
 
 
 def grouped_chart(title: str, series: Mapping[str, Mapping[str, float]], groups: Mapping[str, str]) -> str:
-    """Bars side by side in groups, on a chart twice as wide as others.
+    """Draw bars side by side in groups, on a chart twice as wide as others.
 
     Args:
         title: above it.
@@ -81,7 +81,7 @@ def grouped_chart(title: str, series: Mapping[str, Mapping[str, float]], groups:
 
 
 def f0_chart(seconds: float, contours: Mapping[str, np.ndarray]) -> str:
-    """F0 contours in Hz every 5 ms (0 is unvoiced), by name, on a log axis from 60 to 400 Hz."""
+    """Draw F0 contours in Hz every 5 ms (0 is unvoiced), by name, on a log axis from 60 to 400 Hz."""
     low, high = F0_RANGE_HZ
     up = _Scale(low, high, F0_HEIGHT - 2, 2, log=True)
     across = _Scale(0.0, max(seconds, 0.005), 0, WIDTH)
@@ -97,7 +97,7 @@ def f0_chart(seconds: float, contours: Mapping[str, np.ndarray]) -> str:
 
 
 def unit_timeline(units: np.ndarray, count: int) -> str:
-    """Runs of equal units as boxes along time; the colour is the unit's number on a wheel, the number is its title."""
+    """Draw runs of equal units as boxes along time; the colour is the unit on a wheel, the title its number."""
     edges = [0, *(np.flatnonzero(np.diff(units.astype(np.int64))) + 1).tolist(), len(units)]
     boxes = []
     for start, end in itertools.pairwise(edges):

@@ -1,4 +1,4 @@
-"""What can be heard on the page: sentences, and what every system made of them."""
+"""Recordings on the page: test sentences, and what every system made of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WANTED_SECONDS = 4.0
 
 @dataclass(frozen=True)
 class Clip:
-    """What one system made of a sentence.
+    """A recording that one system made of a sentence.
 
     Attributes:
         system: its label.
@@ -51,13 +51,13 @@ class Clip:
 
     @property
     def mime(self) -> str:
-        """What a browser calls the format."""
+        """The name that browsers have for the format."""
         return "audio/flac" if self.audio.startswith(b"fLaC") else "audio/wav"
 
 
 @dataclass
 class Sentence:
-    """One test utterance: who said what, its F0 in Hz every 5 ms, its units at 50 Hz, its clips.
+    """A test utterance: its speaker and text, its F0 in Hz every 5 ms, its units at 50 Hz, its clips.
 
     ``wrong``: the share of words that the recogniser gets wrong in the recording itself; None where it was not judged.
     """
@@ -77,30 +77,30 @@ class Sentence:
         return sum(len(clip.audio) for clip in self.clips)
 
 
-def groups(spoken: Mapping[str, Collection[str]]) -> Iterator[tuple[list[str], list[str]]]:
-    """Divide systems so that those of a group can be heard side by side: with the sentences that all of it spoke.
+def groups(synthesized: Mapping[str, Collection[str]]) -> Iterator[tuple[list[str], list[str]]]:
+    """Divide systems so that those of a group can be heard side by side: with the sentences that all of it synthesized.
 
     Args:
-        spoken: ids of the sentences of each system.
+        synthesized: ids of the sentences of each system.
 
     Yields:
         The systems of a group in the order given and their common sentences; the largest group first. A system that
-        spoke nothing is in none, every other in exactly one.
+        synthesized nothing is in none, every other in exactly one.
     """
-    waiting = [name for name, ids in spoken.items() if ids]
+    waiting = [name for name, ids in synthesized.items() if ids]
     while waiting:
-        sharing = Counter(id_ for name in waiting for id_ in spoken[name])
+        sharing = Counter(id_ for name in waiting for id_ in synthesized[name])
         most = max(sharing.values())
         sets: dict[tuple[str, ...], list[str]] = defaultdict(list)
         for id_ in (id_ for id_, count in sharing.items() if count == most):
-            sets[tuple(name for name in waiting if id_ in spoken[name])].append(id_)
+            sets[tuple(name for name in waiting if id_ in synthesized[name])].append(id_)
         names = max(sets, key=lambda names: len(sets[names]))
         yield list(names), sets[names]
         waiting = [name for name in waiting if name not in names]
 
 
 def choose(sentences: Sequence[Sentence], count: int) -> list[Sentence]:
-    """``count`` of those that the recogniser hears best in the recordings, of these the nearest to four seconds.
+    """Choose ``count`` of those that the recogniser hears best in the recordings, of these the nearest to four seconds.
 
     A speaker or text that was taken comes after the others, as long as that brings in none that is heard worse than the
     ``count`` best. What a system made of a sentence plays no part.

@@ -10,7 +10,7 @@ HERE = Path(__file__).parent
 
 
 def document(title: str, subtitle: str, sections: Mapping[str, tuple[str, str]]) -> str:
-    """An HTML file of sections ``{anchor: (heading, HTML)}``; those without content are left out."""
+    """Return an HTML file of sections ``{anchor: (heading, HTML)}``; those without content are left out."""
     kept = {anchor: section for anchor, section in sections.items() if section[1]}
     links = "".join(f'<a href="#{anchor}">{escape(heading)}</a>' for anchor, (heading, _) in kept.items())
     body = "".join(

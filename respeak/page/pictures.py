@@ -8,7 +8,6 @@ import zlib
 
 import numpy as np
 
-SAMPLE_RATE = 16_000
 FFT, HOP = 512, 80
 DYNAMIC_RANGE_DB = 70.0
 # From dark to bright, evenly spaced; equal steps of level look about equally large.
@@ -17,7 +16,11 @@ LEVELS = 64
 
 
 def spectrogram(wave: np.ndarray) -> np.ndarray:
-    """Levels ``(256, frames)`` uint8 below ``LEVELS``, high frequencies first, of ``(T,)`` at 16 kHz; hop 5 ms."""
+    """Compute levels ``(256, frames)`` uint8 below ``LEVELS``, highest frequency first.
+
+    Args:
+        wave: ``(T,)`` at 16 kHz; one frame every 5 ms.
+    """
     padded = np.pad(np.asarray(wave, np.float64), FFT // 2)
     windows = np.lib.stride_tricks.sliding_window_view(padded, FFT)[::HOP]
     power = np.abs(np.fft.rfft(windows * np.hanning(FFT), axis=1))[:, :-1] ** 2
@@ -28,7 +31,7 @@ def spectrogram(wave: np.ndarray) -> np.ndarray:
 
 
 def encode_png(levels: np.ndarray) -> bytes:
-    """A palette PNG of levels ``(height, width)`` uint8."""
+    """Encode levels ``(height, width)`` uint8 as a palette PNG."""
     height, width = levels.shape
     rows = np.hstack([np.zeros((height, 1), np.uint8), levels]).tobytes()
     header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
@@ -37,7 +40,7 @@ def encode_png(levels: np.ndarray) -> bytes:
 
 
 def data_url(kind: str, data: bytes) -> str:
-    """``data`` inside the page itself, as MIME type ``kind``."""
+    """Return ``data`` as a URL inside the page itself, as MIME type ``kind``."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 

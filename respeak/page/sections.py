@@ -8,16 +8,17 @@ from typing import Any
 
 from respeak.page.charts import f0_chart, grouped_chart, unit_timeline
 from respeak.page.clips import Clip, Sentence
-from respeak.page.pictures import SAMPLE_RATE, data_url, encode_png, spectrogram
+from respeak.page.pictures import data_url, encode_png, spectrogram
 from respeak.results.table import MISSING, NOT_INTELLIGIBLE, Cell, format_cell
 from speech.phonemes import PHONES
+from speech.rates import SAMPLE_RATE
 
 Json = Mapping[str, Any]
 QUIET = {"not run", "human, not run", "not verified", "only in a figure", MISSING}
 
 
 def table_section(name: str, table: Json, is_open: bool) -> str:
-    """One table, folded away or open: the paper's value and ours under one heading, claims below."""
+    """Write one table, folded away or open: the paper's value and ours under one heading, claims below."""
     rows = "".join(_table_row(row, table["columns"]) for row in table["rows"])
     findings = "".join(_finding(finding) for finding in table.get("findings", ()))
     claims = f'<h4>Claims</h4><ul class="claims">{findings}</ul>' if findings else ""
@@ -74,7 +75,7 @@ def _finding(finding: Json) -> str:
 
 
 def phoneme_section(title: str, rows: Sequence[Mapping[str, str]]) -> str:
-    """Errors by phoneme of several systems, and the paper's below them, from the lines of ``phonemes.csv``."""
+    """Write errors by phoneme of several systems, and the paper's below them, from the lines of ``phonemes.csv``."""
     signs = {phone: sign for phone, sign in PHONES.items() if any(row["phone"] == phone for row in rows)}
     figures = []
     for column, whose in (("per", "ours"), ("paper", "the paper's")):
@@ -93,16 +94,16 @@ def phoneme_section(title: str, rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def listen_section(sentence: Sentence, units: int) -> str:
-    """One sentence in every system: players side by side, with spectrogram and F0; the source's units, of ``units``."""
+    """Write one sentence in every system: players with spectrogram and F0; the source's units, of ``units``."""
     cards = "".join(_card(n, clip, sentence) for n, clip in enumerate(sentence.clips, 1))
     timeline = ""
     if sentence.units is not None and len(sentence.units):
         timeline = f'<figure class="timeline">{unit_timeline(sentence.units, units)}'
         timeline += f"<figcaption>Its {len(sentence.units)} units of 20 ms, a colour for each</figcaption></figure>"
-    said = f"\N{LEFT DOUBLE QUOTATION MARK}{escape(sentence.text)}\N{RIGHT DOUBLE QUOTATION MARK}"
+    quoted = f"\N{LEFT DOUBLE QUOTATION MARK}{escape(sentence.text)}\N{RIGHT DOUBLE QUOTATION MARK}"
     return (
         f'<section class="sentence" aria-label="{escape(sentence.id)}">'
-        f"<h3>{said if sentence.text else escape(sentence.id)} <small>said by {escape(sentence.speaker)}, "
+        f"<h3>{quoted if sentence.text else escape(sentence.id)} <small>said by {escape(sentence.speaker)}, "
         f"{sentence.seconds:.1f} s</small></h3>{timeline}"
         f'<div class="cards">{cards}</div></section>'
     )

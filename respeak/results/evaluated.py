@@ -15,8 +15,8 @@ from respeak.page.document import document
 from respeak.page.sections import listen_section, phoneme_section, table_section
 from respeak.results.columns import MEASURED
 from respeak.results.measured import TRUTH, Claim, Measured
-from respeak.results.phonemes import phoneme_rows
-from respeak.results.phonemes import to_csv as phonemes_csv
+from respeak.results.phoneme_table import phoneme_rows
+from respeak.results.phoneme_table import to_csv as phonemes_csv
 from respeak.results.table import Row, Table, to_json
 from speech.audio.decode import IsolatedDecoder
 from speech.pitch import extract_f0
@@ -30,7 +30,7 @@ RATES = ("wer", "per", "ffe")
 
 
 def make_table(title: str, labels: Mapping[str, str], measured: Measured, context: Mapping[str, Any]) -> Table:
-    """The table; claims compare every two systems by the paired bootstrap.
+    """Return the table; claims compare every two systems by the paired bootstrap.
 
     Args:
         title: above it.
@@ -63,7 +63,7 @@ def make_page(
     sentences: int,
     f0: Mapping[str, Any],
 ) -> str:
-    """The page: table, errors by phoneme, and some sentences in every system.
+    """Return the page: table, errors by phoneme, and some sentences in every system.
 
     Args:
         table: of :func:`make_table`.
@@ -99,7 +99,7 @@ def make_page(
 
 
 def phonemes_of(labels: Mapping[str, str], folder: Path, resamples: int, seed: int) -> str:
-    """Lines of ``phonemes.csv`` for every system, from ``<folder>/<system>/utterances.parquet``."""
+    """Return the lines of ``phonemes.csv`` for every system, from ``<folder>/<system>/utterances.parquet``."""
     files = {name: folder / name / "utterances.parquet" for name in labels}
     return phonemes_csv(phoneme_rows(labels, files, {}, resamples, seed))
 

@@ -12,7 +12,7 @@ from speech.judges.settings import ASR
 from speech.metrics.bootstrap import Interval
 
 # What bounds the judges: the recordings themselves, and speech that cannot be understood.
-TRUTH, SHUFFLED = "ground_truth", "shuffled"
+TRUTH, SHUFFLED, UNTRAINED = "ground_truth", "shuffled", "untrained"
 
 _LANGUAGES = {
     "words": "a grammar of the corpus's words",
@@ -29,7 +29,7 @@ class Measured:
     paired: Paired
 
     def cell(self, system: str, metric: str) -> Cell | None:
-        """A value with its interval; None where it was not measured."""
+        """Return a value with its interval; None where it was not measured."""
         if metric == "wer_difference":
             difference = self.paired(system, TRUTH) if system != TRUTH else None
             return Cell(difference.value, difference.low, difference.high) if difference else None
@@ -39,17 +39,17 @@ class Measured:
         return Cell(found[metric], found.get(f"{metric}_low"), found.get(f"{metric}_high"))
 
     def verdict(self, system: str) -> str:
-        """``not intelligible``, or nothing."""
+        """Return ``not intelligible``, or nothing."""
         versus = self.paired(system, SHUFFLED)
         if versus is None:
             return ""
         # What is shuffled differs from itself by exactly zero: it is not intelligible by definition. It may be heard
-        # as more words than were said, so that saying nothing would have fewer errors: 100 %.
+        # as more words than were spoken, so that silence would have fewer errors: 100 %.
         silent = self.metrics.get(system, {}).get("wer_high", 0.0) >= 100.0
         return NOT_INTELLIGIBLE if versus.high >= 0 or silent else ""
 
     def settle(self, claim: Claim) -> Finding:
-        """What becomes of a claim."""
+        """Return what becomes of a claim."""
         difference = self.paired(claim.better, claim.worse, claim.metric)
         if difference is None:
             return Finding(claim.words, "not run")
@@ -58,7 +58,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Claim:
-    """``better`` has a lower ``metric`` than ``worse``; settled by the paired bootstrap."""
+    """A claim that ``better`` has a lower ``metric`` than ``worse``; settled by the paired bootstrap."""
 
     better: str
     worse: str
@@ -67,7 +67,7 @@ class Claim:
 
 
 def name_recogniser(asr: ASR) -> str:
-    """The recogniser and the language that it may hear, in words."""
+    """Return the recogniser and the language that it may hear, in words."""
     own = "its own language model" if asr.judge == "pocketsphinx" else "no language given"
     model = getattr(asr, "model", "")
     return f"{asr.judge}{f' {model}' if model else ''}, {_LANGUAGES.get(asr.mode, own)}"

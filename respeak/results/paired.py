@@ -30,7 +30,7 @@ Sums = dict[str, dict[str, tuple[float, float]]]
 
 
 def read_sums(path: Path) -> Sums:
-    """Sums of every rate over the source utterances of ``utterances.parquet``; a conversion's voices add up."""
+    """Return sums of every rate over the source utterances of ``utterances.parquet``; a conversion's voices add up."""
     sums: dict[str, dict[str, list[float]]] = {rate: defaultdict(lambda: [0.0, 0.0]) for rate in RATES}
     for row in read_shard(path):
         for rate, (numerators, denominator) in RATES.items():
@@ -42,7 +42,7 @@ def read_sums(path: Path) -> Sums:
 
 
 def read_trials(path: Path) -> GenuineTrials:
-    """The trials of ``trials.parquet`` against genuine recordings."""
+    """Return the trials of ``trials.parquet`` against genuine recordings."""
     return trials_from(list(read_shard(path)))
 
 
@@ -62,7 +62,7 @@ class Paired:
         self.sums, self.resamples, self.seed, self.trials = sums, resamples, seed, trials or {}
 
     def __call__(self, first: str, second: str, rate: str = "wer") -> Interval | None:
-        """``first`` minus ``second``; None where one was not run or no utterance has counts in both."""
+        """Return ``first`` minus ``second``; None where one was not run or no utterance has counts in both."""
         if first not in self.sums or second not in self.sums:
             return None
         if rate == GENUINE_EER:

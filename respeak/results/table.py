@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+from speech.errors import UserError
+
 MISSING = "\N{EN DASH}"
-# Said of a system whose WER is not below that of shuffled units.
+# Stated of a system whose WER is not below that of shuffled units.
 NOT_INTELLIGIBLE = "not intelligible"
 CLAIMS = "Claims, by the paired difference over the same utterances with its 95 % bootstrap interval (below 0: yes):"
 
@@ -70,7 +74,7 @@ class Finding:
 
     @property
     def sentence(self) -> str:
-        """``soft beats discrete in WER: yes, −4.2 [−6.0, −2.3]``."""
+        """Return the claim and its verdict: ``soft beats discrete in WER: yes, −4.2 [−6.0, −2.3]``."""
         if self.value is None:
             return f"{self.words}: {self.verdict}"
         return f"{self.words}: {self.verdict}, {format_cell(Cell(self.value, self.low, self.high), 1)}"
@@ -89,7 +93,7 @@ class Table:
 
 
 def format_cell(cell: Cell | None, digits: int) -> str:
-    """``21.3 [17.0, 25.7]``, without the bracket where there is no interval; the cell's text; or an en dash."""
+    """Return ``21.3 [17.0, 25.7]``, without brackets where there is no interval; the cell's text; or an en dash."""
     if cell is None:
         return MISSING
     if cell.text or cell.value is None:
@@ -102,7 +106,7 @@ def format_cell(cell: Cell | None, digits: int) -> str:
 
 
 def to_markdown(table: Table) -> str:
-    """A GitHub-flavoured table under its title, the caption below."""
+    """Return a GitHub-flavoured table under its title, the caption below."""
     lines = [f"### {table.title}", ""]
     lines += _markdown_row(["", *(column.heading for column in table.columns), "note"])
     lines += _markdown_row(["---", *("---:" for _ in table.columns), "---"])
@@ -116,7 +120,7 @@ def to_markdown(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """One line per row; each metric has a value and its bounds, unrounded."""
+    """Return CSV, one line per row; each metric has a value and its bounds, unrounded."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     bounds = [name for column in table.columns for name in (column.name, f"{column.name}_low", f"{column.name}_high")]
@@ -129,7 +133,7 @@ def to_csv(table: Table) -> str:
 
 
 def to_measured_csv(table: Table) -> str:
-    """Our numbers alone, one line per row that has any: what ``dvc plots`` draws."""
+    """Return our numbers alone, one line per row that has any: what ``dvc plots`` draws."""
     ours = [c for c in table.columns if any(_number_of(row, c.name) is not None for row in table.rows)]
     ours = [c for c in ours if not c.name.endswith("_paper")]
     out = io.StringIO()
@@ -143,7 +147,7 @@ def to_measured_csv(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A ``table`` environment for the booktabs package."""
+    """Return a ``table`` environment for the booktabs package."""
     body = []
     previous = None
     for row in table.rows:
@@ -172,11 +176,29 @@ def to_latex(table: Table) -> str:
 
 
 def to_json(table: Table) -> dict[str, Any]:
-    """Plain data: title, caption, context, columns and rows with their cells."""
+    """Return plain data: title, caption, context, columns and rows with their cells."""
     plain = asdict(table)
     sentences = [finding.sentence for finding in table.findings]
     plain["findings"] = [f | {"sentence": s} for f, s in zip(plain["findings"], sentences, strict=True)]
     return plain
+
+
+def read_table(path: Path) -> Table:
+    """Return the table that :func:`to_json` described in a file.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        rows = [Row(**row | {"cells": {name: Cell(**c) for name, c in row["cells"].items()}}) for row in plain["rows"]]
+        columns = [Column(**column) for column in plain["columns"]]
+        findings = [Finding(**{k: v for k, v in f.items() if k != "sentence"}) for f in plain["findings"]]
+        return Table(plain["title"], plain["caption"], columns, rows, plain["context"], findings)
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; run dvc repro tables@{path.parent.name}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: not a table ({error!r}); run dvc repro tables@{path.parent.name}") from None
 
 
 def _plain(cell: Cell | None) -> float | str | None:

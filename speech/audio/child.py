@@ -1,6 +1,6 @@
 """A helper process that answers requests over a pipe, for native code that may crash, hang or keep hidden state.
 
-Both ends speak one frame: a line of JSON, then as many raw bytes as its ``bytes`` says. Plain pipes rather than
+Both ends exchange frames: a line of JSON, then as many raw bytes as its ``bytes`` states. Plain pipes rather than
 ``multiprocessing``: the helper does not re-import the program that started it, starts in a fraction of a second, and
 may be started from daemonic workers too.
 """
@@ -22,7 +22,7 @@ Answer = tuple[dict[str, Any], bytes]
 
 
 class ChildDiedError(Exception):
-    """The helper ended without an answer; ``reason`` says how, ``crashed`` whether native code brought it down."""
+    """The helper's end without an answer: ``reason`` tells how, ``crashed`` whether native code brought it down."""
 
     def __init__(self, reason: str, crashed: bool) -> None:
         super().__init__(reason)
@@ -30,7 +30,7 @@ class ChildDiedError(Exception):
 
 
 class Child:
-    """One helper process running ``function`` of ``module``, started at the first question and again after a death."""
+    """A helper process running ``function`` of ``module``, started at the first question and again after a death."""
 
     def __init__(self, module: str, function: str, timeout_seconds: float = 120.0) -> None:
         self._code = f"from {module} import {function}; {function}()"
@@ -107,7 +107,7 @@ class Child:
 
 
 def serve(answer: Callable[[dict[str, Any]], Answer]) -> None:
-    """The helper's side: answer requests from standard input until it closes."""
+    """Answer requests from standard input until it closes, on the helper's side."""
     # What native libraries print must not get between the frames.
     with os.fdopen(os.dup(1), "wb") as out:
         os.dup2(2, 1)

@@ -33,12 +33,12 @@ class Place:
 
 
 def address(file: str, column: str, row: int, channel: int | None) -> str:
-    """The path-like name of a recording inside ``file``."""
+    """Return the path-like name of a recording inside ``file``."""
     return f"{file}#{column}:{row:07d}:{'mix' if channel is None else channel}"
 
 
 def locate(path: Path | str) -> Place | None:
-    """Where a path-like name points, or None if it is an ordinary path."""
+    """Return where a path-like name points, or None if it is an ordinary path."""
     match = _ADDRESS.match(str(path))
     if match is None:
         return None
@@ -46,13 +46,13 @@ def locate(path: Path | str) -> Place | None:
 
 
 def file_of(path: Path | str) -> Path:
-    """The file on disk that holds a recording."""
+    """Return the file on disk that holds a recording."""
     place = locate(path)
     return Path(path) if place is None else place.file
 
 
 def read_bytes(place: Place) -> bytes:
-    """The encoded recording at a place.
+    """Read the encoded recording at a place.
 
     Raises:
         AudioError: the file is missing or damaged, or has no such column or row, or nothing is there.
@@ -64,7 +64,7 @@ def read_bytes(place: Place) -> bytes:
 
 
 class _Cursor:
-    """Reads forward through one row group of one column, a few rows in memory at a time."""
+    """A cursor that reads forward through one row group of one column, a few rows in memory at a time."""
 
     def __init__(self, place: Place) -> None:
         import pyarrow as pa
@@ -90,7 +90,7 @@ class _Cursor:
         self.last: tuple[int, bytes | None] = (-1, None)
 
     def reaches(self, place: Place) -> bool:
-        """Whether the place lies ahead in this row group of the same, unchanged file."""
+        """Return whether the place lies ahead in this row group of the same, unchanged file."""
         if (place.file, place.column) != (self.file, self.column) or not place.file.is_file():
             return False
         same = place.file.stat().st_mtime_ns == self.state
@@ -118,7 +118,7 @@ _cursor: _Cursor | None = None
 
 
 def _stream(parquet: pq.ParquetFile, group: int, column: str) -> Iterator[bytes | None]:
-    """The column's values, one by one. No method: a cursor that it kept alive would keep its row group in memory."""
+    """Yield the column's values. No method: a cursor that it kept alive would keep its row group in memory."""
     from pyarrow.types import is_struct
 
     columns = [f"{column}.bytes"] if is_struct(parquet.schema_arrow.field(column).type) else [column]

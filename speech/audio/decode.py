@@ -1,4 +1,4 @@
-"""Decoding in a process of its own, so that a decoder that crashes or hangs on a file costs that file only."""
+"""A decoder in a process of its own: where it crashes or hangs on a file, that file alone is lost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from speech.errors import AudioError
 
 
 class IsolatedDecoder:
-    """Reads headers and recordings in a helper process; a context manager, restarted by itself after a crash."""
+    """A reader of headers and recordings in a helper process; a context manager, restarted by itself after a crash."""
 
     def __init__(self, timeout_seconds: float = 120.0) -> None:
         self._child = Child("speech.audio.decode", "main", timeout_seconds)
@@ -33,7 +33,7 @@ class IsolatedDecoder:
         return self._child.pid
 
     def header(self, path: Path | str) -> Header:
-        """As ``speech.audio.waveforms.read_header``.
+        """Read and check a header as ``speech.audio.waveforms.read_header`` does.
 
         Raises:
             AudioError: also when the decoder crashed or hung on the file.
@@ -42,7 +42,7 @@ class IsolatedDecoder:
         return Header(**answer["header"])
 
     def read(self, path: Path | str, max_seconds: float = math.inf) -> tuple[Wave, int]:
-        """As ``speech.audio.waveforms.read_wave``: ``(T,) float32`` and the sampling rate in Hz.
+        """Decode as ``speech.audio.waveforms.read_wave`` does: ``(T,) float32`` and the sampling rate in Hz.
 
         Raises:
             AudioError: also when the decoder crashed or hung on the file.
@@ -64,7 +64,7 @@ class IsolatedDecoder:
 
 
 def main() -> None:
-    """The helper process."""
+    """Run the helper process."""
     serve(_answer)
 
 

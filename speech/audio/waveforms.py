@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from speech.audio.containers import locate, read_bytes
 from speech.errors import AudioError, UserError
+from speech.rates import SAMPLE_RATE
 from speech.storage.files import atomic_path
 
-SAMPLE_RATE = 16000
 SILENCE_PEAK = 1e-4  # half the peak-to-peak range below which a recording counts as silent: -80 dBFS
 TRIM_FRAME, TRIM_HOP = 2048, 512
 
@@ -33,7 +33,7 @@ Wave = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Conditioning:
-    """How recordings become model input.
+    """The conditions that recordings meet before models see them.
 
     Attributes:
         trim_db: leading and trailing frames this far below the loudest are cut (dB); None keeps them.
@@ -67,7 +67,7 @@ class Conditioned:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself: sampling rate in Hz, channels, length in samples per channel."""
+    """The facts of a file's header: sampling rate in Hz, channels, length in samples per channel."""
 
     rate: int
     channels: int
@@ -167,7 +167,7 @@ def resample(wave: Wave, rate: int, target: int = SAMPLE_RATE) -> Wave:
 
 
 def trim_bounds(wave: Wave, top_db: float) -> tuple[int, int]:
-    """First and last-plus-one sample of what is less than ``top_db`` below the loudest frame.
+    """Return the first and last-plus-one sample of what is less than ``top_db`` below the loudest frame.
 
     Frames of 2048 samples centred every 512, zeros beyond the ends: the law of ``librosa.effects.trim``, in
     one pass over sums of 512 samples.
@@ -263,7 +263,7 @@ def _read_pcm(data: bytes) -> tuple[NDArray[np.int16], int]:
 
 
 def _source(path: Path | str) -> str | io.BytesIO:
-    """What libsndfile opens: the file, or the bytes of a recording inside a Parquet file."""
+    """Return what libsndfile opens: the file, or the bytes of a recording inside a Parquet file."""
     place = locate(path)
     if place is not None:
         data = read_bytes(place)
@@ -281,7 +281,7 @@ def _source(path: Path | str) -> str | io.BytesIO:
 
 
 def _check_riff_size(path: Path | str, start: bytes, found: int) -> None:
-    """A WAV that was cut short: libsndfile quietly reads what is left of it, but its header knows better."""
+    """Refuse a WAV that was cut short: libsndfile quietly reads what is left of it, but its header knows better."""
     promised = int.from_bytes(start[4:], "little")
     streamed = promised in (0, 0xFFFFFFFF) or promised >= 0x7FFFF000
     if start[:4] == b"RIFF" and not streamed and promised > found + RIFF_SLACK_BYTES:

@@ -19,8 +19,8 @@ from speech.corpora import (
     speech_commands,
     vctk,
 )
-from speech.corpora.corpus import Corpus, Entry, Listing, Phone
 from speech.corpora.install import check_complete
+from speech.corpora.listing import Corpus, Entry, Listing, Phone
 from speech.errors import UserError
 
 CORPORA: dict[str, Corpus] = {
@@ -77,7 +77,7 @@ def download(adapter: str, root: Path, options: Mapping[str, Any], mirror: str =
 
 
 def how_to_get(adapter: str, root: Path, options: Mapping[str, Any]) -> str:
-    """The end of a message on a missing corpus: the command that fetches it, or what to do by hand."""
+    """Return the end of a message on a missing corpus: the command that fetches it, or what to do by hand."""
     function = _downloader(adapter)
     if function is None:
         return f", or {_by_hand(adapter)}" if hasattr(CORPORA[adapter], "BY_HAND") else ""
@@ -87,7 +87,7 @@ def how_to_get(adapter: str, root: Path, options: Mapping[str, Any]) -> str:
 
 
 def options_of(adapter: str) -> dict[str, Any]:
-    """Options of an adapter, to read and to fetch, with their defaults.
+    """Return the options of an adapter, to read and to fetch, with their defaults.
 
     Raises:
         UserError: unknown adapter.
@@ -115,7 +115,7 @@ def _keywords(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _check_options(adapter: str, function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that ``function`` takes, all of them checked."""
+    """Check all options, and return those that ``function`` takes."""
     known = options_of(adapter)
     for name, value in options.items():
         if name not in known:
@@ -125,7 +125,7 @@ def _check_options(adapter: str, function: Callable[..., Any], options: Mapping[
 
 
 def _check_type(adapter: str, name: str, value: Any, default: Any) -> None:
-    """An option has the type of its default; None stands for a list of names."""
+    """Refuse an option that has not the type of its default; a default of None stands for a list of names."""
     if default is None:
         right = value is None or (isinstance(value, list) and all(isinstance(item, str) for item in value))
         expected = "a list of names"

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from speech.corpora.corpus import Entry, Listing, find_files
+from speech.corpora.listing import Entry, Listing, find_files
 from speech.corpora.splits import split_utterances
 from speech.errors import UserError
 

@@ -1,9 +1,9 @@
-"""The demo corpus: sentences and digit words spoken by espeak-ng, nothing to download.
+"""The demo corpus: sentences and digit words synthesized by espeak-ng, nothing to download.
 
 Eight voices of clearly different pitch (about 80 to 250 Hz) and timbre, and a ninth for a second corpus of one target
 voice; with the default options about 14 minutes at 22.05 kHz. Exact text, phone timings, the same to the sample each
 time. Speed and pitch vary a little from utterance to utterance, so that no two renditions of a word are equal. The
-sentences were written for this project; validation and test sentences are spoken by nobody in train, here or in the
+sentences were written for this project; nobody reads validation and test sentences in train, here or in the
 target voice. French and Afrikaans sentences, by the same eight voices, are all for testing: something to convert. Made
 with espeak-ng (GPL-3.0, https://github.com/espeak-ng/espeak-ng); its output is not covered by it.
 """
@@ -15,14 +15,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from speech.corpora.corpus import DIGITS, SPLITS, Entry, Listing, shuffle_key
-from speech.corpora.espeak import RATE, Utterance, speak
+from speech.corpora.espeak import RATE, Utterance, synthesize
+from speech.corpora.listing import DIGITS, SPLITS, Entry, Listing, shuffle_key
 from speech.errors import UserError
 
 LAYOUT = "sentences.txt (of other languages sentences.fr.txt, sentences.af.txt), one sentence per line"
-# By the code of a language: the voice of espeak-ng that speaks it.
+# By the code of a language: the voice of espeak-ng for it.
 LANGUAGES = {"en": "en-us", "fr": "fr", "af": "af"}
-# Of the prompts, and of what each voice says: fractions that are for validation and for testing.
+# Of the prompts, and of what each voice reads: fractions that are for validation and for testing.
 VALID_SHARE, TEST_SHARE = 0.1, 0.15
 
 
@@ -50,7 +50,7 @@ TARGET = {"irene": Voice("f5", 50)}
 
 @dataclass(frozen=True)
 class Prompt:
-    """One utterance to be spoken."""
+    """A text to be synthesized in one voice."""
 
     speaker: str
     kind: str
@@ -60,7 +60,7 @@ class Prompt:
 
     @property
     def id(self) -> str:
-        """Utterance id, also the name of its file."""
+        """The utterance's id, also the name of its file."""
         return f"{self.speaker}-{self.kind}-{self.number:03d}"
 
 
@@ -74,7 +74,9 @@ def prepare(
     digits: int = 20,
     language: str = "en",
 ) -> Listing:
-    """Speak the corpus into ``out/recordings/<speaker>/``, every file anew; whoever owns ``out`` publishes it whole.
+    """Synthesize the corpus into ``out/recordings/<speaker>/``, every file anew.
+
+    Whoever owns ``out`` publishes it whole.
 
     Args:
         root: folder with ``sentences.txt``.
@@ -107,7 +109,7 @@ def prepare(
         ]
     else:
         prompts = list(_test_prompts(cast, _read_sentences(root / f"sentences.{language}.txt"), sentences, seed))
-    return Listing(out, list(_speak(prompts, cast, out, seed, language)))
+    return Listing(out, list(_synthesize(prompts, cast, out, seed, language)))
 
 
 def _read_sentences(path: Path) -> list[str]:
@@ -122,7 +124,7 @@ def _read_sentences(path: Path) -> list[str]:
 
 
 def _sentence_pools(sentences: list[str], seed: int) -> dict[str, list[str]]:
-    """Texts by split. No option changes which text is in which split, so corpora with one seed never mix them."""
+    """Divide texts into splits. No option changes which is in which, so corpora with one seed never mix them."""
     shuffled = sorted(sentences, key=lambda text: shuffle_key(seed, text))
     num_test, num_valid = _shares(len(shuffled))
     return {
@@ -133,9 +135,9 @@ def _sentence_pools(sentences: list[str], seed: int) -> dict[str, list[str]]:
 
 
 def _sentence_prompts(speaker: str, pools: dict[str, list[str]], count: int, seed: int) -> Iterator[Prompt]:
-    """Sentences of one voice.
+    """Yield the sentences of one voice.
 
-    Every voice says the same test and validation sentences, so that a conversion can be held against the target's own
+    Every voice reads the same test and validation sentences, so that a conversion can be held against the target's own
     rendition; in train each has its own draw, for variety.
     """
     num_test, num_valid = _shares(count)
@@ -151,7 +153,7 @@ def _sentence_prompts(speaker: str, pools: dict[str, list[str]], count: int, see
 
 
 def _test_prompts(cast: Iterable[str], texts: list[str], count: int, seed: int) -> Iterator[Prompt]:
-    """``count`` sentences of each voice, dealt out so that the voices together say as many as there are."""
+    """Yield ``count`` sentences of each voice, dealt out so that the voices together read as many as there are."""
     shuffled = sorted(texts, key=lambda text: shuffle_key(seed, text))
     for place, speaker in enumerate(cast):
         for number in range(count):
@@ -175,24 +177,24 @@ def _shares(count: int) -> tuple[int, int]:
     return max(1, round(TEST_SHARE * count)), max(1, round(VALID_SHARE * count))
 
 
-def _speak(prompts: list[Prompt], cast: dict[str, Voice], out: Path, seed: int, language: str) -> Iterator[Entry]:
+def _synthesize(prompts: list[Prompt], cast: dict[str, Voice], out: Path, seed: int, language: str) -> Iterator[Entry]:
     import soundfile
 
     for speaker in cast:
         (out / "recordings" / speaker).mkdir(parents=True, exist_ok=True)
     utterances = [_utterance(prompt, cast[prompt.speaker], seed, LANGUAGES[language]) for prompt in prompts]
-    for prompt, spoken in zip(prompts, speak(utterances), strict=True):
+    for prompt, made in zip(prompts, synthesize(utterances), strict=True):
         path = f"recordings/{prompt.speaker}/{prompt.id}.flac"
-        soundfile.write(str(out / path), spoken.samples, RATE, subtype="PCM_16")
+        soundfile.write(str(out / path), made.samples, RATE, subtype="PCM_16")
         text = prompt.text.lower().strip(".?!").replace(",", "")
-        yield Entry(prompt.id, path, prompt.speaker, text, prompt.split, language, spoken.phones)
+        yield Entry(prompt.id, path, prompt.speaker, text, prompt.split, language, made.phones)
 
 
-def _utterance(prompt: Prompt, voice: Voice, seed: int, spoken: str) -> Utterance:
+def _utterance(prompt: Prompt, voice: Voice, seed: int, language_voice: str) -> Utterance:
     draw = random.Random(f"{seed}/{prompt.id}")  # noqa: S311 - variation, nothing secret
     return Utterance(
         text=prompt.text,
-        voice=f"{spoken}+{voice.variant}",
+        voice=f"{language_voice}+{voice.variant}",
         words_per_minute=draw.randint(145, 180),
         pitch=voice.pitch + draw.randint(-6, 6),
         pitch_range=draw.randint(40, 60),

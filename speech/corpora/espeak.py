@@ -1,8 +1,8 @@
 """espeak-ng through ctypes on the library inside the pip package ``espeakng_loader``: text to samples and phones.
 
 The library keeps hidden state from one utterance to the next (oscillator phases, random numbers seeded by the clock),
-so each utterance is spoken by a fork of a freshly initialised helper with fixed seeds: what an utterance sounds like
-depends on nothing but its own text and settings. Interface: espeak-ng's ``speak_lib.h``. GPL-3.0, used as a program.
+so a fork of a freshly initialised helper with fixed seeds synthesizes each utterance: its sound depends on nothing but
+its own text and settings. Interface: espeak-ng's ``speak_lib.h``. GPL-3.0, used as a program.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech.audio.child import Answer, Child, ChildDiedError, serve
-from speech.corpora.corpus import Phone
+from speech.corpora.listing import Phone
 from speech.errors import UserError
 
 RATE = 22050
@@ -38,7 +38,7 @@ _SEED = 1
 
 @dataclass(frozen=True)
 class Utterance:
-    """What to say and how: an espeak voice such as ``en-us+f5``; pitch, pitch_range and volume in espeak's 0-100."""
+    """A text and how it is read: an espeak voice such as ``en-us+f5``; pitch, pitch_range and volume of 0-100."""
 
     text: str
     voice: str
@@ -49,15 +49,15 @@ class Utterance:
 
 
 @dataclass(frozen=True)
-class Spoken:
-    """``samples`` (T,) int16 at 22.05 kHz, and the phones in order; pauses are the gaps between them."""
+class Synthesized:
+    """A synthesized utterance: ``samples`` (T,) int16 at 22.05 kHz, and phones in order with gaps for pauses."""
 
     samples: NDArray[np.int16]
     phones: list[Phone]
 
 
-def speak(utterances: Iterable[Utterance]) -> Iterator[Spoken]:
-    """Speak utterances one after another, the same to the sample each time.
+def synthesize(utterances: Iterable[Utterance]) -> Iterator[Synthesized]:
+    """Synthesize utterances one after another, the same to the sample each time.
 
     Raises:
         UserError: espeak-ng is not installed, does not know a voice, or failed on a text.
@@ -70,18 +70,18 @@ def speak(utterances: Iterable[Utterance]) -> Iterator[Spoken]:
                 raise UserError(f"espeak-ng {death.reason} on '{utterance.text}' in voice {utterance.voice}") from None
             if "error" in header:
                 raise UserError(header["error"])
-            yield Spoken(np.frombuffer(samples, "<i2"), [Phone(*phone) for phone in header["phones"]])
+            yield Synthesized(np.frombuffer(samples, "<i2"), [Phone(*phone) for phone in header["phones"]])
 
 
 class Pronouncer:
-    """Text to phonemes by espeak-ng's rules and dictionary, in one helper process that stays until :meth:`close`."""
+    """A pronouncer of text by espeak-ng's rules and dictionary, in a helper process that lives until :meth:`close`."""
 
     def __init__(self, voice: str = "en-us") -> None:
         self.voice = voice
         self._child = Child("speech.corpora.espeak", "main")
 
     def __call__(self, text: str) -> list[str]:
-        """IPA phonemes of a text, each a string, stress marks included; pauses and word limits left out.
+        """Pronounce a text: IPA phonemes, stress marks included, pauses and word limits left out.
 
         Raises:
             UserError: espeak-ng is not installed, does not know the voice, or failed on the text.
@@ -100,7 +100,7 @@ class Pronouncer:
 
 
 def main() -> None:
-    """The helper process."""
+    """Run the helper process."""
     serve(_answer)
 
 
@@ -187,13 +187,13 @@ def _speak(utterance: Utterance) -> Answer:
     library.espeak_ng_SetRandSeed(ctypes.c_long(_SEED))
     text = utterance.text.encode() + b"\0"
     if library.espeak_Synth(text, ctypes.c_size_t(len(text)), 0, 1, 0, _CHARS_UTF8, None, None) != 0:
-        return {"error": f"espeak-ng could not speak '{utterance.text}'"}, b""
+        return {"error": f"espeak-ng could not synthesize '{utterance.text}'"}, b""
     samples = b"".join(chunks)
     return {"phones": _phones(marks, len(samples) // 2)}, samples
 
 
 def _pronounce(text: str, voice: str) -> Answer:
-    """Clause by clause; unlike speech this leaves no state behind, so no fork is needed."""
+    """Pronounce clause by clause; unlike synthesis this leaves no state behind, so no fork is needed."""
     library = _library()
     if library.espeak_SetVoiceByName(voice.encode()) != 0:
         return {"error": f"espeak-ng has no voice '{voice}'"}, b""
@@ -208,7 +208,7 @@ def _pronounce(text: str, voice: str) -> Answer:
 
 
 def _has_variant(voice: str) -> bool:
-    """Whether the variant exists: espeak-ng speaks an unknown one, ``en-us+nobody``, in the plain voice."""
+    """Return whether the variant exists: for an unknown one, ``en-us+nobody``, espeak-ng takes the plain voice."""
     import espeakng_loader
 
     _, _, variant = voice.partition("+")
@@ -216,7 +216,7 @@ def _has_variant(voice: str) -> bool:
 
 
 def _phones(marks: list[tuple[int, str]], num_samples: int) -> list[Phone]:
-    """Intervals from start marks; an empty label is a pause.
+    """Make intervals of start marks; an empty label is a pause.
 
     A consonant that espeak renders inside the vowel before it starts at the same sample as the phone that follows:
     it has no interval of its own and joins that vowel's label.

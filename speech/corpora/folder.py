@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from speech.corpora.corpus import SPLITS, Entry, Listing, find_files, seeded_splits
+from speech.corpora.listing import SPLITS, Entry, Listing, find_files, seeded_splits
 from speech.errors import UserError
 
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus")
@@ -33,7 +33,7 @@ def prepare(
 ) -> Listing:
     """List a folder, or a table if ``root`` is a file.
 
-    In a folder, ``speaker`` says who speaks (:func:`speaker_of`); a table says so itself. Where no split is given,
+    In a folder, ``speaker`` tells who speaks (:func:`speaker_of`); a table states it. Where no split is given,
     these shares of each speaker's utterances become validation and test; every speaker keeps one to train on. Ids are
     paths without suffix, ``/`` written ``--``; where two recordings would share one, a hash of the whole path is
     appended to both.
@@ -65,7 +65,7 @@ def prepare(
 
 
 def speaker_of(path: str, rule: str) -> str:
-    """Who speaks in the recording at ``path``, relative to the corpus's folder.
+    """Return who speaks in the recording at ``path``, relative to the corpus's folder.
 
     Rules: ``folder`` (the outermost folder), ``parent`` and ``grandparent`` (the innermost two), ``prefix`` (the
     file's name up to the first underscore) and ``single`` (one speaker, who is called ``A``). All but the first are

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from speech.corpora.corpus import DIGITS, Entry, Listing, find_files
+from speech.corpora.listing import DIGITS, Entry, Listing, find_files
 from speech.errors import UserError
 
 LAYOUT = "recordings/{digit}_{speaker}_{n}.wav (the free-spoken-digit-dataset folder)"

@@ -27,8 +27,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from speech.audio.containers import address
-from speech.corpora.corpus import Entry, Listing, find_files, seeded_splits
 from speech.corpora.install import begin, complete, is_complete
+from speech.corpora.listing import Entry, Listing, find_files, seeded_splits
 from speech.errors import UserError
 from speech.fetching.downloads import TIMEOUT, fetch
 
@@ -77,7 +77,7 @@ def download(
     """
     repository = repository or _preset(preset).repository
     if not repository:
-        raise UserError("corpus adapter 'hf_parquet': say which data set: option 'repository' (owner/name) or 'preset'")
+        raise UserError("corpus adapter 'hf_parquet': name a data set: option 'repository' (owner/name) or 'preset'")
     name = "+".join([f"{repository}@{revision}", *(subsets or [])]).replace("/", "--")
     if is_complete(root, name):
         return
@@ -111,7 +111,7 @@ def prepare(
     valid_share: float = 0.05,
     test_share: float = 0.05,
 ) -> Listing:
-    """List the rows of every file; what an option leaves open, the preset says, then the usual names of columns.
+    """List the rows of every file; what an option leaves open, the preset states, then the usual names of columns.
 
     Args:
         root: folder with the files, at any depth.
@@ -142,12 +142,12 @@ def prepare(
     present = {split for *_, split in rows}
     shares = (0.0 if "valid" in present else valid_share, 0.0 if "test" in present else test_share)
     drawn = seeded_splits({id_: who for id_, _, who, _, split in rows if split == "train"}, seed, *map(float, shares))
-    spoken = language or known.language
-    return Listing(root, [Entry(i, p, who, words, drawn.get(i, split), spoken) for i, p, who, words, split in rows])
+    tongue = language or known.language
+    return Listing(root, [Entry(i, p, who, words, drawn.get(i, split), tongue) for i, p, who, words, split in rows])
 
 
 def split_of(path: str) -> str:
-    """Split that a file's path names, the innermost word first; train where it names none."""
+    """Return the split that a file's path names, the innermost word first; train where it names none."""
     for part in reversed(Path(path.lower()).parts):
         if match := SPLIT_WORD.search(part):
             return SPLIT_OF[match[1]]
@@ -157,7 +157,7 @@ def split_of(path: str) -> str:
 def _rows(
     root: Path, path: Path, names: dict[str, str], channel: int | None, voice: str
 ) -> Iterator[tuple[str, str, str, str | None, str]]:
-    """Id, address, speaker, text and split of each row; recordings are not read."""
+    """Yield id, address, speaker, text and split of each row; recordings are not read."""
     relative = path.relative_to(root).as_posix()
     try:
         parquet = pq.ParquetFile(path)
@@ -173,8 +173,8 @@ def _rows(
         texts = batch.column(text).to_pylist() if text else [None] * batch.num_rows
         voices = batch.column(speaker).to_pylist() if speaker else [voice] * batch.num_rows
         for words, who in zip(texts, voices, strict=True):
-            said = None if words is None else str(words).strip() or None
-            yield f"{stem}-{number:07d}", address(relative, audio, number, channel), str(who), said, split
+            transcript = None if words is None else str(words).strip() or None
+            yield f"{stem}-{number:07d}", address(relative, audio, number, channel), str(who), transcript, split
             number += 1
 
 
@@ -197,7 +197,7 @@ def _wanted(path: str, subsets: list[str] | None) -> bool:
 
 
 def _listed(hub: str, repository: str, revision: str) -> Iterator[dict[str, Any]]:
-    """The hub's list of files, page by page; only those that it gives a sha256 for."""
+    """Yield the hub's list of files, page by page; only those that it gives a sha256 for."""
     url: str | None = f"{hub}/api/datasets/{repository}/tree/{revision}?recursive=true"
     while url:
         request = urllib.request.Request(url, headers={"User-Agent": "respeak"})  # noqa: S310 - an address of the hub's

@@ -1,4 +1,4 @@
-"""Public corpora fetched and unpacked in place, with a marker that says when that is complete."""
+"""Public corpora fetched and unpacked in place, with a marker that stands when that is complete."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def install(archives: Sequence[Archive], root: Path, mirror: str = "") -> None:
 
 
 def is_complete(root: Path, name: str) -> bool:
-    """Whether ``name`` was fetched and unpacked to the end."""
+    """Return whether ``name`` was fetched and unpacked to the end."""
     return (root / f".{name}{COMPLETED}").is_file()
 
 
@@ -85,7 +85,7 @@ def check_complete(root: Path) -> None:
 
 
 def chosen(archives: dict[str, Archive], names: Sequence[str], what: str) -> list[Archive]:
-    """Archives by name.
+    """Return the archives of these names.
 
     Raises:
         UserError: one that there is none of.

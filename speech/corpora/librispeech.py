@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from speech.corpora.corpus import Listing
 from speech.corpora.install import Archive, chosen, install
+from speech.corpora.listing import Listing
 from speech.corpora.subsets import list_subsets
 
 LAYOUT = "<subset>/<speaker>/<chapter>/*.flac with subsets such as train-clean-100 (the LibriSpeech folder)"

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from speech.corpora.corpus import Entry, Listing, find_files
 from speech.corpora.install import Archive, install
+from speech.corpora.listing import Entry, Listing, find_files
 from speech.corpora.splits import split_utterances
 from speech.errors import UserError
 

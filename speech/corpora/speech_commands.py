@@ -14,8 +14,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from speech.corpora.corpus import DIGITS, Entry, Listing, find_files
 from speech.corpora.install import Archive, chosen, install
+from speech.corpora.listing import DIGITS, Entry, Listing, find_files
 from speech.errors import UserError
 
 LAYOUT = "<word>/<speaker>_nohash_<n>.wav (the speech_commands folder)"
@@ -68,7 +68,7 @@ def prepare(root: Path, out: Path, seed: int, *, words: str = "all") -> Listing:
 
 
 def official_split(name: str) -> str:
-    """Split of a file name by the corpus's own rule: a percentage from the sha1 of the speaker's part."""
+    """Return the split of a file name by the corpus's own rule: a percentage from the sha1 of the speaker's part."""
     speaker = name.partition(MARK)[0]
     number = int(hashlib.sha1(speaker.encode(), usedforsecurity=False).hexdigest(), 16)
     percent = (number % (MAX_PER_CLASS + 1)) * (100.0 / MAX_PER_CLASS)
@@ -78,7 +78,7 @@ def official_split(name: str) -> str:
 
 
 def _read_lists(root: Path) -> dict[str, str]:
-    """Splits by relative path; empty where the corpus was copied without its lists."""
+    """Read splits by relative path; empty where the corpus was copied without its lists."""
     lists = {"valid": root / VALID_LIST, "test": root / TEST_LIST}
     if not all(path.is_file() for path in lists.values()):
         return {}

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from speech.corpora.corpus import shuffle_key
+from speech.corpora.listing import shuffle_key
 from speech.errors import UserError
 
 LISTS = {
@@ -21,7 +21,7 @@ MICROPHONE = re.compile(r"_mic\d$")
 def split_utterances(
     ids: Iterable[str], seed: int, valid_share: float, test_share: float, lists: str
 ) -> dict[str, str]:
-    """Split of each utterance: from the lists in folder ``lists`` if that is given, else drawn by counts.
+    """Return the split of each utterance: from the lists in folder ``lists`` if that is given, else drawn by counts.
 
     Utterances that no list names are missing from the result, where there is a list for training.
     """
@@ -48,7 +48,7 @@ def counted_splits(ids: Iterable[str], seed: int, valid_share: float, test_share
 
 
 def listed_splits(ids: Iterable[str], folder: Path) -> dict[str, str]:
-    """Splits from published lists, matched by file name without folder, suffix and VCTK's ``_mic2``.
+    """Read splits from published lists, matched by file name without folder, suffix and VCTK's ``_mic2``.
 
     Read are ``train``, ``valid`` (``val``, ``dev``) and ``test`` ``.txt`` or ``.csv``: a path or id first on each
     line, or a Python literal with the key ``audio`` as in the resynthesis paper's manifests. Without a list for
@@ -71,7 +71,7 @@ def listed_splits(ids: Iterable[str], folder: Path) -> dict[str, str]:
 
 
 def utterance_name(path: str) -> str:
-    """The utterance a path is of: file name without suffix and microphone."""
+    """Return the utterance that a path is of: its file name without suffix and microphone."""
     return MICROPHONE.sub("", Path(path.strip()).stem)
 
 

@@ -1,11 +1,11 @@
-"""What LibriSpeech and LibriTTS share: subsets that are splits, then speakers, then chapters."""
+"""Common ground of LibriSpeech and LibriTTS: subsets that are splits, then speakers, then chapters."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from speech.corpora.corpus import Entry, Listing, find_files, seeded_splits
+from speech.corpora.listing import Entry, Listing, find_files, seeded_splits
 from speech.errors import UserError
 
 SPLIT_OF = {"train": "train", "dev": "valid", "test": "test"}

@@ -1,4 +1,4 @@
-"""What is wrong with a corpus on disk, before hours are spent on it."""
+"""Faults of a corpus on disk, found before hours are spent on it."""
 
 from __future__ import annotations
 

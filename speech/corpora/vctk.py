@@ -16,8 +16,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from speech.corpora.corpus import Entry, Listing, find_files
 from speech.corpora.install import Archive, install
+from speech.corpora.listing import Entry, Listing, find_files
 from speech.corpora.splits import split_utterances, utterance_name
 from speech.errors import UserError
 
@@ -94,7 +94,7 @@ def prepare(
 
 
 def _recordings(root: Path) -> dict[str, tuple[Path, str, dict[str, str]]]:
-    """By id: the corpus's folder, the speaker, and the relative path by microphone ('' for the only one)."""
+    """Find, by id: the corpus's folder, the speaker, and the relative path by microphone ('' for the only one)."""
     folder = next((root / name for name in FOLDERS if (root / name).is_dir()), None)
     if folder is None:
         raise UserError(f"{root}: no VCTK corpus; expected {LAYOUT}")

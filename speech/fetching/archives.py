@@ -73,7 +73,7 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
 
 
 def _inside(archive: Path, name: str, top: str) -> PurePosixPath:
-    """The member's path below the target."""
+    """Return the member's path below the target."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
         raise UserError(f"{archive}: '{name}' points outside the folder it is unpacked to; not unpacked")

@@ -26,7 +26,7 @@ SHORTEST_DIGEST = 8  # digits: what torch's hub puts into names of files
 
 
 class _BrokenError(Exception):
-    """The connection ended early; what came so far is kept."""
+    """A connection that ended early; what came so far is kept."""
 
 
 def fetch(url: str, sha256: str, target: Path | str, *, size: int | None = None, progress: bool = True) -> Path:
@@ -74,13 +74,13 @@ def fetch(url: str, sha256: str, target: Path | str, *, size: int | None = None,
 
 
 def file_sha256(path: Path | str) -> str:
-    """Hexadecimal sha256 of a file."""
+    """Compute the hexadecimal sha256 of a file."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def describe_size(size: int | None) -> str:
-    """Bytes for people: ``378 MB``."""
+    """Return bytes in words for people: ``378 MB``."""
     if size is None:
         return "size unknown"
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
@@ -98,7 +98,7 @@ def _verified(target: Path, sha256: str) -> Path:
 
 @contextmanager
 def _locked_part(target: Path) -> Iterator[tuple[Path, BinaryIO]]:
-    """The partial file, open for appending and locked; an empty one does not stay behind."""
+    """Open the partial file for appending, locked; an empty one does not stay behind."""
     part = target.with_name(f".{target.name}.part")
     while True:
         file = part.open("ab")
@@ -165,7 +165,7 @@ def _receive(url: str, file: BinaryIO, target: Path, size: int | None, progress:
     except urllib.error.HTTPError as error:
         if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE or not have:
             raise
-        return  # nothing lies beyond what is here; the digest says whether it is the file
+        return  # nothing lies beyond what is here; the digest tells whether it is the file
     with response:
         if have and response.status != http.client.PARTIAL_CONTENT:
             _empty(file)  # the server cannot continue and sends all of it
@@ -185,13 +185,13 @@ def _receive(url: str, file: BinaryIO, target: Path, size: int | None, progress:
 
 
 class _Meter:
-    """One line on the terminal, renewed twice a second."""
+    """A line on the terminal, renewed twice a second."""
 
     def __init__(self, name: str, total: int | None) -> None:
         self.name, self.total, self.next = name, total, 0.0
 
     def show(self, done: int) -> None:
-        """Say how many bytes are there."""
+        """Print how many bytes are there."""
         if time.monotonic() < self.next and done != self.total:
             return
         self.next = time.monotonic() + 0.5

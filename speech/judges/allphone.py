@@ -31,5 +31,5 @@ class Allphone:
         )
 
     def phones(self, wave: np.ndarray) -> list[str]:
-        """Phones of :data:`speech.phonemes.PHONES` in ``(T,)`` float32 at 16 kHz; pauses and noises are left out."""
+        """Recognise :data:`speech.phonemes.PHONES` in ``(T,)`` float32 at 16 kHz; pauses and noises are left out."""
         return [phone for phone in decode(self._decoder, wave).split() if phone in PHONES]

@@ -17,6 +17,7 @@ import numpy as np
 
 from speech.errors import UserError
 from speech.judges.ngram import NGram
+from speech.rates import SAMPLE_RATE
 from speech.text import normalise_text
 
 Mode = Literal["open", "lm", "words", "sentences"]
@@ -27,7 +28,6 @@ Mode = Literal["open", "lm", "words", "sentences"]
 PAD_SECONDS = 0.25
 NOISE_RMS = 0.005
 _NOISE_SEED = 0
-_SAMPLE_RATE = 16_000
 _SEARCH = "judge"
 
 
@@ -105,7 +105,7 @@ class Pocketsphinx:
 
 
 def missing_words(texts: Iterable[str]) -> list[str]:
-    """Words of ``texts`` that the pronunciation dictionary lacks, sorted; nothing is loaded but the dictionary."""
+    """List the words of ``texts`` that the pronunciation dictionary lacks, sorted; nothing else is loaded."""
     import pocketsphinx
 
     with Path(pocketsphinx.get_model_path("en-us/cmudict-en-us.dict")).open(encoding="utf-8") as lines:
@@ -117,7 +117,7 @@ Transition = tuple[int, int, float] | tuple[int, int, float, str]
 
 
 def word_grammar(words: Sequence[str], single: bool) -> list[Transition]:
-    """Transitions from state 0 to state 1 that accept exactly one word (``single``), or one or more, equally likely."""
+    """Make transitions from state 0 to 1 that accept exactly one word (``single``), or one or more, equally likely."""
     transitions: list[Transition] = [(0, 1, 1.0 / len(words), word) for word in words]
     if words and not single:
         transitions.append((1, 0, 1.0))
@@ -125,7 +125,7 @@ def word_grammar(words: Sequence[str], single: bool) -> list[Transition]:
 
 
 def sentence_grammar(sentences: Sequence[tuple[str, ...]]) -> list[Transition]:
-    """Transitions from state 0 to state 1 that accept exactly the given sentences, sharing their beginnings."""
+    """Make transitions from state 0 to state 1 that accept exactly the given sentences, sharing their beginnings."""
     states: dict[tuple[str, ...], int] = {(): 0}
     transitions: list[Transition] = []
     for sentence in sentences:
@@ -140,7 +140,7 @@ def sentence_grammar(sentences: Sequence[tuple[str, ...]]) -> list[Transition]:
 
 
 def decode(decoder: Any, wave: np.ndarray) -> str:
-    """What a decoder of pocketsphinx's hears in ``(T,)`` float32 at 16 kHz, whatever it heard before."""
+    """Return what pocketsphinx's ``decoder`` hears in ``(T,)`` float32 at 16 kHz, whatever it heard before."""
     # Without this the noise and mean trackers carry over and the result depends on the order of recordings.
     decoder.reinit_feat()
     decoder.start_utt()
@@ -151,7 +151,7 @@ def decode(decoder: Any, wave: np.ndarray) -> str:
 
 
 def load_decoder(**settings: Any) -> Any:
-    """A decoder with the acoustic model of the package; ``settings`` are pocketsphinx's.
+    """Load a decoder with the acoustic model of the package; ``settings`` are pocketsphinx's.
 
     ``allphone``, a model of phones, is looked for in the package.
 
@@ -168,7 +168,7 @@ def load_decoder(**settings: Any) -> Any:
 
 
 def _with_noise(wave: np.ndarray) -> bytes:
-    pad = int(PAD_SECONDS * _SAMPLE_RATE)
+    pad = int(PAD_SECONDS * SAMPLE_RATE)
     padded = np.pad(np.asarray(wave, np.float64), pad)
     padded += NOISE_RMS * np.random.default_rng(_NOISE_SEED).standard_normal(len(padded))
     return (np.clip(padded, -1.0, 1.0) * 32767).astype("<i2").tobytes()

@@ -37,11 +37,11 @@ class Heard(Protocol):
 
     @property
     def digest(self) -> str:
-        """Tells the audio from every other without decoding it."""
+        """A hash that tells the audio from every other without decoding it."""
 
     @property
     def wave(self) -> np.ndarray:
-        """``(T,)`` float32 in [-1, 1] at 16 kHz."""
+        """The audio, ``(T,)`` float32 in [-1, 1] at 16 kHz."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Recording:
 
     @functools.cached_property
     def wave(self) -> np.ndarray:
-        """``(T,)`` float32 in [-1, 1] at 16 kHz.
+        """The decoded audio, ``(T,)`` float32 in [-1, 1] at 16 kHz.
 
         Raises:
             UserError: the bytes are damaged.
@@ -89,7 +89,7 @@ class Joined:
 
     @property
     def wave(self) -> np.ndarray:
-        """``(T,)`` float32, the parts' samples without gaps."""
+        """The parts' samples without gaps, ``(T,)`` float32 in [-1, 1] at 16 kHz."""
         return np.concatenate([part.wave for part in self.recordings])
 
 
@@ -138,7 +138,7 @@ class Answers:
         self.found = self.judged = 0
 
     def ask(self, judge: Judge, *heard: Heard | np.ndarray | str) -> Answer:
-        """The judge's answer to what it hears, from the folder where it is there."""
+        """Return the judge's answer to what it hears, from the folder where it is there."""
         path = self._path(judge, heard)
         if path is not None and (kept := _read(path)) is not None:
             self.found += 1
@@ -171,12 +171,12 @@ class Answers:
 
 
 def digest_texts(texts: Sequence[str]) -> str:
-    """One hash of texts, in order."""
+    """Hash texts, in order."""
     return _hash(*(text.encode() for text in texts))
 
 
 def package_version(name: str) -> str:
-    """Version of an installed distribution; empty where it is not installed."""
+    """Return the version of an installed distribution; empty where it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -216,7 +216,7 @@ def _read(path: Path) -> Answer | None:
 
 
 def _write(path: Path, answer: Answer) -> None:
-    """Whole or not at all, but not forced to the disk: what a power cut leaves half-written is judged again."""
+    """Write whole or not at all, but not forced to the disk: what a power cut leaves half-written is judged again."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
     try:

@@ -27,7 +27,7 @@ BEAM, LM_WEIGHT, WORD_SCORE = 100, 3.23, -0.26
 
 
 def greedy(emissions: np.ndarray, tokens: Sequence[str], blank: int) -> list[str]:
-    """The best path's tokens.
+    """Return the best path's tokens.
 
     Args:
         emissions: ``(T, V)`` scores of V tokens, the higher the likelier.
@@ -39,12 +39,12 @@ def greedy(emissions: np.ndarray, tokens: Sequence[str], blank: int) -> list[str
 
 
 def spell(tokens: Sequence[str], special: Sequence[str] = ()) -> str:
-    """Characters as normalised words; ``|`` ends one, ``special`` tokens are left out."""
+    """Spell characters as normalised words; ``|`` ends one, ``special`` tokens are left out."""
     return normalise_text("".join(" " if token == WORD_END else token for token in tokens if token not in special))
 
 
 def spellings(texts: Sequence[str], tokens: Sequence[str]) -> dict[str, list[str]]:
-    """The words of normalised texts as characters of the network, closed by ``|``; those it cannot spell are left out.
+    """Spell the words of texts in the network's characters, closed by ``|``; those that it cannot spell are left out.
 
     A network of capitals spells in capitals.
     """
@@ -79,7 +79,7 @@ class LexiconDecoder:
         self._decoder = _flashlight(lexicon, tokens, blank, NGram(sentences) if with_lm else None)
 
     def __call__(self, emissions: np.ndarray) -> str:
-        """The best sequence of words for ``(T, V)`` log-probabilities."""
+        """Find the best sequence of words for ``(T, V)`` log-probabilities."""
         import torch
 
         found = self._decoder(torch.from_numpy(np.ascontiguousarray(emissions, np.float32))[None])
@@ -114,7 +114,7 @@ def _flashlight(lexicon: Mapping[str, list[str]], tokens: Sequence[str], blank: 
 
 
 def _language_model(model: NGram, words: Sequence[str]) -> Any:
-    """The trigrams in the form that flashlight asks: a state is a history, a score log10 P as KenLM's."""
+    """Give the trigrams the form that flashlight asks: a state is a history, a score log10 P as KenLM's."""
     from torchaudio.models.decoder import CTCDecoderLM, CTCDecoderLMState
 
     class Trigrams(CTCDecoderLM):  # type: ignore[misc, valid-type]

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from speech.errors import UserError
-from speech.judges.bundles import damaged
+from speech.judges.public_weights import damaged
+from speech.rates import SAMPLE_RATE
 
 DNSMOS_URL = "https://github.com/microsoft/DNS-Challenge/raw/master/DNSMOS/DNSMOS/sig_bak_ovr.onnx"
-SAMPLE_RATE = 16_000
 WINDOW = 144_160  # samples: 9.01 s
 # Columns in the order of the network's outputs, and the polynomial of each, highest power first.
 POLYNOMIALS = {
@@ -57,7 +57,10 @@ class Dnsmos:
             raise damaged(weights, ValueError(f"its outputs have the shape {shape}"))
 
     def __call__(self, wave: np.ndarray) -> Mapping[str, float]:
-        """Signal, background and overall opinion of ``(T,)`` float32 at 16 kHz, ``T > 0``: means over the windows."""
+        """Predict signal, background and overall opinion of ``(T,)`` float32 at 16 kHz, ``T > 0``.
+
+        They are means over the windows.
+        """
         raw = np.stack([self._hear(part) for part in windows(wave)])
         return {
             name: float(np.mean(np.polyval(polynomial, raw[:, column])))
@@ -69,7 +72,7 @@ class Dnsmos:
 
 
 def windows(wave: np.ndarray) -> Iterator[np.ndarray]:
-    """Windows ``(144160,)`` float32, one every second; a recording that is shorter is doubled until it is not.
+    """Yield windows ``(144160,)`` float32, one every second; a recording that is shorter is doubled until it is not.
 
     Microsoft's script leaves out the 7th to 23rd of long recordings by a rounding error of floats; here all count.
     """

@@ -18,9 +18,9 @@ import numpy as np
 
 from speech.errors import UserError
 from speech.judges.ctc import WORD_END
+from speech.rates import SAMPLE_RATE
 from speech.text import normalise_text
 
-SAMPLE_RATE = 16_000
 SHORTEST = 400  # samples: what the first output frame of wav2vec 2.0 sees
 WHISPER_WINDOW = 30 * SAMPLE_RATE
 # Tokens that are no sounds, as <pad>, [UNK] or </s>.
@@ -28,7 +28,7 @@ _SPECIAL = re.compile(r"(<.*>|\[.*\])")
 
 
 def model_folder(name: str, key: str) -> Path:
-    """The folder of a model.
+    """Return the folder of a model.
 
     Args:
         name: a folder, or a hub name whose files the hub's cache holds.
@@ -79,7 +79,7 @@ class HuggingFaceCTC:
         self.special = [token for token in self.tokens if _SPECIAL.fullmatch(token)]
 
     def emissions(self, wave: np.ndarray) -> np.ndarray:
-        """Log-probabilities ``(T, V)`` float32 of a recording ``(N,)`` at 16 kHz, a frame every 20 ms."""
+        """Compute log-probabilities ``(T, V)`` float32 of a recording ``(N,)`` at 16 kHz, a frame every 20 ms."""
         import torch
 
         wave = np.pad(wave, (0, max(0, SHORTEST - len(wave))))
@@ -111,7 +111,7 @@ class Whisper:
         self._device = device
 
     def transcribe(self, wave: np.ndarray) -> str:
-        """Normalised words of ``(N,)`` float32 at 16 kHz; more than 30 s are heard window by window."""
+        """Recognise normalised words in ``(N,)`` float32 at 16 kHz; more than 30 s are heard window by window."""
         import torch
 
         longer = len(wave) > WHISPER_WINDOW
@@ -119,14 +119,14 @@ class Whisper:
         inputs = self._processor(wave, sampling_rate=SAMPLE_RATE, return_tensors="pt", **fitting).to(self._device)
         # English-only models know no language tokens.
         multilingual = getattr(self._model.generation_config, "is_multilingual", False)
-        speaks = {"language": "en", "task": "transcribe"} if multilingual else {}
+        language = {"language": "en", "task": "transcribe"} if multilingual else {}
         with torch.inference_mode():
-            ids = self._model.generate(**inputs, **speaks, do_sample=False, num_beams=1, return_timestamps=longer)
+            ids = self._model.generate(**inputs, **language, do_sample=False, num_beams=1, return_timestamps=longer)
         return normalise_text(self._processor.batch_decode(ids, skip_special_tokens=True)[0])
 
 
 def _vocabulary(folder: Path) -> list[str]:
-    """Tokens in the order of their indices."""
+    """Return the tokens in the order of their indices."""
     path = folder / "vocab.json"
     indices: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))
     if not all(isinstance(index, int) for index in indices.values()):
@@ -163,5 +163,5 @@ def _explained(folder: Path) -> Iterator[None]:
 
 
 def folder_files(folder: Path) -> Sequence[Path]:
-    """The files of a model that decide what it answers."""
+    """Return the files of a model that decide what it answers."""
     return sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".txt"))

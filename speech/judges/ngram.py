@@ -15,14 +15,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
 START, END = "<s>", "</s>"
-# ARPA's way of saying never.
+# ARPA's logarithm of never.
 _NEVER = -99.0
 
 Words = tuple[str, ...]
 
 
 class NGram:
-    """The model.
+    """An n-gram model with its counts.
 
     Args:
         sentences: normalised, words separated by blanks; empty ones do not count.
@@ -52,7 +52,7 @@ class NGram:
                 self._follow[tuple(words[end - length : end])][words[end]] += 1
 
     def probability(self, word: str, history: Words = ()) -> float:
-        """P(word | history); the last ``order - 1`` words of the history count. 0 outside of the vocabulary."""
+        """Return P(word | history) by the last ``order - 1`` words of the history; 0 outside of the vocabulary."""
         if word not in self._follow[()]:
             return 0.0
         history = history[len(history) - min(self.order - 1, len(history)) :]
@@ -65,7 +65,7 @@ class NGram:
         return probability
 
     def arpa(self) -> Iterator[str]:
-        r"""Lines of the model in the ARPA format, logarithms to base 10.
+        r"""Yield the model's lines in the ARPA format, logarithms to base 10.
 
         Interpolated estimates are written as back-off ones: what was not seen after h has T(h) / (c(h) + T(h)) times
         its probability after h'.

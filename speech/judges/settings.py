@@ -83,7 +83,7 @@ class Evaluate:
             raise ValueError(f"weights: {min(unknown)} is no judge of quality or of speakers; known are {names}")
 
     def hearing(self, language: str) -> Evaluate | None:
-        """The judges with the recogniser of a language; None where words in it cannot be judged.
+        """Return the judges with the recogniser of a language; None where words in it cannot be judged.
 
         Pocketsphinx hears English alone; what a network hears its name must tell. Phonemes and digits are judged in
         English alone.

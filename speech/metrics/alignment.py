@@ -1,4 +1,4 @@
-"""Where speech begins and ends, and which frame of an output belongs to which of its reference.
+"""Alignment: where speech begins and ends, and which frame of an output belongs to which of its reference.
 
 All frames are of 5 ms: frame ``n`` is centred on sample ``80 n`` at 16 kHz, as F0's are.
 """
@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 
 from speech.metrics.cepstra import mel_cepstra
-from speech.pitch import F0_HOP, frame_rms
+from speech.pitch import frame_rms
+from speech.rates import F0_HOP
 
 # Leading and trailing frames this far below the loudest are silence: as recordings are trimmed by default.
 TRIM_DB = 40.0
@@ -22,7 +23,7 @@ Alignment = Literal["none", "lag", "dtw"]
 
 
 def speech_frames(wave: np.ndarray, trim_db: float = TRIM_DB) -> tuple[int, int]:
-    """First frame of the speech and the one after its last; ``(0, 0)`` for silence.
+    """Return the first frame (5 ms) of the speech and the one after its last; ``(0, 0)`` for silence.
 
     Args:
         wave: ``(T,)`` at 16 kHz.
@@ -34,7 +35,7 @@ def speech_frames(wave: np.ndarray, trim_db: float = TRIM_DB) -> tuple[int, int]
 
 
 def best_lag(reference: np.ndarray, output: np.ndarray, max_lag: int = MAX_LAG) -> int:
-    """By how many frames the output comes later (negative: earlier) than its reference.
+    """Return by how many frames (5 ms) the output comes later (negative: earlier) than its reference.
 
     The lag, of at most ``max_lag`` frames, at which the levels in dB correlate best; the smallest of equals.
 
@@ -54,7 +55,7 @@ def best_lag(reference: np.ndarray, output: np.ndarray, max_lag: int = MAX_LAG) 
 
 
 def align(reference: np.ndarray, output: np.ndarray, mode: Alignment) -> tuple[np.ndarray, np.ndarray, int]:
-    """The frames to be compared: the reference's from where its speech begins to where it ends, each with its partner.
+    """Return the frames to be compared: the reference's from begin to end of its speech, each with its partner.
 
     Args:
         reference: ``(T,)`` at 16 kHz.
@@ -74,7 +75,7 @@ def align(reference: np.ndarray, output: np.ndarray, mode: Alignment) -> tuple[n
     first, last = speech_frames(output)
     if not len(frames) or first == last:
         return frames, frames, 0
-    # The level says nothing of the sound: c0 is left out.
+    # The level tells nothing of the sound: c0 is left out.
     one, other = (mel_cepstra(wave)[a:b, 1:] for wave, a, b in ((reference, start, end), (output, first, last)))
     path = warp(one, other)
     # A frame with several partners takes the one in the middle.
@@ -83,7 +84,7 @@ def align(reference: np.ndarray, output: np.ndarray, mode: Alignment) -> tuple[n
 
 
 def take(contour: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """``contour`` ``(N,)`` at the given frames; 0 before its begin and after its end."""
+    """Take ``contour`` ``(N,)`` at the given frames; 0 before its begin and after its end."""
     inside = (frames >= 0) & (frames < len(contour))
     taken = np.zeros(len(frames), dtype=np.asarray(contour).dtype)
     taken[inside] = np.asarray(contour)[frames[inside]]
@@ -91,7 +92,7 @@ def take(contour: np.ndarray, frames: np.ndarray) -> np.ndarray:
 
 
 def warp(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Dynamic time warping (Sakoe & Chiba 1978): steps (1, 1), (1, 0), (0, 1), Euclidean distance, no weights, no band.
+    """Warp time (DTW, Sakoe & Chiba 1978): steps (1, 1), (1, 0), (0, 1), Euclidean distance, no weights, no band.
 
     Computed by anti-diagonals, so that memory is a byte for each pair of frames.
 
@@ -130,7 +131,7 @@ def _trace(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def shift(wave: np.ndarray, lag: int, length: int) -> np.ndarray:
-    """``length`` samples of a wave from ``lag`` frames on; zeros where there are none."""
+    """Return ``length`` samples of a wave at 16 kHz from ``lag`` frames (5 ms) on; zeros where there are none."""
     samples = np.arange(length) + lag * F0_HOP
     return take(wave, samples)
 

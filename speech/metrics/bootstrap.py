@@ -29,7 +29,7 @@ class Interval:
 def ratio_interval(
     numerators: np.ndarray, denominators: np.ndarray, resamples: int = 1000, seed: int = 0, level: float = 0.95
 ) -> Interval:
-    """Interval of ``sum(numerators) / sum(denominators)``, both ``(N,)`` with one entry per utterance.
+    """Return the interval of ``sum(numerators) / sum(denominators)``, both ``(N,)`` with one entry per utterance.
 
     A mean is the ratio with denominators of 1. All NaN when the denominators sum to 0.
     """
@@ -45,7 +45,7 @@ def paired_difference(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
-    """Interval of ``ratio(first) - ratio(second)`` when both are resampled by the same draws of utterances.
+    """Return the interval of ``ratio(first) - ratio(second)`` when both are resampled by the same draws of utterances.
 
     Args:
         first: numerators and denominators, each ``(N,)``.
@@ -71,7 +71,7 @@ def paired_difference(
 def set_interval(
     statistic: Callable[[np.ndarray], float], count: int, resamples: int, seed: int = 0, level: float = 0.95
 ) -> Interval:
-    """Interval of what only a whole set has, such as a distance between distributions.
+    """Return the interval of what only a whole set has, such as a distance between distributions.
 
     A draw with replacement repeats utterances, and a set of fewer different ones lies further from any other: the
     draws' values are moved by as much as their mean is off, else all of them may lie beyond the value itself.
@@ -90,7 +90,7 @@ def set_interval(
 
 
 def resample_weights(count: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each of ``count`` utterances is drawn: chunks of ``(up to resamples, count)`` float64."""
+    """Draw how often each of ``count`` utterances is taken: chunks of ``(up to resamples, count)`` float64."""
     rng = np.random.default_rng(seed)
     chunk = max(1, _CHUNK_VALUES // max(1, count))
     for start in range(0, resamples, chunk):
@@ -103,7 +103,7 @@ def resample_weights(count: int, resamples: int, seed: int) -> Iterator[np.ndarr
 
 
 def percentile_interval(value: float, samples: np.ndarray, level: float = 0.95) -> Interval:
-    """The central ``level`` of the resampled values; resamples where the statistic is undefined (NaN) are left out."""
+    """Return the central ``level`` of the resampled values, without those where the statistic is undefined (NaN)."""
     finite = samples[np.isfinite(samples)]
     if not len(finite) or not np.isfinite(value):
         return Interval(value, float("nan"), float("nan"))

@@ -10,7 +10,8 @@ import functools
 
 import numpy as np
 
-from speech.pitch import F0_HOP, SAMPLE_RATE, extract_f0
+from speech.pitch import extract_f0
+from speech.rates import F0_HOP, SAMPLE_RATE
 
 ORDER = 24
 ALPHA = 0.42
@@ -18,7 +19,7 @@ _FFT = 1024
 
 
 def mel_cepstra(wave: np.ndarray, order: int = ORDER, alpha: float = ALPHA) -> np.ndarray:
-    """Mel-cepstra every 5 ms.
+    """Compute mel-cepstra every 5 ms.
 
     Args:
         wave: ``(T,)`` at 16 kHz, ``T >= 80``.
@@ -37,7 +38,7 @@ def mel_cepstra(wave: np.ndarray, order: int = ORDER, alpha: float = ALPHA) -> n
 
 
 def cepstra_of(power: np.ndarray, order: int, alpha: float) -> np.ndarray:
-    """Warped cepstra ``(N, order + 1)`` of power envelopes ``(N, K)`` at K frequencies from 0 to half the rate.
+    """Compute warped cepstra ``(N, order + 1)`` of power envelopes ``(N, K)`` at K frequencies from 0 to half the rate.
 
     They are those of the minimum-phase filter: log |H(w)| is the sum of ``c[k] cos(k v)``, v being w warped.
     """
@@ -48,7 +49,7 @@ def cepstra_of(power: np.ndarray, order: int, alpha: float) -> np.ndarray:
 
 @functools.cache
 def warping(length: int, order: int, alpha: float) -> np.ndarray:
-    """The matrix ``(length, order + 1)`` that warps cepstra: Oppenheim & Johnson's recursion, for every one at once."""
+    """Make the matrix ``(length, order + 1)`` that warps cepstra: Oppenheim & Johnson's recursion, for all at once."""
     warped = np.zeros((order + 1, length))
     for row in range(length - 1, -1, -1):
         before = warped.copy()

@@ -21,7 +21,7 @@ class Gaussian:
 
 
 def fit_gaussian(features: np.ndarray) -> Gaussian:
-    """The Gaussian of ``(N, D)`` features, its covariance unbiased; the root has ``min(N, D)`` rows.
+    """Fit a Gaussian to ``(N, D)`` features, its covariance unbiased; the root has ``min(N, D)`` rows.
 
     Raises:
         ValueError: there are fewer than two.
@@ -37,7 +37,7 @@ def fit_gaussian(features: np.ndarray) -> Gaussian:
 
 
 def frechet_distance(one: Gaussian, other: Gaussian) -> float:
-    """The (squared) distance, 0 for equal ones; what is called FID where the features are a classifier's."""
+    """Return the (squared) distance, 0 for equal ones; it is called FID where the features are a classifier's."""
     shared = np.linalg.svd(one.root @ other.root.T, compute_uv=False).sum()
     apart = np.sum((one.mean - other.mean) ** 2)
     return float(apart + np.sum(one.root**2) + np.sum(other.root**2) - 2 * shared)

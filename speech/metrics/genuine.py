@@ -1,4 +1,4 @@
-"""Whether conversions can be told from genuine recordings of the voice (van Niekerk et al. 2022, section 3.2).
+"""Trials of genuineness: can conversions be told from recordings of the voice (van Niekerk et al. 2022, section 3.2)?
 
 Trials are pairs: a conversion with a recording of the voice it is in, and two recordings of one voice. At 50 % equal
 error rate nothing tells the one kind from the other, which is best; below it a conversion is less like the voice than
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from speech.metrics.bootstrap import Interval, percentile_interval, resample_weights
-from speech.metrics.speaker import cosine_scores, equal_error_rate
+from speech.metrics.speaker_metrics import cosine_scores, equal_error_rate
 
 CONVERTED, GENUINE = "converted", "genuine"
 
@@ -39,13 +39,13 @@ class GenuineTrials:
     scores: np.ndarray
 
     def rows(self) -> Iterator[tuple[str, str, str, float]]:
-        """Kind, names of the two and score of every trial."""
+        """Yield kind, names of the two and score of every trial."""
         for (one, other), genuine, score in zip(self.pairs.tolist(), self.genuine, self.scores.tolist(), strict=True):
             first = self.recordings[one] if genuine else self.groups[one]
             yield GENUINE if genuine else CONVERTED, first, self.recordings[other], score
 
     def rate(self, groups: np.ndarray | None = None, recordings: np.ndarray | None = None) -> float:
-        """Equal error rate in percent; NaN without trials of both kinds.
+        """Return the equal error rate in percent; NaN without trials of both kinds.
 
         Args:
             groups: ``(G,)`` how often each group counts; 1 when None.
@@ -66,7 +66,7 @@ def genuine_trials(
     recordings: Mapping[str, np.ndarray],
     owners: Sequence[str],
 ) -> GenuineTrials:
-    """All pairs of every converted group with recordings of its voice, and of recordings of one voice.
+    """Score all pairs of every converted group with recordings of its voice, and of recordings of one voice.
 
     Args:
         groups: vectors ``(D,)`` by name.
@@ -92,7 +92,7 @@ def genuine_trials(
 
 
 def trials_from(rows: Sequence[Mapping[str, Any]]) -> GenuineTrials:
-    """Trials again from rows with ``trial``, ``group``, ``claimed`` and ``score``, other kinds left out."""
+    """Restore trials from rows with ``trial``, ``group``, ``claimed`` and ``score``; other kinds are left out."""
     rows = [row for row in rows if row["trial"] in (CONVERTED, GENUINE)]
     groups = tuple(dict.fromkeys(row["group"] for row in rows if row["trial"] == CONVERTED))
     recordings = tuple(dict.fromkeys(row["claimed"] for row in rows))
@@ -110,7 +110,7 @@ def trials_from(rows: Sequence[Mapping[str, Any]]) -> GenuineTrials:
 
 
 def genuine_eer(trials: GenuineTrials, resamples: int = 1000, seed: int = 0, level: float = 0.95) -> Interval:
-    """Equal error rate in percent, with the interval from resampling both groups and recordings."""
+    """Return the equal error rate in percent, with the interval from resampling both groups and recordings."""
     values = [trials.rate(*weights) for weights in _draws(trials, resamples, seed)]
     return percentile_interval(trials.rate(), np.asarray(values), level)
 
@@ -118,7 +118,7 @@ def genuine_eer(trials: GenuineTrials, resamples: int = 1000, seed: int = 0, lev
 def genuine_eer_difference(
     first: GenuineTrials, second: GenuineTrials, resamples: int = 1000, seed: int = 0, level: float = 0.95
 ) -> Interval | None:
-    """First minus second, in points, by the same draws of groups and recordings; None where those are not the same."""
+    """Return first minus second, in points, by the same draws of groups and recordings; None where those differ."""
     if (first.groups, first.recordings) != (second.groups, second.recordings) or not first.groups:
         return None
     values = [first.rate(*weights) - second.rate(*weights) for weights in _draws(first, resamples, seed)]

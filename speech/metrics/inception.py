@@ -1,4 +1,4 @@
-"""How sure and how various a classifier finds generated recordings: inception and activation maximisation scores.
+"""Scores of how sure and how various a classifier finds generated recordings: inception and activation maximisation.
 
 As Baas & Kamper 2022 judge digits (section 4, after SaShiMi's benchmark, Goel et al. 2022). Arguments are natural
 logarithms of class probabilities ``(N, C)``; scores are in nats, or their exponentials.
@@ -15,14 +15,14 @@ from speech.metrics.frechet import Gaussian
 
 @dataclass(frozen=True)
 class RealDigits:
-    """What a classifier makes of real recordings: the Gaussian of its features, its mean probabilities ``(10,)``."""
+    """A classifier's impression of real recordings: the Gaussian of its features, its mean probabilities ``(10,)``."""
 
     features: Gaussian
     probabilities: np.ndarray
 
 
 def inception_score(logs: np.ndarray, seed: int = 0) -> float:
-    """Exponential of the mean KL divergence of one half, drawn by ``seed``, from the mean of the other.
+    """Return exp of the mean KL divergence of one half, drawn by ``seed``, from the mean of the other.
 
     1 (worst) to about C; ``N > 1``. Salimans et al. 2016.
     """
@@ -33,7 +33,7 @@ def inception_score(logs: np.ndarray, seed: int = 0) -> float:
 
 
 def modified_inception_score(logs: np.ndarray, pairs: int | None = None, seed: int = 123) -> float:
-    """Exponential of the mean KL divergence of one recording from another: also rewards variety within a class.
+    """Return exp of the mean KL divergence of one recording from another: also rewards variety within a class.
 
     Gurumurthy et al. 2017. Of all N^2 ordered pairs, or of so many ``pairs`` drawn by ``seed``, which estimate it.
     """
@@ -47,7 +47,7 @@ def modified_inception_score(logs: np.ndarray, pairs: int | None = None, seed: i
 
 
 def am_score(logs: np.ndarray, real: np.ndarray) -> float:
-    """KL divergence of the ``real`` mean probabilities ``(C,)`` from the generated, plus the mean entropy of these.
+    """Return the KL divergence of ``real`` mean probabilities ``(C,)`` from the generated, plus these' mean entropy.
 
     0 is best. Zhou et al. 2018.
     """
@@ -60,5 +60,5 @@ def am_score(logs: np.ndarray, real: np.ndarray) -> float:
 
 
 def _divergence(logs: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """KL divergence ``(N,)`` of rows from rows."""
+    """Return the KL divergence ``(N,)`` of rows from rows."""
     return (np.exp(logs) * (logs - others)).sum(axis=1)

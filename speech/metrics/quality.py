@@ -15,20 +15,20 @@ import numpy as np
 from speech.errors import UserError
 from speech.metrics.alignment import best_lag, shift, speech_frames, warp
 from speech.metrics.cepstra import mel_cepstra
+from speech.rates import SAMPLE_RATE
 
-SAMPLE_RATE = 16_000
 # Of the natural-logarithm cepstra's distance in dB (Kubichek 1993).
 DB = 10 / np.log(10) * np.sqrt(2)
 
 
 def aligned(reference: np.ndarray, output: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Reference and output, ``(T,)`` float64 each: the delay taken out, the output cut or padded to the length."""
+    """Return reference and output, ``(T,)`` float64 each: the delay taken out, the output cut or padded in length."""
     lag = best_lag(reference, output)
     return np.asarray(reference, np.float64), shift(np.asarray(output, np.float64), lag, len(reference))
 
 
 def stoi(reference: np.ndarray, output: np.ndarray) -> float | None:
-    """Short-time objective intelligibility (Taal et al. 2011), 0 to 1, by pystoi.
+    """Compute short-time objective intelligibility (Taal et al. 2011), 0 to 1, by pystoi.
 
     Args:
         reference: ``(T,)`` in [-1, 1] at 16 kHz.
@@ -47,7 +47,7 @@ def stoi(reference: np.ndarray, output: np.ndarray) -> float | None:
 
 
 def pesq(reference: np.ndarray, output: np.ndarray) -> float | None:
-    """Wideband PESQ (ITU-T P.862.2), 1 to 4.64, by the package ``pesq``; it aligns in time by itself.
+    """Compute wideband PESQ (ITU-T P.862.2), 1 to 4.64, by the package ``pesq``; it aligns in time by itself.
 
     Args:
         reference: ``(T,)`` in [-1, 1] at 16 kHz.
@@ -67,7 +67,9 @@ def pesq(reference: np.ndarray, output: np.ndarray) -> float | None:
 
 
 def mel_cepstral_distortion(reference: np.ndarray, output: np.ndarray) -> float | None:
-    """Mel-cepstral distortion in dB (Kubichek 1993): mean over time of ``10 sqrt(2) / ln 10`` times the distance.
+    """Compute mel-cepstral distortion in dB (Kubichek 1993).
+
+    It is the mean over time of ``10 sqrt(2) / ln 10`` times the distance.
 
     Mel-cepstra 1 to 24 (:mod:`speech.metrics.cepstra`), without the level, of the stretches of speech; frames are
     paired by dynamic time warping, and the mean is over the pairs.

@@ -1,4 +1,4 @@
-"""From counts per utterance and scores per trial to the metrics of one experiment, each with its 95 % interval."""
+"""The metrics of one experiment, from counts per utterance and scores per trial, each with its 95 % interval."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from speech.metrics.bootstrap import SET_RESAMPLES, Interval, ratio_interval, se
 from speech.metrics.frechet import fit_gaussian, frechet_distance
 from speech.metrics.genuine import GenuineTrials, genuine_eer
 from speech.metrics.inception import RealDigits, am_score, inception_score, modified_inception_score
-from speech.metrics.speaker import eer_interval, nearest_speaker_hits
+from speech.metrics.speaker_metrics import eer_interval, nearest_speaker_hits
 
 _TEXT = ("word_errors", "words", "char_errors", "chars")
 _PHONES = ("phoneme_errors", "phones")
@@ -75,7 +75,7 @@ Metrics = dict[str, float]
 
 
 def utterance_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> Metrics:
-    """Everything that is said of utterances one by one, from rows of :data:`UTTERANCES`."""
+    """Compute everything that is measured of utterances one by one, from rows of :data:`UTTERANCES`."""
     return {
         "utterances": float(len(rows)),
         "utterances_without_text": float(sum(row["words"] is None for row in rows)),
@@ -88,7 +88,7 @@ def utterance_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: i
 
 
 def word_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> Metrics:
-    """``wer`` and ``cer`` in percent, over the utterances that have text; nothing when none has."""
+    """Compute ``wer`` and ``cer`` in percent, over the utterances that have text; nothing when none has."""
     rows = [row for row in rows if row["words"]]
     if not rows:
         return {}
@@ -98,7 +98,7 @@ def word_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -
 
 
 def phoneme_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> Metrics:
-    """``per`` in percent, over the utterances whose phonemes were judged; nothing when none was."""
+    """Compute ``per`` in percent, over the utterances whose phonemes were judged; nothing when none was."""
     rows = [row for row in rows if row["phones"]]
     if not rows:
         return {}
@@ -107,7 +107,7 @@ def phoneme_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int
 
 
 def digit_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> Metrics:
-    """``digit_accuracy`` in percent, over the utterances whose text is a digit; nothing when none was judged."""
+    """Compute ``digit_accuracy`` in percent, over utterances whose text is a digit; nothing when none was judged."""
     right = np.array([row["digits_right"] for row in rows if row["digits_right"] is not None], np.float64)
     if not len(right):
         return {}
@@ -115,7 +115,7 @@ def digit_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) 
 
 
 def digit_set_metrics(rows: Sequence[Mapping[str, Any]], real: RealDigits | None, resamples: int, seed: int) -> Metrics:
-    """``digit_fid``, ``inception_score``, ``modified_inception_score`` and ``am_score`` of all digits together.
+    """Compute ``digit_fid``, ``inception_score``, ``modified_inception_score`` and ``am_score`` of all digits together.
 
     Args:
         rows: of :data:`UTTERANCES`; those that the digit classifier heard count. Nothing where they are fewer than two.
@@ -142,7 +142,7 @@ def digit_set_metrics(rows: Sequence[Mapping[str, Any]], real: RealDigits | None
 
 
 def f0_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> Metrics:
-    """``vde``, ``gpe``, ``ffe`` in percent and ``f0_rmse_cents``; what has no frames to be counted on is left out."""
+    """Compute ``vde``, ``gpe``, ``ffe`` in percent and ``f0_rmse_cents``; what has no frames to count is left out."""
     rows = [row for row in rows if row["frames"]]
     if not rows:
         return {}
@@ -159,7 +159,7 @@ def f0_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> 
 
 
 def mean_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -> Metrics:
-    """The mean of every column of ``MEANS``, over the utterances that have a value; nothing where none has."""
+    """Compute the mean of every column of ``MEANS``, over the utterances that have a value; nothing where none has."""
     metrics: Metrics = {}
     for name in MEANS:
         values = np.array([row[name] for row in rows if row.get(name) is not None], np.float64)
@@ -169,7 +169,7 @@ def mean_metrics(rows: Sequence[Mapping[str, Any]], resamples: int, seed: int) -
 
 
 def speaker_metrics(scores: np.ndarray, intended: np.ndarray, resamples: int, seed: int) -> Metrics:
-    """``speaker_accuracy`` and ``eer`` in percent; nothing when fewer than two speakers leave nothing to tell apart.
+    """Compute ``speaker_accuracy`` and ``eer`` in percent; nothing when fewer than two speakers can be told apart.
 
     Args:
         scores: ``(G, S)`` of every group of joined utterances against every enrolled speaker.
@@ -188,7 +188,7 @@ def speaker_metrics(scores: np.ndarray, intended: np.ndarray, resamples: int, se
 
 
 def genuine_metrics(trials: GenuineTrials | None, resamples: int, seed: int) -> Metrics:
-    """``genuine_eer`` in percent; nothing where nothing was converted, or a voice has too few recordings."""
+    """Compute ``genuine_eer`` in percent; nothing where nothing was converted, or a voice has too few recordings."""
     return {} if trials is None else _named("genuine_eer", genuine_eer(trials, resamples, seed), 1.0)
 
 

@@ -20,7 +20,7 @@ class WordCounts:
 
 
 def count_errors(reference: str, hypothesis: str) -> WordCounts:
-    """Levenshtein errors in words and characters (spaces count) between normalised texts.
+    """Count Levenshtein errors in words and characters (spaces count) between normalised texts.
 
     Args:
         reference: what was said, as :func:`speech.text.normalise_text` returns it; not empty.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from speech.audio.decode import IsolatedDecoder
-from speech.corpora.corpus import Entry, Listing
+from speech.corpora.listing import Entry, Listing
 from speech.errors import AudioError, UserError
 from speech.storage.shards import MANIFEST, REJECTS, write_shard
 
@@ -42,7 +42,7 @@ def write_manifest(directory: Path, root: Path, rows: Sequence[Row], rejects: Se
 
 
 def reject_row(path: str, stage: str, reason: str) -> Row:
-    """A row of ``REJECTS``."""
+    """Make a row of ``REJECTS``."""
     return {"path": path, "stage": stage, "reason": reason}
 
 

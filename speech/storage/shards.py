@@ -68,7 +68,7 @@ SYNTHESIS = pa.schema(
 
 
 def features_schema(dim: int, extra_layers: Sequence[int] = ()) -> pa.Schema:
-    """Schema of feature shards: per utterance ``(N, dim)`` float16 frames, and those of other layers beside them.
+    """Return the schema of feature shards: per utterance ``(N, dim)`` float16 frames, and other layers' beside them.
 
     Frames are bytes, row by row, little-endian, uncompressed; the column's metadata states ``dim``. As nested lists
     Parquet takes fifty times as long to read them.
@@ -80,17 +80,17 @@ def features_schema(dim: int, extra_layers: Sequence[int] = ()) -> pa.Schema:
 
 
 def speakers_schema(dim: int) -> pa.Schema:
-    """Schema of d-vector shards: per utterance one ``(dim,)`` float32 speaker embedding."""
+    """Return the schema of d-vector shards: per utterance one ``(dim,)`` float32 speaker embedding."""
     return pa.schema([("id", pa.string()), ("speaker", pa.string()), ("embedding", pa.list_(pa.float32(), dim))])
 
 
 def shard_name(index: int) -> str:
-    """File name of shard ``index``."""
+    """Return the file name of shard ``index``."""
     return f"part-{index:05d}.parquet"
 
 
 def shard_paths(directory: Path | str) -> list[Path]:
-    """The shards of a directory in order.
+    """List the shards of a directory in order.
 
     Raises:
         UserError: the directory is missing or holds no shard.
@@ -109,7 +109,7 @@ def write_shard(
     schema = schema.with_metadata(text)
     count = 0
     plain = [field.name for field in schema if not _is_matrix(field)]
-    # Frames hardly compress, and neither a dictionary nor the least and greatest of them says anything.
+    # Frames hardly compress, and neither a dictionary nor the least and greatest of them tells anything.
     encoding: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
     size = ROW_GROUP_ROWS
     if len(plain) < len(schema):
@@ -144,7 +144,7 @@ def read_shard(path: Path | str, columns: Sequence[str] | None = None) -> Iterat
 
 
 def read_group(path: Path | str, group: int, columns: Sequence[str] | None = None) -> dict[str, Sequence[Any]]:
-    """One row group of a shard as columns; for readers that visit groups in an order of their own.
+    """Read one row group of a shard as columns; for readers that visit groups in an order of their own.
 
     Raises:
         UserError: the shard is missing or damaged.
@@ -183,7 +183,7 @@ def zip_shards(
 
 
 def shard_meta(path: Path | str) -> dict[str, str]:
-    """The shard's own metadata: schema version and what its writer stated (stage, rates, fingerprint)."""
+    """Read the shard's own metadata: schema version and what its writer stated (stage, rates, fingerprint)."""
     with _open(path) as file:
         raw = file.schema_arrow.metadata or {}
     return {key.decode(): value.decode() for key, value in raw.items()}
@@ -235,7 +235,7 @@ def _is_matrix(field: pa.Field) -> bool:
 
 
 def _column(values: Sequence[Any], field: pa.Field) -> pa.Array:
-    """Numbers go through one flat buffer: building Arrow lists element by element is a hundred times slower."""
+    """Make a column of numbers through one flat buffer: Arrow lists built by element are a hundred times slower."""
     kind = field.type
     if _is_matrix(field):
         return pa.array([np.ascontiguousarray(value, dtype="<f2").tobytes() for value in values], kind)
@@ -248,7 +248,7 @@ def _column(values: Sequence[Any], field: pa.Field) -> pa.Array:
 
 
 def _dtype(kind: pa.DataType) -> np.dtype:
-    """NumPy's name of a number type; Arrow's own ``to_pandas_dtype`` wants pandas installed."""
+    """Return NumPy's name of a number type; Arrow's own ``to_pandas_dtype`` wants pandas installed."""
     return pa.array([], kind).to_numpy(zero_copy_only=False).dtype
 
 
@@ -269,7 +269,7 @@ def _values(column: pa.ChunkedArray, field: pa.Field) -> Sequence[Any]:
 
 
 def _matrices(array: pa.BinaryArray, dim: int) -> list[np.ndarray]:
-    """Views of the column's one buffer; Arrow's own values are copies."""
+    """Return views of the column's one buffer; Arrow's own values are copies."""
     _, offsets, data = array.buffers()
     bounds = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1] // (2 * dim)
     frames = np.frombuffer(data or b"", "<f2")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from speech.audio.waveforms import decode_audio
 from speech.errors import UserError
-from speech.judges.digits import WORDS, one_second
+from speech.judges.digit_mel import WORDS, one_second
 from speech.storage.shards import read_rows
 from speech.text import normalise_text
 from stages.data.batches import Batches

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from speech.audio.waveforms import SAMPLE_RATE, decode_audio
+from speech.audio.waveforms import decode_audio
+from speech.rates import SAMPLE_RATE
 from speech.units import num_frames
 from stages.params.features import Features
 from stages.runtime.engine import pick_device

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from speech.audio.waveforms import decode_audio, quantise
 from speech.errors import UserError
-from speech.pitch import F0_HOP, location_scale, normalise_f0
+from speech.pitch import location_scale, normalise_f0
+from speech.rates import F0_HOP, UNIT_HOP
 from speech.storage.shards import read_group
-from speech.units import UNIT_HOP
 from stages.data.batches import Batches, own_share, validation_steps
 from stages.data.utterance_index import (
     WINDOW_GROUPS,

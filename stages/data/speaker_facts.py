@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from speech.pitch import F0_HOP
+from speech.rates import F0_HOP, UNIT_HOP
 from speech.storage.shards import read_rows, shard_paths, zip_shards
-from speech.units import UNIT_HOP
 
 F0_PER_UNIT = UNIT_HOP // F0_HOP
 

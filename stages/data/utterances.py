@@ -19,9 +19,9 @@ from torch import Tensor
 
 from speech.audio.waveforms import decode_audio, quantise
 from speech.errors import UserError
-from speech.mel import MelSettings, log_mel
+from speech.mel_spectrogram import MelSettings, log_mel
+from speech.rates import UNIT_HOP
 from speech.storage.shards import read_group
-from speech.units import UNIT_HOP
 from stages.data.batches import Batches, own_share
 from stages.data.utterance_index import CorpusStreams, UtteranceIndex, build_index, epoch_order
 

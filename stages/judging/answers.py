@@ -17,9 +17,9 @@ from respeak.judges.panel import Panel, Reference, Row
 from speech.errors import UserError
 from speech.judges.cache import Answers, Recording
 from speech.judges.settings import Evaluate
-from speech.metrics.f0 import move_contour
+from speech.metrics.f0_metrics import move_contour
 from speech.metrics.summary import UTTERANCES
-from speech.pitch import F0_HOP
+from speech.rates import F0_HOP, SAMPLE_RATE
 from speech.storage.shards import read_rows, read_shard, shard_paths, write_shard, zip_shards
 from stages.params.f0 import F0
 from stages.runtime.engine import pick_device
@@ -27,7 +27,6 @@ from stages.runtime.engine import pick_device
 if TYPE_CHECKING:
     from stages.evaluate import Params
 
-SAMPLE_RATE = 16_000
 # Beside scratch that stages prune: the answers outlive them.
 ANSWERS = Path(".scratch") / "answers"
 # Few enough that the workers finish together, enough that a task costs more than reading its shards.

@@ -19,17 +19,17 @@ from typing import Any
 
 import numpy as np
 
-from respeak.judges.speakers import speaker_judge
+from respeak.judges.speaker_judge import speaker_judge
 from speech.errors import UserError
 from speech.judges.cache import Answers, Joined, Recording
 from speech.judges.settings import Evaluate
 from speech.metrics.genuine import GenuineTrials, genuine_trials
-from speech.metrics.speaker import cosine_scores, join_groups
+from speech.metrics.speaker_metrics import cosine_scores, join_groups
+from speech.rates import SAMPLE_RATE
 from speech.storage.shards import read_shard, shard_paths, speakers_schema, write_shard
 from stages.judging.answers import ANSWERS
 from stages.runtime.engine import pick_device
 
-SAMPLE_RATE = 16_000
 ENROLMENT_GROUPS = 5
 # The paper pairs every conversion with 50 recordings; pairs of 20 are 190 genuine trials for each voice.
 GENUINE_GROUPS = 20

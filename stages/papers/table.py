@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from respeak.results.measured import SHUFFLED, TRUTH, Claim
+from respeak.results.measured import SHUFFLED, TRUTH, UNTRAINED, Claim
 from respeak.results.table import Cell
 
 FILES = ("table.md", "table.csv", "table.tex", "table.json")
 PHONEME_FILES = ("phonemes.csv", "phonemes.svg")
 PLOTS, PHONEME_PLOTS = ("measured.csv",), ("phonemes.png",)
 # The same judges on what bounds them: the recordings themselves, and speech that cannot be understood.
-UNTRAINED = "untrained"
 ANCHORS = {TRUTH: "ground truth", SHUFFLED: "shuffled units", UNTRAINED: "untrained model"}
 
 # What stands where the paper gives no number that may be quoted.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from speech.rates import SAMPLE_RATE
 from stages.params.schema import positive
 from stages.params.training import Loop, Optimiser
 
@@ -41,7 +42,7 @@ class TrainDigitClassifier:
     loop: Loop
 
     def __post_init__(self) -> None:
-        if self.loop.segment_samples != 16_000:
+        if self.loop.segment_samples != SAMPLE_RATE:
             raise ValueError(f"loop.segment_samples must be 16000, one second, not {self.loop.segment_samples}")
 
 

@@ -11,12 +11,12 @@ import numpy as np
 
 from respeak.page.clips import Clip, Sentence, choose, groups
 from speech.pitch import extract_f0
+from speech.rates import SAMPLE_RATE
 from speech.storage.shards import read_rows, read_shard, shard_paths
 
 if TYPE_CHECKING:
     from stages.report import Params
 
-SAMPLE_RATE = 16_000
 HEARD = ("hypothesis", "word_errors", "words")
 
 

@@ -35,6 +35,20 @@ def declared_deps(stage: str, variant: str | None, params: Mapping[str, Any]) ->
     return list(dict.fromkeys(fill(_declaration(stage).get("deps", []), stage, variant, params)))
 
 
+def declared_outs(stage: str, variant: str | None, params: Mapping[str, Any]) -> list[str]:
+    """Return the paths that a stage makes: outputs, metrics and plots."""
+    paths = [path for part in ("outs", "metrics", "plots") for path in _declaration(stage).get(part, [])]
+    templates = [path if isinstance(path, str) else next(iter(path)) for path in paths]
+    return list(dict.fromkeys(fill(templates, stage, variant, params)))
+
+
+def variants_of(stage: str, params: Mapping[str, Any]) -> list[str | None]:
+    """Return the variants that a stage has at these parameters; ``[None]`` for a stage without any."""
+    items = _graph()[stage].get("foreach")
+    items = _look_up(items[2:-1], params) if isinstance(items, str) else items
+    return [None] if items is None else [str(item) for item in items]
+
+
 def fill(templates: Iterable[str], stage: str, variant: str | None, params: Mapping[str, Any]) -> list[str]:
     """Return what templates of a stage stand for, filled as DVC fills them."""
     items = _graph()[stage].get("foreach")

@@ -22,9 +22,6 @@ CONNECT_SECONDS = 30
 # 17 times slower; but not before ten thousand looks, since falling asleep after every small operation costs half the
 # speed of training on idle cores (5.3 steps/s, 10.5 with this; beside two busy neighbours 3.1 and 2.7).
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
-# Stages whose own process computes with runtime.threads, which their numbers depend on in the last bits; the others'
-# with one, whatever that is.
-TRAINING = ("train_", "finetune_", "pretrain")
 
 
 def limit_threads(threads: int) -> None:
@@ -32,6 +29,13 @@ def limit_threads(threads: int) -> None:
     os.environ.update(WAITING)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = str(threads)
+
+
+def shun_proxies() -> None:
+    """See that servers of this machine, MLflow's and Prefect's, are never asked through a proxy."""
+    known = ",".join(os.environ.get(name, "") for name in ("NO_PROXY", "no_proxy")).split(",")
+    hosts = dict.fromkeys([*(host for host in known if host), "127.0.0.1", "localhost"])
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(hosts)
 
 
 def open_executor(runtime: Runtime) -> Executor:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar
 
 from speech.errors import UserError
+from stages.facts import facts_of
 from stages.params.runtime import Common
 from stages.params.schema import read_file, read_own
 from stages.runtime.declared import declared_params
-from stages.runtime.engine import TRAINING, limit_threads
+from stages.runtime.engine import limit_threads, shun_proxies
 from stages.runtime.faults import EXHAUSTED, exhausted
 from stages.runtime.fingerprint import code_of, fingerprint
 from stages.runtime.jobs import Job
@@ -47,7 +48,7 @@ class Stage(Generic[ParamsT]):
         everything = dataclasses.asdict(self.params)
         settings = declared_params(self.name, self.variant, everything)
         code = code_of(self.name, self.variant, everything)
-        trains = self.name.startswith(TRAINING)
+        trains = facts_of(self.name).trains
         key = fingerprint(inputs, {"params": settings, "variant": self.variant, "state": state}, {} if trains else code)
         job = Job(output, SCRATCH / self.label / key, key, self.params.runtime, self.label, code)
         job.begin()
@@ -83,10 +84,11 @@ def stage_main(name: str, run: Callable[[Stage[ParamsT]], None], kind: type[Para
 
 
 def _guarded(name: str, variant: str | None, run: Callable[[Stage[ParamsT]], None], kind: type[ParamsT]) -> int:
+    shun_proxies()
     try:
         everything = read_file(PARAMS)
         params = read_own(kind, everything)
-        limit_threads(params.runtime.threads if name.startswith(TRAINING) else 1)
+        limit_threads(params.runtime.threads if facts_of(name).trains else 1)
         tracker = Tracker.open(name, variant, section(params, name), params.scale)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -48,7 +48,8 @@ def synthesize_part(part: Part, path: Path) -> dict[str, float]:
 
 
 def _rows(part: Part, report: dict[str, float]) -> Iterator[dict[str, Any]]:
-    from speech.audio.waveforms import SAMPLE_RATE, encode_audio
+    from speech.audio.waveforms import encode_audio
+    from speech.rates import SAMPLE_RATE
 
     experiment = part.experiment
     system = _load_system(

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from speech.mel import log_mel
+from speech.mel_spectrogram import log_mel
 from stages.tracking.tracker import Tracker
 
 SEGMENTS = 2

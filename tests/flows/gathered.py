@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flows.cores import Cores
+from flows.machine import Cores
 from flows.reproduction import DONE, Reproduction
 
 
@@ -13,9 +13,9 @@ class Gathered(Cores):
         super().__init__(total)
         self._work = work
 
-    def _next(self) -> str | None:
+    def _next(self, free_gpu: bool) -> str | None:
         work = self._work
         begun = work.results.keys() | work._granted.keys()
         well = {name for name, result in work.results.items() if result.outcome in DONE and work._left[name].is_set()}
         able = {name for name, node in work.graph.items() if well.issuperset(node.upstream)} - begun
-        return super()._next() if able <= self._waiting.keys() else None
+        return super()._next(free_gpu) if able <= self._waiting.keys() else None

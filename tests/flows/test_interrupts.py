@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from flows import reproduce, sweep
+from flows.children import remembered_interrupts
 from flows.graph import Graph, Node
-from flows.interrupts import remembered_interrupts
 from flows.planning import plan
 
 
@@ -26,13 +26,6 @@ def heard() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
-
-
-@pytest.fixture
-def light(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No server is begun, and no copy made."""
-    monkeypatch.setattr("flows.reproduce.begin_server", lambda root: None)
-    monkeypatch.setattr("flows.forks.Forks.copy_this", lambda forks: None)
 
 
 def test_an_interrupt_is_raised_and_remembered() -> None:
@@ -55,7 +48,6 @@ def test_an_interrupt_is_raised_and_remembered() -> None:
 def test_a_command_ends_while_it_reads(
     empty_project: Path,
     monkeypatch: pytest.MonkeyPatch,
-    light: None,
     main: Callable[[list[str]], int],
     reads: str,
     words: list[str],
@@ -65,7 +57,7 @@ def test_a_command_ends_while_it_reads(
 
 
 def test_it_ends_too_where_a_library_swallowed_the_interrupt(
-    empty_project: Path, monkeypatch: pytest.MonkeyPatch, light: None
+    empty_project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def swallow(*arguments: object) -> Graph:
         with suppress(KeyboardInterrupt):

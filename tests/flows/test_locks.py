@@ -17,7 +17,7 @@ import yaml
 
 from flows import locks
 from flows.graph import read_graph
-from flows.locks import Blocked, StoppedError, alone, beside_others, lock_holder, mend_list, naming_lock_holders
+from flows.locks import StoppedError, alone, in_use, lock_holder, mend_list, naming_lock_holders
 from flows.reproduction import Reproduction, find_dvc_program
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,21 +71,6 @@ def test_who_waits_can_be_stopped(tmp_path: Path) -> None:
     stopped.set()
     with other(HOLD, tmp_path), pytest.raises(StoppedError), alone(tmp_path, lambda line: None, stopped):
         raise AssertionError("two at once")
-
-
-BESIDE = """
-from flows.locks import beside_others
-with beside_others(Path("lock"), lambda: print("held", flush=True)):
-    time.sleep(60)
-"""
-
-
-def test_several_at_once_and_the_first_is_told(tmp_path: Path) -> None:
-    told: list[str] = []
-    with other(BESIDE, tmp_path) as first, beside_others(tmp_path / "lock", lambda: told.append("second")):
-        assert first.poll() is None
-    with beside_others(tmp_path / "lock", lambda: told.append("third")):
-        assert told == ["third"]
 
 
 def test_the_holder_of_dvcs_lock_is_named_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,25 +141,25 @@ def test_a_list_that_is_being_written_or_is_whole_is_left_alone(tmp_path: Path) 
     assert (folder / "rwlock").read_text() == whole
 
 
-def test_what_a_dead_process_left_in_dvcs_list_is_no_reason_to_wait(tmp_path: Path) -> None:
+def test_what_a_dead_process_left_in_dvcs_list_is_no_reason_to_wait(empty_project: Path) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
-    (tmp_path / ".dvc" / "tmp").mkdir(parents=True)
+    (empty_project / "dvc.yaml").write_text("stages: {a: {cmd: echo 1 > a.txt, outs: [a.txt]}}")
+    (empty_project / ".dvc" / "tmp").mkdir(exist_ok=True)
     entry = {"pid": gone.pid, "cmd": "dvc repro"}
+    left = {"write": {str(empty_project / "a.txt"): entry}, "read": {}}
+    (empty_project / ".dvc" / "tmp" / "rwlock").write_text(json.dumps(left))
+    said: list[str] = []
+    assert Reproduction(empty_project, read_graph(empty_project)).run("a", said.append).outcome == "ran"
+    assert not [line for line in said if line.startswith("waiting for ")]
+
+
+def test_what_dvc_says_of_a_path_in_use() -> None:
     lines = [
         "ERROR: failed to reproduce 'a': '/p/out' is busy, it is being blocked by:",
-        f"  (PID {gone.pid}): dvc repro",
-        f"  (PID {os.getpid()}): dvc gc",
+        "  (PID 7): dvc repro",
+        "  (PID 8): dvc gc",
     ]
-    blocked = Blocked.told(lines)
-    assert blocked is not None
-    assert blocked.commands == {gone.pid: "dvc repro", os.getpid(): "dvc gc"}
-    rwlock = tmp_path / ".dvc" / "tmp" / "rwlock"
-    for entries, expected in [
-        ({"write": {"/p/out/part": entry}, "read": {}}, False),
-        ({"write": {}, "read": {"/p": [entry, {"pid": os.getpid(), "cmd": "dvc gc"}]}}, True),
-        ({"write": {}, "read": {"/q": [{"pid": os.getpid(), "cmd": "dvc gc"}]}}, False),
-    ]:
-        rwlock.write_text(json.dumps(entries))
-        assert blocked.lasts(tmp_path) is expected
-    assert Blocked.told(["ERROR: failed to reproduce 'a': failed to run"]) is None
+    sentence = "waiting for /p/out, which is in use by process 7 (dvc repro); process 8 (dvc gc)"
+    assert in_use(lines) == (sentence, [7, 8])
+    assert in_use(["ERROR: failed to reproduce 'a': failed to run"]) is None

@@ -9,15 +9,16 @@ from types import SimpleNamespace
 import pytest
 
 from flows import reproduce
-from flows.graph import Node, compose
+from flows.graph import Node, touched
 from flows.planning import plan, preflight, step_benchmark
-from flows.planning.corpus_sizes import size_of
-from flows.planning.costs import ESTIMATES, cost, hours
-from flows.planning.preflight import Scene, disk, missing
+from flows.planning.costs import cost, hours
+from flows.planning.preflight import missing
 from flows.reproduction import find_dvc_program
 from speech.errors import UserError
-from speech.storage.manifest import write_manifest
-from stages.params.corpora import Corpus
+from stages.facts import all_facts, facts_of
+from stages.facts.scene import Scene
+from stages.facts.trials import Step
+from stages.params.compose import compose
 from stages.params.whole import load_params
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,38 +31,26 @@ def scene(tmp_path_factory):
     def of(*overrides: str) -> Scene:
         root = tmp_path_factory.mktemp("plan")
         compose(ROOT, overrides, root / "params.yaml")
-        step = step_benchmark.Step(seconds=1.0, flops=1e9, memory=1e8, weights=1000)
-        tried = {"encoder": 10.0, "vocoder": (step, step), "vocoder speed": 20.0, "f0 vq": step}
+        step = Step(seconds=1.0, flops=1e9, memory=1e8, weights=1000)
+        tried = {"encoder": 10.0, "vocoder": step, "vocoder alone": step, "resynthesis": 20.0, "f0 vq": step}
         return Scene(root, load_params(root / "params.yaml"), tried)
 
     return of
 
 
-def test_sizes_are_the_corpora_own_words_until_there_is_a_manifest(tmp_path):
-    assert size_of(tmp_path, "vctk", Corpus("vctk", "VCTK-Corpus-0.92")).seconds == 44 * 3600
-    two = Corpus("librispeech", "LibriSpeech", {"subsets": ["train-clean-100", "test-other"]})
-    assert size_of(tmp_path, "l", two).utterances == 28_539 + 2_939
-    # Measured: 400 utterances of 622 s, 80 of 146 s.
-    demo = Corpus("demo", "prompts", {"voices": "all", "sentences": 30, "digits": 20})
-    assert size_of(tmp_path, "demo", demo).seconds == pytest.approx(622, rel=0.05)
-    assert size_of(tmp_path, "mine", Corpus("folder", "nowhere")) is None
-    row = dict.fromkeys(("id", "path", "speaker", "split"), "a") | {"language": "en", "text": None, "phones": None}
-    rows = [row | {"sample_rate": 8000, "num_samples": 16_000}]
-    write_manifest(tmp_path / "data" / "mine" / "corpus", tmp_path, rows, [])
-    (tmp_path / "params.yaml").write_text("corpora: {mine: {adapter: folder, root: nowhere, options: {}}}\n")
-    assert size_of(tmp_path, "mine", Corpus("folder", "nowhere")).seconds == 2.0
-    assert size_of(tmp_path, "mine", Corpus("folder", "elsewhere")) is None
-
-
 def test_disk_is_arithmetic(scene):
     paper = scene("scale=paper", "corpus=vctk")
-    assert disk(paper, "features@vctk") == 44 * 3600 * 50 * 768 * 2
-    assert disk(paper, "audio@vctk") == 44 * 3600 * 29_000
-    assert disk(paper, "nonsense") == 0
+
+    def disk(stage: str) -> float:
+        return facts_of(stage).disk(paper, "vctk")
+
+    assert disk("features") == 44 * 3600 * 50 * 768 * 2
+    assert disk("audio") == 44 * 3600 * 29_000
+    assert disk("nonsense") == 0
 
 
 def test_every_stage_is_in_the_plan(scene):
-    graph = {name: Node(f"{name}@demo", (), True) for name in ESTIMATES}
+    graph = {name: Node(f"{name}@demo", (), True) for name in all_facts()}
     small = scene("scale=smoke")
     running = {"corpus@demo": graph["corpus"], "train_resynthesis": graph["kmeans"], "brand_new": graph["kmeans"]}
     lines = list(plan.estimate(small, running, tflops=2.0))
@@ -74,13 +63,15 @@ def test_every_stage_is_in_the_plan(scene):
 
 def test_only_what_changed_and_what_hangs_on_it_runs():
     graph = {"a": Node("a", (), False), "b": Node("b", ("a",), True), "c": Node("c", ("b",), False)}
-    assert plan.touched(graph) == ["b", "c"]
+    assert touched(graph) == ["b", "c"]
 
 
 def test_a_step_is_counted_as_it_is(scene):
     """Arithmetic is proportional to the batch, the discriminators add theirs, and nothing is left held."""
-    params = scene("scale=smoke").params
-    before, after = step_benchmark.vocoder_steps(params.train_resynthesis, params.train_f0_vq, 20)
+    smoke = scene("scale=smoke")
+    phases = facts_of("train_resynthesis").training(smoke, "")
+    assert sum(phase.steps for phase in phases) == smoke.params.train_resynthesis.loop.steps
+    before, after = (step_benchmark.time_step(phase.trial) for phase in phases)
     assert after.flops > 2 * before.flops > 0
     assert after.memory > before.memory > 16 * before.weights
     assert after.seconds > 0

@@ -4,16 +4,18 @@ import json
 from pathlib import Path
 
 from flows.reproduce import closing
+from respeak.results.table import Cell, Column, Row, Table, to_json
 
 
-def test_the_closing_shows_the_tables_that_say_something_of_a_system(tmp_path: Path) -> None:
-    for name, value in (("polyak1", -25.0), ("softvc1", None)):
+def test_the_closing_shows_the_tables_of_which_a_system_was_run(tmp_path: Path) -> None:
+    for name, label in (("polyak1", "resynthesis"), ("softvc1", "shuffled")):
+        row = Row(label, label, "measured", {"wer": Cell(21.0)})
+        table = Table(f"Table of {name}", "", [Column("wer", "WER %")], [row])
         folder = tmp_path / "tables" / name
         folder.mkdir(parents=True)
-        (folder / "table.md").write_text(f"### {name}\n")
-        (folder / "table.json").write_text(json.dumps({"findings": [{"value": value}, {"value": None}]}))
+        (folder / "table.json").write_text(json.dumps(to_json(table)))
     text = closing(tmp_path)
-    assert "### polyak1" in text
-    assert "### softvc1" not in text
+    assert "Table of polyak1" in text
+    assert "Table of softvc1" not in text
     assert "  tables/ " in text
     assert "systems/" not in text  # none there yet

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -17,11 +16,12 @@ import pytest
 import yaml
 
 from flows.children import Children, Ending
-from flows.cores import Cores
-from flows.graph import Node, below, compose_params, necessary, read_graph
-from flows.reproduce import describe, main
+from flows.graph import Node, below, describe, necessary, read_graph, ways
+from flows.machine import Cores, take_gpu
+from flows.reproduce import main
 from flows.reproduction import Reproduction, Result, final_metrics, find_dvc_program, judge
 from speech.errors import UserError
+from stages.params.compose import compose_params
 from tests.flows.gathered import Gathered
 from tests.small_disk import small_disk
 
@@ -75,6 +75,28 @@ def test_the_fewest_lines_that_say_the_order():
     upstream = {"a": (), "b": ("a",), "c": ("a", "b"), "d": ("a", "c", "b"), "e": ("a",)}
     graph = {name: Node(name, others, False) for name, others in upstream.items()}
     assert necessary(graph) == {"a": set(), "b": {"a"}, "c": {"b"}, "d": {"c"}, "e": {"a"}}
+
+
+def test_the_longest_way_to_the_end_comes_first():
+    upstream = {"a": (), "b": ("a",), "c": ("a",), "d": ("c",), "e": ("b", "d"), "f": ()}
+    assert ways({name: Node(name, others, True) for name, others in upstream.items()}) == {
+        "a": 4, "b": 2, "c": 3, "d": 2, "e": 1, "f": 1
+    }  # fmt: skip
+    own = ways(read_graph(ROOT))
+    assert own["corpus@demo"] > own["train_resynthesis"] > own["evaluate@resynthesis"] > own["tables@polyak1"]
+    assert own["f0@demo"] > own["speakers@demo"]
+
+
+def test_a_stage_whose_turn_cannot_be_told_is_not_waited_for(tmp_path, monkeypatch):
+    def refuse(work: Reproduction, name: str) -> int:
+        raise RuntimeError(name)
+
+    monkeypatch.setattr(Reproduction, "share", refuse)
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
+    work = Reproduction(tmp_path, {"a": Node("a", (), True)})
+    assert next(work.ready()) == "a"
+    with pytest.raises(RuntimeError):  # in its task, where it is seen
+        work.run("a", print)
 
 
 def test_a_stage_has_its_turn_when_those_before_it_are_left(project):
@@ -178,6 +200,8 @@ def test_params_are_composed_as_dvc_does(composed):
         "kmeans.kk=1": r"there is no parameter 'kmeans\.kk' \(did you mean kmeans\.k",
         "scale=huge": "there is no scale 'huge'; there are demo, paper, small, smoke$",
         "kmeans.k=[": "input",
+        "kmeans.k=1": r"^-S kmeans\.k=1: kmeans: k must be between 2 and 65535",
+        "kmeans.k=many": r"kmeans\.k",
     }
     for override, message in refused.items():
         with pytest.raises(UserError, match=message) as error:
@@ -306,14 +330,14 @@ def test_cores_are_never_more_than_there_are():
 
     def work(name, want):
         nonlocal busy, most
-        count = cores.acquire(name, lambda: want, {"late": 0.0}.get(name, 1.0), never)
+        grant = cores.acquire(name, lambda: want, {"late": 0.0}.get(name, 1.0), never)
         with lock:
-            busy, order[len(order) :] = busy + count, [name]
+            busy, order[len(order) :] = busy + grant.cores, [name]
             most = max(most, busy)
         time.sleep(0.05)
         with lock:
-            busy -= count
-        cores.release(count)
+            busy -= grant.cores
+        cores.release(grant)
 
     wanted = {"late": 1, "one": 1, "two": 2, "three": 3, "greedy": 9}
     threads = [threading.Thread(target=work, args=item) for item in wanted.items()]
@@ -330,50 +354,69 @@ def test_cores_are_never_more_than_there_are():
     assert order[-1] == "late"
 
 
-def test_a_stage_that_waits_for_a_gpu_holds_no_core_and_lets_others_pass():
-    cores, never, began = Cores(2, gpus=1), threading.Event(), []
+def test_a_stage_that_waits_for_a_gpu_holds_no_core_and_lets_others_pass(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr(tempfile, "tempdir", os.fspath(tmp_path))
+    cores, never, began = Cores(2), threading.Event(), []
 
     def work(name, urgency, on_gpu):
-        assert cores.acquire(name, lambda: 1, urgency, never, on_gpu)
+        grant = cores.acquire(name, lambda: 1, urgency, never, on_gpu)
+        assert grant.cores == 1 and bool(grant.gpu) == on_gpu
         began.append(name)
+        return grant
 
-    work("first", 9.0, True)
+    first = work("first", 9.0, True)
     waiting = threading.Thread(target=work, args=("second", 8.0, True))
     waiting.start()
     work("without", 1.0, False)
     assert began == ["first", "without"]
-    cores.release(1, on_gpu=True)
+    cores.release(first)
     waiting.join(60)
     assert began == ["first", "without", "second"]
 
 
-def test_stages_that_want_a_gpu_take_turns_and_others_do_not_wait(project):
-    """As on a machine with one GPU; what a run held that was killed is free again."""
+def test_stages_that_want_a_gpu_take_turns_and_others_do_not_wait(project, monkeypatch):
+    """As on a machine with one GPU; a training in another folder of it is waited for as well."""
     clock = "date +%s.%N"
     stages = {
         name: {"cmd": f"{clock} > {name}; sleep 2; {clock} >> {name}", "outs": [name]}
-        for name in ("train_one", "train_two", "corpus")
+        for name in ("train_f0_vq", "train_resynthesis", "corpus")
     }
     (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
-    environment = os.environ | {"PYTHONPATH": os.fspath(ROOT), "CUDA_VISIBLE_DEVICES": "0"}
-    command = [sys.executable, "-m", "flows.reproduce"]
-    for _ in range(2):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert "3 ran" in done.stdout, done.stdout + done.stderr
-        begun = {name: [float(line) for line in (project / name).read_text().split()] for name in stages}
-        (_, ended), (second, _) = sorted(begun[name] for name in ("train_one", "train_two"))
-        assert second >= ended, begun
-        assert begun["corpus"][0] < second
-        database = sqlite3.connect(project / ".prefect" / "prefect.db")
-        names = database.execute('select name, "limit", active_slots from concurrency_limit_v2').fetchall()
-        assert names == [(f"gpu@{socket.gethostname()}", 1, 0)]
-        database.execute("update concurrency_limit_v2 set active_slots = 1")
-        database.commit()
-        database.close()
-        for name in stages:
-            (project / name).unlink()
-        (project / "dvc.lock").unlink()
-        shutil.rmtree(project / ".dvc" / "cache")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr(tempfile, "tempdir", os.fspath(project))
+    monkeypatch.setattr("flows.reproduction.available_cores", lambda: 4)
+    work = Reproduction(project, read_graph(project))
+    elsewhere = take_gpu()
+    assert elsewhere and not take_gpu()
+    runs = {name: threading.Thread(target=work.run, args=(name, print)) for name in stages}
+    for thread in runs.values():
+        thread.start()
+    runs["corpus"].join(120)
+    assert set(work.results) == {"corpus"}
+    elsewhere.release()
+    for thread in runs.values():
+        thread.join(120)
+    assert [result.outcome for result in work.results.values()] == ["ran"] * 3
+    begun = {name: [float(line) for line in (project / name).read_text().split()] for name in stages}
+    (_, ended), (second, _) = sorted(begun[name] for name in ("train_f0_vq", "train_resynthesis"))
+    assert second >= ended, begun
+    assert take_gpu()  # free again
+
+
+def test_what_a_killed_run_held_of_gpus_is_free(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setattr(tempfile, "tempdir", os.fspath(tmp_path))
+    code = (
+        "from flows.machine import take_gpu; import time; held = take_gpu(); print('held', flush=True); time.sleep(60)"
+    )
+    environment = os.environ | {"PYTHONPATH": os.fspath(ROOT), "TMPDIR": os.fspath(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        assert (one := take_gpu()) and not take_gpu()
+        other.kill()
+        other.wait()
+    assert (two := take_gpu()) and one.lock_file != two.lock_file
 
 
 def test_metrics_of_evaluations_that_were_not_asked_for_are_no_result(tmp_path):
@@ -388,7 +431,7 @@ def test_share_leaves_room_for_stages_beside(project):
     work.workers, work.threads, work.cores = 8, 4, Cores(8)
     assert work.share("a") == 8
     assert work.share("b@x") == 2
-    assert [work.share(name) for name in ("train_x", "finetune_x")] == [4, 4]
+    assert [work.share(name) for name in ("train_vocoder@x", "finetune_vocoder@x")] == [4, 4]
 
 
 def test_signal_numbers_have_meanings():

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows import comparison
 from flows.experiments import Experiment, check_plots, finished, forget_dead, named_metrics, plan, running
 from flows.reproduction import find_dvc_program
 from flows.sweep import describe, main
 from speech.errors import UserError
+from stages.reporting import sweep_comparison
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -158,24 +158,24 @@ def test_comparison_has_every_digit_and_every_experiment():
     }
     metrics = {e.name: named_metrics(files) for e in experiments[:3]}
     metrics[experiments[2].name]["resynthesis/wer"] = 11.5
-    table = comparison.markdown(experiments, metrics, "Sweep")
+    table = sweep_comparison.markdown(experiments, metrics, "Sweep")
     assert "| k50-layer6 | 50 | 6 | 362 | 12.3 [10.0, 15.0] |" in table
     assert "not finished" in table
     assert "99.0" not in table
-    rows = list(csv.DictReader(io.StringIO(comparison.to_csv(experiments, metrics))))
+    rows = list(csv.DictReader(io.StringIO(sweep_comparison.to_csv(experiments, metrics))))
     assert [row["resynthesis/wer"] for row in rows] == ["12.3457", "12.3457", "11.5", ""]
     assert [row["bit_rate"] for row in rows] == ["362.5", "362.5", "462.5", "462.5"]
     assert rows[0]["shuffled/wer"] == "99.0"
-    lines = comparison.lines(experiments, metrics)
+    lines = sweep_comparison.lines(experiments, metrics)
     assert lines["resynthesis, encoder.layer=6"] == [(362.5, 12.3457, 10.0, 15.0), (462.5, 11.5, 10.0, 15.0)]
     assert len(lines["resynthesis, encoder.layer=7"]) == 1
-    assert comparison.figure(experiments, metrics).axes[0].get_xlabel() == "units and F0, bit/s"
+    assert sweep_comparison.figure(experiments, metrics).axes[0].get_xlabel() == "units and F0, bit/s"
 
 
 def test_rate_is_the_papers_arithmetic():
     """HuBERT's 50, 100 and 200 units are 300, 350 and 400 bit/s; F0 adds 12.5 tokens of 5 bits."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    rates = [comparison.bit_rate(experiment(k, 6, params).params) for k in (50, 100, 200)]
+    rates = [sweep_comparison.bit_rate(experiment(k, 6, params).params) for k in (50, 100, 200)]
     assert rates == [300 + 62.5, 350 + 62.5, 400 + 62.5]
     params["train_resynthesis"] = {**params["train_resynthesis"], "use_f0": False}
-    assert comparison.bit_rate(params) == 350
+    assert sweep_comparison.bit_rate(params) == 350

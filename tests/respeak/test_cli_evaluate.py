@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from respeak.judges.folders import read_texts
+from respeak.judges.judge_folders import read_texts
 from respeak.page.clips import CHOSEN
 from speech.errors import UserError
 from tests.respeak.tiny import Respeak, random_classifier

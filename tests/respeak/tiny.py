@@ -13,7 +13,7 @@ from models.encoders import build_encoder
 from models.judges.resnext import DigitClassifier
 from models.resynthesis import UnitGenerator
 from respeak.encoders.loading import save_encoder
-from respeak.judges.digits import DigitJudge, save_classifier, save_real
+from respeak.judges.digit_judge import DigitJudge, save_classifier, save_real
 from respeak.systems.resynthesis.bundle import save_resynthesis
 
 # The command line, run in this process: arguments to exit status, stdout, stderr.

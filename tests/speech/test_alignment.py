@@ -11,7 +11,7 @@ import soundfile
 
 from speech.audio.waveforms import resample
 from speech.metrics.alignment import align, best_lag, shift, speech_frames, take, warp
-from speech.metrics.f0 import compare_f0, ffe, gpe
+from speech.metrics.f0_metrics import compare_f0, ffe, gpe
 from speech.pitch import extract_f0
 
 

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from speech.audio.decode import IsolatedDecoder
 from speech.audio.waveforms import (
-    SAMPLE_RATE,
     Conditioning,
     condition,
     decode_audio,
@@ -29,6 +28,7 @@ from speech.audio.waveforms import (
     write_wave,
 )
 from speech.errors import AudioError, UserError
+from speech.rates import SAMPLE_RATE
 
 SETTINGS = Conditioning(trim_db=None, min_seconds=0.05, max_seconds=20.0)
 

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speech.corpora import CORPORA, Listing, prepare
-from speech.corpora.corpus import DIGITS, Entry, seeded_splits
-from speech.corpora.espeak import Utterance, speak
+from speech.corpora.espeak import Utterance, synthesize
 from speech.corpora.folder import speaker_of
+from speech.corpora.listing import DIGITS, Entry, seeded_splits
 from speech.errors import UserError
 from speech.storage.manifest import check_rejects, manifest_rows
 
@@ -50,8 +50,8 @@ def test_demo_is_the_same_to_the_sample(demo: Listing, tmp_path: Path) -> None:
 
 def test_what_is_spoken_does_not_depend_on_what_was_spoken_before() -> None:
     breathy, other = Utterance("Fresh air.", "en-us+f2"), Utterance("A cold wind.", "en-us+m3", pitch=80)
-    alone = next(iter(speak([breathy]))).samples
-    assert np.array_equal(alone, list(speak([other, breathy]))[1].samples)
+    alone = next(iter(synthesize([breathy]))).samples
+    assert np.array_equal(alone, list(synthesize([other, breathy]))[1].samples)
 
 
 def test_every_demo_voice_has_every_split_and_no_sentence_crosses(demo: Listing, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_demo_voices_differ_in_pitch_and_timings_lie_in_the_recording(demo: List
 
 
 def test_phone_timings_find_the_vowel() -> None:
-    spoken = next(iter(speak([Utterance("six", "en-us+m3")])))
+    spoken = next(iter(synthesize([Utterance("six", "en-us+m3")])))
     wave = spoken.samples / 32768
     level = {p.phone: float(np.std(wave[int(p.start * 22050) : int(p.end * 22050)])) for p in spoken.phones}
     vowel = "\N{LATIN LETTER SMALL CAPITAL I}"
@@ -97,7 +97,7 @@ def test_phone_timings_find_the_vowel() -> None:
 
 def test_unknown_voices_and_impossible_options_name_themselves(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nobody"):
-        next(iter(speak([Utterance("six", "en-us+nobody")])))
+        next(iter(synthesize([Utterance("six", "en-us+nobody")])))
     for options, word in (
         ({"voices": "many"}, "voices"),
         ({"sentences": 2}, "sentences"),

@@ -6,7 +6,7 @@ import mir_eval.melody
 import numpy as np
 import pytest
 
-from speech.metrics.f0 import compare_f0, f0_rmse_cents, ffe, gpe, move_contour, vde
+from speech.metrics.f0_metrics import compare_f0, f0_rmse_cents, ffe, gpe, move_contour, vde
 
 
 def contour(seed: int, frames: int = 4000) -> np.ndarray:

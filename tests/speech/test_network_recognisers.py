@@ -14,11 +14,11 @@ import pytest
 import torch
 from torchaudio.pipelines import Wav2Vec2ASRBundle
 
-from respeak.judges.phonemes import phoneme_judge
+from respeak.judges.phoneme_judge import phoneme_judge
 from respeak.judges.recognisers import recogniser
 from speech.audio.waveforms import encode_audio
 from speech.errors import UserError
-from speech.judges import bundles, ctc
+from speech.judges import ctc, torchaudio_bundles
 from speech.judges.cache import Recording
 from speech.judges.ctc import LexiconDecoder, greedy, spell
 from speech.judges.huggingface import HuggingFaceCTC, Whisper
@@ -143,7 +143,7 @@ def write_bundle(bundle: Wav2Vec2ASRBundle, path: Path) -> torch.nn.Module:
 def test_a_bundle_says_what_torchaudios_tutorial_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = tiny_bundle()
     model = write_bundle(bundle, tmp_path / "tiny.pth")
-    monkeypatch.setattr(bundles, "recogniser_bundle", lambda name: bundle)
+    monkeypatch.setattr(torchaudio_bundles, "recogniser_bundle", lambda name: bundle)
     monkeypatch.setenv("RESPEAK_CACHE", str(tmp_path))
     judge = recogniser(ASR("torchaudio", "open", "TINY"), ["a text"])
     labels = bundle.get_labels()

@@ -11,7 +11,7 @@ import soundfile
 from speech.audio.waveforms import resample
 from speech.corpora.espeak import Pronouncer
 from speech.judges.allphone import Allphone
-from speech.metrics.phonemes import count_phoneme_errors, errors_by_phoneme, phoneme_rates
+from speech.metrics.phoneme_metrics import count_phoneme_errors, errors_by_phoneme, phoneme_rates
 from speech.phonemes import PHONES, from_ipa
 from speech.text import normalise_text
 
@@ -96,7 +96,7 @@ def test_a_planted_confusion_is_that_phonemes_alone() -> None:
         for heard in ([*said], [("F" if phone == "TH" else phone) for phone in said])
     ]
     rates = phoneme_rates([*rows, {"phones": None, "phones_said": None, "phones_heard": None}], 200, 0)
-    assert (rates["TH"].said, rates["TH"].errors, rates["TH"].rate.value) == (4, 2, 50.0)
+    assert (rates["TH"].count, rates["TH"].errors, rates["TH"].rate.value) == (4, 2, 50.0)
     assert (rates["TH"].rate.low, rates["TH"].rate.high) == (0.0, 100.0)
     assert {rate.errors for phone, rate in rates.items() if phone != "TH"} == {0}
     assert next(iter(rates)) == "IH", "the most frequent comes first"

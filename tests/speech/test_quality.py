@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from scipy.signal import lfilter
 
-from respeak.judges.quality import quality_judges
+from respeak.judges.quality_judges import quality_judges
 from respeak.results.columns import MEASURED
 from speech.audio.waveforms import encode_audio, resample
 from speech.errors import UserError

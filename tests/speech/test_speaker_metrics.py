@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
 
-from speech.metrics.speaker import (
+from speech.metrics.speaker_metrics import (
     cosine_scores,
     eer_interval,
     equal_error_rate,

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.judges.speakers import EcapaTDNN, XVector
+from models.judges.speaker_networks import EcapaTDNN, XVector
 from respeak.judges.panel import describe
-from respeak.judges.speakers import speaker_judge
+from respeak.judges.speaker_judge import speaker_judge
 from speech.audio.waveforms import encode_audio, read_wave, resample
 from speech.errors import UserError
 from speech.judges.cache import Recording

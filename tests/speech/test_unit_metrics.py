@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from speech.metrics.units import (
+from speech.metrics.unit_metrics import (
     UnitTally,
     edit_distance,
     frame_phones,

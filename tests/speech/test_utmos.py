@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from models.judges import utmos
-from respeak.judges.quality import quality_judges
+from respeak.judges.quality_judges import quality_judges
 from speech.errors import UserError
 from tests.golden.fill import fill
 from tests.speech.test_speaker_networks import EVALUATE, wave

@@ -16,12 +16,12 @@ import torch
 import torchaudio
 
 from models.judges.resnext import DigitClassifier
-from respeak.judges.digits import DigitJudge, digit_judge, read_real
+from respeak.judges.digit_judge import DigitJudge, digit_judge, read_real
 from respeak.judges.panel import Panel
 from speech.audio.waveforms import encode_audio, resample
 from speech.errors import UserError
 from speech.judges.cache import Answers, Recording
-from speech.judges.digits import WORDS, digit_mel, one_second
+from speech.judges.digit_mel import WORDS, digit_mel, one_second
 from speech.judges.settings import ASR, Phonemes
 from speech.metrics.frechet import fit_gaussian, frechet_distance
 from speech.metrics.summary import digit_metrics

@@ -15,9 +15,9 @@ import pytest
 import soundfile
 import torch
 
-from models.judges.speakers import XVector
-from respeak.judges.digits import DigitJudge
-from respeak.judges.speakers import SpeakerNetwork
+from models.judges.speaker_networks import XVector
+from respeak.judges.digit_judge import DigitJudge
+from respeak.judges.speaker_judge import SpeakerNetwork
 from speech.audio.waveforms import Conditioning, condition, decode_audio, encode_audio
 from speech.errors import UserError
 from speech.judges import cache

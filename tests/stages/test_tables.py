@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from respeak.results import phonemes
+from respeak.results import console, phoneme_table
 from respeak.results.table import Cell, format_cell, to_csv, to_json, to_latex, to_markdown, to_measured_csv
 from speech.errors import UserError
 from speech.metrics.summary import TRIALS, UTTERANCES
@@ -86,9 +86,11 @@ def test_the_stage_writes_the_files_that_the_registry_lists(
     assert sorted(path.name for path in Path(f"tables/plots/{name}").iterdir()) == sorted(REGISTRY[name].plots)
     written = contents(name)
     assert sorted(written) == sorted(artifacts)
-    assert capsys.readouterr().out == written["table.md"].decode() + "\n"
+    printed = capsys.readouterr().out
+    assert f"tables/{name}/table.md" in printed
+    assert max(map(len, printed.splitlines())) <= console.WIDTH
     assert json.loads(written["table.json"])["context"]["scale"] == params.scale
-    assert written.get("phonemes.png", PNG).startswith(PNG)
+    assert written.get("phoneme_table.png", PNG).startswith(PNG)
     tables.run(Stage("tables", name, params, cast(Any, Tracker())))
     assert contents(name) == written
 
@@ -110,7 +112,9 @@ def test_phonemes_stand_beside_the_papers_figure(params: Params, evaluated: Path
         write_shard(evaluated / f"{name}/utterances.parquet", rows, UTTERANCES)
     labels, files = {n: n for n in run}, {n: evaluated / f"{n}/utterances.parquet" for n in run}
     paper = REGISTRY["softvc1"].paper.phonemes
-    found = list(csv.DictReader(io.StringIO(phonemes.to_csv(phonemes.phoneme_rows(labels, files, paper, 100, 0)))))
+    found = list(
+        csv.DictReader(io.StringIO(phoneme_table.to_csv(phoneme_table.phoneme_rows(labels, files, paper, 100, 0))))
+    )
     cells = {(row["system"], row["phone"]): row for row in found}
     assert len(cells) == len(found) == 2 * len(paper["softvc_soft"])
     discrete, soft = (cells[name, "TH"] for name in run)

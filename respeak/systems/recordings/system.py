@@ -10,8 +10,9 @@ import numpy as np
 
 from respeak.systems.base import Control, Manner, Rendering, Stream, System, Task, named_controls
 from respeak.voices import Voice
-from speech.audio.waveforms import SAMPLE_RATE, decode_audio, resample
+from speech.audio.waveforms import decode_audio, resample
 from speech.intonation import UNCHANGED, Intonation
+from speech.rates import SAMPLE_RATE
 
 
 class Recordings(System):

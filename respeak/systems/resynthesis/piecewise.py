@@ -13,6 +13,7 @@ from respeak.systems.resynthesis.receptive_field import Context
 from respeak.voices import Voice
 from speech.errors import UserError
 from speech.pitch import location_scale
+from speech.rates import SAMPLE_RATE
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 # The vocoder's activations for 20 s take about 1 GB at the published width.
 GENERATE_SECONDS = 20.0
-SAMPLE_RATE = 16_000
 # Steady levels of normalised F0 that are tried one after the other: no speaker's mean lies further from a voiced token.
 BAND_STEP, BAND_LIMIT = 0.02, 3.0
 

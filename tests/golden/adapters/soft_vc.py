@@ -16,7 +16,7 @@ from models.kmeans import nearest
 from models.softvc.acoustic_training import mel_distance
 from models.softvc.mel import MEL, wave_to_mel
 from models.softvc.soft_unit_training import unit_loss
-from speech.mel import mel_filterbank
+from speech.mel_spectrogram import mel_filterbank
 from tests.golden.fill import Case
 
 MARGIN = 1e-4  # of a frame's nearest centre over the next: below it rounding decides

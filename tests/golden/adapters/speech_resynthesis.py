@@ -11,7 +11,7 @@ from torch import Tensor
 from models import public
 from models.hifigan import losses
 from models.hifigan.discriminators import Output
-from speech.mel import MelSettings, log_mel
+from speech.mel_spectrogram import MelSettings, log_mel
 from tests.golden.adapters import speech_resynthesis_data
 from tests.golden.fill import Case
 

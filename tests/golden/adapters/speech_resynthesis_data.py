@@ -13,11 +13,11 @@ import pytest
 from speech.audio.waveforms import TRIM_HOP, Conditioning, condition, encode_audio, resample, trim_bounds
 from speech.corpora.folder import speaker_of
 from speech.errors import UserError
-from speech.mel import log_mel
+from speech.mel_spectrogram import log_mel
 from speech.pitch import METHODS, SAMPLE_RATE, extract_f0, normalise_f0, voiced_statistics
+from speech.rates import UNIT_HOP
 from speech.storage.shards import AUDIO, F0, UNITS, shard_name, write_shard
 from speech.unit_formats import open_units
-from speech.units import UNIT_HOP
 from stages.data.segments import ALIGNMENT, Cut, SegmentBatches
 from stages.data.utterance_index import CorpusStreams, build_index
 from tests.golden.fill import Case

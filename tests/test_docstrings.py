@@ -1,0 +1,173 @@
+"""Docstrings are whole sentences: a function's begins with a verb, that of a class, property or module with a noun."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from stages.runtime.imports import ROOMS
+
+PROJECT = Path(__file__).resolve().parents[1]
+SOURCES = sorted(str(path.relative_to(PROJECT)) for room in ROOMS for path in (PROJECT / room).rglob("*.py"))
+FRAGMENTS = {
+    *("Of", "What", "That", "Those", "Whether", "Where", "How", "Who", "Whose", "Which", "Why", "When", "If"),
+    *("As", "By", "In", "On", "At", "For", "From", "To", "With", "Without"),
+}
+# Such words may begin the name of a thing, but no order.
+NOUNS = {
+    *("A", "An", "The", "Its", "Their", "One", "Two", "And", "Or", "But", "All", "Both", "Each", "Every"),
+    *("Everything", "It", "This", "These", "None", "No", "Any"),
+}
+# Files that do not conform yet.
+PENDING = {
+    "flows/artifacts.py",
+    "flows/children.py",
+    "flows/comparison.py",
+    "flows/database.py",
+    "flows/deployments.py",
+    "flows/experiments.py",
+    "flows/flow.py",
+    "flows/forks.py",
+    "flows/gpus.py",
+    "flows/graph.py",
+    "flows/grid.py",
+    "flows/locks.py",
+    "flows/measured.py",
+    "flows/planning/corpus_sizes.py",
+    "flows/planning/costs.py",
+    "flows/planning/plan.py",
+    "flows/planning/preflight.py",
+    "flows/planning/step_benchmark.py",
+    "flows/reproduce.py",
+    "flows/reproduction.py",
+    "flows/server.py",
+    "flows/sweep.py",
+    "flows/urgency.py",
+    "models/distributed.py",
+    "models/encoders/arithmetic.py",
+    "models/encoders/base.py",
+    "models/encoders/hubert.py",
+    "models/encoders/keys.py",
+    "models/encoders/soft.py",
+    "models/encoders/training.py",
+    "models/hifigan/discriminators.py",
+    "models/hifigan/fourier.py",
+    "models/hifigan/generator.py",
+    "models/hifigan/sending.py",
+    "models/judges/resnext.py",
+    "models/judges/training.py",
+    "models/public.py",
+    "models/resynthesis/codebook.py",
+    "models/resynthesis/durations.py",
+    "models/resynthesis/training.py",
+    "models/softvc/acoustic_training.py",
+    "models/softvc/mel.py",
+    "models/softvc/public.py",
+    "models/softvc/soft_unit_training.py",
+    "models/softvc/stepping.py",
+    "models/softvc/vocoder_training.py",
+    "models/training.py",
+    "respeak/bundle.py",
+    "respeak/cli/corpus_commands.py",
+    "respeak/cli/evaluate_command.py",
+    "respeak/cli/render_commands.py",
+    "respeak/cli/units_commands.py",
+    "respeak/encoders/unit_encoder.py",
+    "respeak/pyfunc.py",
+    "respeak/results/evaluated.py",
+    "respeak/results/measured.py",
+    "respeak/results/paired.py",
+    "respeak/results/phoneme_table.py",
+    "respeak/results/table.py",
+    "respeak/systems/registry.py",
+    "respeak/systems/resynthesis/piecewise.py",
+    "respeak/systems/resynthesis/receptive_field.py",
+    "respeak/systems/resynthesis/system.py",
+    "respeak/systems/softvc/bundle.py",
+    "respeak/systems/softvc/published_files.py",
+    "respeak/systems/softvc/system.py",
+    "respeak/voices.py",
+    "stages/data/digit_clips.py",
+    "stages/data/extraction.py",
+    "stages/data/other_encoder.py",
+    "stages/data/segments.py",
+    "stages/data/speaker_facts.py",
+    "stages/data/utterances.py",
+    "stages/encoder.py",
+    "stages/evaluate.py",
+    "stages/features.py",
+    "stages/finetune_vocoder.py",
+    "stages/judging/answers.py",
+    "stages/judging/speaker_trials.py",
+    "stages/kmeans.py",
+    "stages/papers/polyak2021.py",
+    "stages/papers/registry.py",
+    "stages/papers/table.py",
+    "stages/params/digit_classifier.py",
+    "stages/params/softvc.py",
+    "stages/params/whole.py",
+    "stages/pretrain.py",
+    "stages/report.py",
+    "stages/reporting/players.py",
+    "stages/runtime/engine.py",
+    "stages/runtime/faults.py",
+    "stages/runtime/fingerprint.py",
+    "stages/runtime/imports.py",
+    "stages/runtime/jobs.py",
+    "stages/runtime/processes.py",
+    "stages/runtime/stage.py",
+    "stages/softvc.py",
+    "stages/synthesis/worker.py",
+    "stages/synthesize.py",
+    "stages/tables.py",
+    "stages/tracking/collector.py",
+    "stages/tracking/lineage.py",
+    "stages/tracking/logged_models.py",
+    "stages/tracking/machine.py",
+    "stages/tracking/model_registry.py",
+    "stages/tracking/run_times.py",
+    "stages/tracking/tracker.py",
+    "stages/train_acoustic.py",
+    "stages/train_soft_units.py",
+    "stages/training/parallel.py",
+    "stages/training/trainer.py",
+    "stages/training/validation_audio.py",
+    "stages/unit_quality.py",
+    "stages/units.py",
+}
+
+
+def documented(tree: ast.Module) -> Iterator[tuple[str, str, bool]]:
+    """Yield name, docstring, and whether it is that of a function, for each that is there."""
+    for node in ast.walk(tree):
+        if not isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        if (text := ast.get_docstring(node)) is None:
+            continue
+        decorators = {ast.unparse(decorator) for decorator in getattr(node, "decorator_list", [])}
+        acts = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        is_property = bool(decorators & {"property", "functools.cached_property", "cached_property"})
+        yield getattr(node, "name", "the module"), text, acts and not is_property
+
+
+def faults(path: str) -> list[str]:
+    found = []
+    for name, text, acts in documented(ast.parse((PROJECT / path).read_text())):
+        first = text.split("\n\n")[0]
+        word = first.split()[0].rstrip(",:")
+        if word in FRAGMENTS or (acts and word in NOUNS):
+            found.append(f"{name}: begins with '{word}'")
+        if not first.rstrip().endswith((".", "!", "?", ":")):
+            found.append(f"{name}: ends without a period")
+    return found
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path not in PENDING])
+def test_docstrings_are_sentences_of_a_verb_or_a_noun(path: str) -> None:
+    assert not faults(path)
+
+
+def test_what_is_pending_is_still_to_do() -> None:
+    assert not [path for path in sorted(PENDING) if not (PROJECT / path).exists() or not faults(path)]
