@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stages.runtime.imports import ROOMS
+from stages.runtime.declared import ROOMS
 
 PROJECT = Path(__file__).resolve().parents[1]
 SOURCES = sorted(str(path.relative_to(PROJECT)) for room in ROOMS for path in (PROJECT / room).rglob("*.py"))
