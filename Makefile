@@ -106,7 +106,7 @@ format: setup ## let ruff rewrite the code
 	$(RUN) ruff format .
 
 params: setup ## compose params.yaml from conf/'s defaults, or with S="..."
-	@$(call arguments,S) $(RUN) stages.params.compose "$${args[@]}"
+	@$(call arguments,S) $(RUN) flows.compose "$${args[@]}"
 
 tables: setup ## print the measured tables   (T=polyak1 one of them, ALL=1 every row and column)
 	@$(RUN) respeak.results $(T) $(if $(ALL),--all)

@@ -22,9 +22,9 @@ from pathlib import Path
 
 sys.path.insert(0, os.fspath(Path(__file__).resolve().parents[1]))
 
+from flows.compose import compose_params
 from flows.graph import below, read_graph
 from flows.reproduction import find_dvc_program
-from stages.params.compose import compose_params
 from tests.pipeline.repositories import clean_environment, make_repository
 
 PROJECT = Path(__file__).resolve().parents[1]

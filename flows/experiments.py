@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flows.compose import compose, one_line
 from flows.locks import runs
 from flows.reproduction import find_dvc_program
 from speech.errors import UserError
-from stages.params.compose import compose, one_line
 from stages.runtime.declared import ROOMS
 from stages.tracking.own_outputs import own_outputs
 from stages.tracking.tracker import flatten, is_number

@@ -23,13 +23,13 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import artifacts
 from flows.children import Children, stopped_by_signals
+from flows.compose import compose_params
 from flows.graph import Graph, necessary, read_graph
 from flows.locks import StoppedError, alone, naming_lock_holders
 from flows.planning.preflight import check
 from flows.reproduction import DONE, Outcome, Record, Reproduction, Result
 from flows.server import crash_left_tasks, process_tag
 from speech.errors import UserError
-from stages.params.compose import compose_params
 
 # A task waits in a thread of its own for its children, and between two tries; cores are counted in flows.machine.
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=1000)

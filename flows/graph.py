@@ -9,10 +9,10 @@ from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.compose import compose_params, one_line
 from flows.locks import alone, mend_list, naming_lock_holders
 from speech.errors import UserError
 from speech.storage.files import write_text
-from stages.params.compose import compose_params, one_line
 
 Graph = Mapping[str, "Node"]
 

@@ -18,13 +18,13 @@ import threading
 from pathlib import Path
 
 from flows.children import remembered_interrupts
+from flows.compose import compose_params
 from flows.graph import compose_for_a_look, describe, log_line, read_graph
 from flows.locks import alone
 from flows.planning.preflight import check
 from flows.server import await_records, crash_dead_runs, prepare_prefect
 from respeak.results.console import summarise_folder
 from speech.errors import UserError
-from stages.params.compose import compose_params
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from flows import reproduce
+from flows.compose import compose
 from flows.graph import Node, touched
 from flows.planning import plan, preflight, step_benchmark
 from flows.planning.costs import cost, hours
@@ -18,7 +19,6 @@ from speech.errors import UserError
 from stages.facts import all_facts, facts_of
 from stages.facts.scene import Scene
 from stages.facts.trials import Step
-from stages.params.compose import compose
 from stages.params.whole import load_params
 
 ROOT = Path(__file__).resolve().parents[2]

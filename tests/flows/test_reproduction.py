@@ -16,12 +16,12 @@ import pytest
 import yaml
 
 from flows.children import Children, Ending
+from flows.compose import compose_params
 from flows.graph import Node, below, describe, necessary, read_graph, ways
 from flows.machine import Cores, take_gpu
 from flows.reproduce import main
 from flows.reproduction import Reproduction, Result, final_metrics, find_dvc_program, judge
 from speech.errors import UserError
-from stages.params.compose import compose_params
 from tests.flows.gathered import Gathered
 from tests.small_disk import small_disk
 

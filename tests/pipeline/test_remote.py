@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flows.compose import compose_params
 from flows.reproduction import find_dvc_program
-from stages.params.compose import compose_params
 from tests.pipeline.repositories import clean_environment, commit, git, make_repository
 
 # The data half of the graph, at smoke scale, with the stage that leaves metrics to git.

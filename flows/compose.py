@@ -1,7 +1,7 @@
 """``params.yaml`` composed from ``conf/`` by Hydra, as ``dvc exp run -S`` does.
 
-python -m stages.params.compose                   of conf/'s defaults
-python -m stages.params.compose scale=smoke       with overrides
+python -m flows.compose                   of conf/'s defaults
+python -m flows.compose scale=smoke       with overrides
 """
 
 from __future__ import annotations
