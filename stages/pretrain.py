@@ -40,7 +40,7 @@ from stages.runtime.jobs import Job
 from stages.runtime.stage import Stage, stage_main
 from stages.training.delivery import Delivery
 from stages.training.run import Run
-from stages.training.settings import schedule
+from stages.training.schedules import schedule
 from stages.training.trainer import fit
 from stages.units import encode_shard, load_kmeans, quantise_shard, speaker_normalisers
 

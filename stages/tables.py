@@ -39,8 +39,8 @@ from respeak.results.table import (
 from speech.errors import UserError
 from speech.judges.settings import Evaluate
 from speech.storage.files import write_json, write_text
+from stages.papers.paper_table import ANCHORS, Entry, PaperColumn, PaperRow
 from stages.papers.registry import find_table
-from stages.papers.table import ANCHORS, Entry, PaperColumn, PaperRow
 from stages.params.checks import COMMON
 from stages.params.encoder import Encoder
 from stages.params.experiments import Experiment, ExperimentParams

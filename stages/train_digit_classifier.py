@@ -28,7 +28,7 @@ from stages.runtime.engine import pick_device
 from stages.runtime.stage import Stage, stage_main
 from stages.training.delivery import Delivery
 from stages.training.run import Run
-from stages.training.settings import schedule
+from stages.training.schedules import schedule
 from stages.training.trainer import fit
 
 OUTPUT = Path("train_digit_classifier")

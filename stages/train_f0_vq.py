@@ -26,7 +26,7 @@ from stages.params.runtime import Common
 from stages.runtime.stage import Stage, stage_main
 from stages.training.delivery import Delivery
 from stages.training.run import Run
-from stages.training.settings import schedule
+from stages.training.schedules import schedule
 from stages.training.trainer import fit
 
 OUTPUT = Path("train_f0_vq")

@@ -25,7 +25,7 @@ from stages.runtime.stage import Stage, stage_main
 from stages.training.delivery import Delivery
 from stages.training.gan import loss_weights
 from stages.training.run import Run
-from stages.training.settings import schedule
+from stages.training.schedules import schedule
 from stages.training.trainer import fit
 from stages.training.validation_audio import log_examples
 

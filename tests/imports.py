@@ -60,7 +60,7 @@ def code_of(module: str, *found_by_name: str) -> list[str]:
 def _targets(path: str) -> tuple[tuple[tuple[str, ...], str], ...]:
     """Modules that a file's imports lead to, each with the packages that name it on the way."""
     found: list[tuple[tuple[str, ...], str]] = []
-    for node in _running(ast.parse((PROJECT / path).read_text())):
+    for node in running(ast.parse((PROJECT / path).read_text())):
         if isinstance(node, ast.Import):
             found.extend(((), alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -90,16 +90,16 @@ def _passed_on(module: str) -> dict[str, tuple[str, str]]:
     return {alias.asname or alias.name: (node.module or "", alias.name) for node in nodes for alias in node.names}
 
 
-def _running(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those under ``if TYPE_CHECKING``."""
+def running(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield all nodes but those under ``if TYPE_CHECKING``."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             for other in node.orelse:
                 yield other
-                yield from _running(other)
+                yield from running(other)
         else:
             yield node
-            yield from _running(node)
+            yield from running(node)
 
 
 @functools.cache

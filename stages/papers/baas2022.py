@@ -6,7 +6,7 @@ The paper could not be read; values known from memory alone are not verified, an
 from __future__ import annotations
 
 from speech.metrics.bootstrap import SET_RESAMPLES
-from stages.papers.table import NOT_VERIFIED, Entry, PaperColumn, PaperTable, row
+from stages.papers.paper_table import NOT_VERIFIED, Entry, PaperColumn, PaperTable, row
 
 CITATION = "Baas & Kamper 2022"
 

@@ -6,7 +6,7 @@ converted speech has more pitch errors and more phoneme errors than plain soft u
 
 from __future__ import annotations
 
-from stages.papers.table import Entry, PaperColumn, PaperTable, beats, row
+from stages.papers.paper_table import Entry, PaperColumn, PaperTable, beats, row
 
 CITATION = "hubert-pitdyn 2022"
 

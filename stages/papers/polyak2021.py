@@ -10,7 +10,7 @@ quantity than VDE and FFE of Table 1. Bit rates of the codec: paper and demo pag
 from __future__ import annotations
 
 from respeak.results.measured import SHUFFLED, TRUTH, UNTRAINED
-from stages.papers.table import ONLY_IN_A_FIGURE, Entry, PaperColumn, PaperTable, beats, row
+from stages.papers.paper_table import ONLY_IN_A_FIGURE, Entry, PaperColumn, PaperTable, beats, row
 
 CITATION = "Polyak et al. 2021"
 JUDGES = (

@@ -10,9 +10,9 @@ import pkgutil
 
 import stages.papers
 from speech.errors import UserError
-from stages.papers.table import Entry
+from stages.papers.paper_table import Entry
 
-_NO_PAPERS = ("registry", "table")
+_NO_PAPERS = ("registry", "paper_table")
 
 
 def papers() -> list[str]:

@@ -7,7 +7,7 @@ genuine target utterances, so that 50 % (not to be told apart) is best: not the 
 from __future__ import annotations
 
 from respeak.results.measured import SHUFFLED, TRUTH
-from stages.papers.table import Entry, PaperColumn, PaperTable, beats, row
+from stages.papers.paper_table import Entry, PaperColumn, PaperTable, beats, row
 
 CITATION = "van Niekerk et al. 2022"
 SPOOF_EER = "Their EER is of converted against genuine target speech: 50 % is best."

@@ -7,7 +7,7 @@ everything else is not verified, and so not printed.
 from __future__ import annotations
 
 from respeak.results.measured import SHUFFLED
-from stages.papers.table import NOT_VERIFIED, Entry, PaperColumn, PaperTable, beats, row
+from stages.papers.paper_table import NOT_VERIFIED, Entry, PaperColumn, PaperTable, beats, row
 
 CITATION = "Yang et al. 2024"
 SECONDARY = "F0 correlation as third-party notes quote it"

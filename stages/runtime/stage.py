@@ -21,7 +21,7 @@ from stages.runtime.faults import EXHAUSTED, exhausted
 from stages.runtime.fingerprint import code_of, fingerprint
 from stages.runtime.jobs import Job
 from stages.tracking.lineage import judged_bundles, read_inputs
-from stages.tracking.machine import watched
+from stages.tracking.machine_load import watched
 from stages.tracking.tracker import Tracker
 
 PARAMS = Path("params.yaml")

@@ -18,6 +18,7 @@ from stages.params import checks, whole
 from stages.params.runtime import Common
 from stages.params.schema import read_own
 from stages.params.whole import Params
+from tests.imports import running
 
 PROJECT = Path(__file__).resolve().parents[2]
 ALWAYS = {field.name for field in dataclasses.fields(Common)}
@@ -84,7 +85,7 @@ def schemas(module: str, seen: set[str] | None = None) -> set[str]:
     if module in seen or not path.is_file() or not module.startswith("stages."):
         return seen
     seen.add(module)
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in running(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             for name in node.names:
                 schemas(f"{node.module}.{name.name}", seen)

@@ -12,7 +12,7 @@ import yaml
 from stages.params.whole import load_params
 from stages.runtime.declared import declared_deps
 from stages.tracking.lineage import Dataset, judged_bundles, read_inputs
-from stages.tracking.machine import Sampler, watched
+from stages.tracking.machine_load import Sampler, watched
 from stages.tracking.tracker import Tracker
 
 
@@ -113,8 +113,6 @@ def test_memory_is_that_of_the_stage_and_its_workers() -> None:
 
 def test_a_short_stage_is_sampled_once_and_a_long_one_in_between(tmp_path: Path, monkeypatch) -> None:
     import time
-
-    from stages.tracking import machine
 
     class Heard(Tracker):
         def __init__(self) -> None:

@@ -12,8 +12,8 @@ from respeak.results.columns import MEASURED
 from respeak.results.paired import GENUINE_EER, RATES
 from speech.phonemes import PHONES
 from stages.papers import polyak2021, van_niekerk2022
+from stages.papers.paper_table import ANCHORS, FILES, PaperTable
 from stages.papers.registry import all_tables, find_table
-from stages.papers.table import ANCHORS, FILES, PaperTable
 from stages.params.whole import Params, load_params
 
 REGISTRY = all_tables()
