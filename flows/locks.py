@@ -105,7 +105,7 @@ def naming_lock_holders(
             now = lock_holder(root)
             if now != holder:
                 holder, since = now, time.monotonic()
-            elif holder and time.monotonic() - since > PATIENCE_SECONDS and _pid(holder) not in ours():
+            elif holder and time.monotonic() - since > PATIENCE_SECONDS and _pid(holder) not in {os.getpid(), *ours()}:
                 log(f"DVC's lock is held for {PATIENCE_SECONDS:.0f} s by process {holder}: waiting for it")
                 since = float("inf")
 
