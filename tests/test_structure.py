@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from stages.params.compose import compose
 
+from flows.compose import compose
 from stages.papers.registry import papers
 from stages.runtime.declared import ROOMS, fill
 from tests.imports import BYSTANDERS, code_of, lies_in

@@ -114,6 +114,8 @@ def test_memory_is_that_of_the_stage_and_its_workers() -> None:
 def test_a_short_stage_is_sampled_once_and_a_long_one_in_between(tmp_path: Path, monkeypatch) -> None:
     import time
 
+    from stages.tracking import machine_load
+
     class Heard(Tracker):
         def __init__(self) -> None:
             self.steps: list[int | None] = []
@@ -126,7 +128,7 @@ def test_a_short_stage_is_sampled_once_and_a_long_one_in_between(tmp_path: Path,
     with watched(short):
         pass
     assert short.steps == [0]
-    monkeypatch.setattr(machine, "SECONDS", 0.05)
+    monkeypatch.setattr(machine_load, "SECONDS", 0.05)
     with watched(long):
         while len(long.steps) < 3:
             time.sleep(0.01)
