@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.graph import compose
+from flows.compose import compose
 from stages.papers.registry import papers
 from stages.runtime.declared import ROOMS, fill
 from tests.imports import BYSTANDERS, code_of, lies_in
