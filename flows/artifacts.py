@@ -1,4 +1,4 @@
-"""What a reproduction shows in Prefect's pages: how far a stage is, the tables, the report, the run in MLflow."""
+"""The artifacts of a reproduction in Prefect's pages: how far a stage is, the tables, the report, the run in MLflow."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ class Progress:
                 )
             else:
                 update_progress_artifact(self._artifact, percent, description=line)
-        except (httpx.HTTPError, PrefectException):  # the stage's lines say the same
+        except (httpx.HTTPError, PrefectException):  # the stage's lines state the same
             return
 
 
 def percentage(line: str) -> float | None:
-    """How much of its work a stage says that it has done; None for a line about something else."""
+    """Return how much of its work a stage's line states as done; None for a line about something else."""
     counted = _COUNT.match(line)
     return min(100.0, 100.0 * int(counted["done"]) / int(counted["total"])) if counted else None
 
 
 def publish(root: Path, url: str) -> None:
-    """The tables, the report and the MLflow run."""
+    """Publish the tables, the report and the MLflow run."""
     for path in sorted(root.glob("tables/*/table.md")):
         name = path.parent.name
         create_markdown_artifact(path.read_text(), key=f"report-{slug(name)}", description=f"table {name}")
@@ -72,7 +72,7 @@ def publish(root: Path, url: str) -> None:
 
 
 def slug(name: str) -> str:
-    """A name as Prefect's keys are: ``features@demo`` is ``features-demo``."""
+    """Return a name as Prefect's keys are: ``features@demo`` is ``features-demo``."""
     return "".join(c if c.isalnum() else "-" for c in name.lower())
 
 

@@ -40,7 +40,7 @@ _KNOWN: ContextVar[Known | None] = ContextVar("known", default=None)
 
 @dataclass(frozen=True)
 class Known:
-    """What the command line has ready for the flow, which a deployment's run makes by itself."""
+    """The graph, and the event of Ctrl-C, that the command line has ready; a deployment's run makes them by itself."""
 
     graph: Graph
     interrupted: threading.Event
@@ -51,7 +51,7 @@ class TryAgainError(Exception):
 
 
 def run_name() -> str:
-    """What a run is called: the stages it was asked for, and the scale or the overrides."""
+    """Return a run's name: the stages it was asked for, and the scale or the overrides."""
     asked = flow_run.parameters
     what = ", ".join(asked.get("targets") or ["all stages"])
     params = Path(asked.get("root") or ".") / "params.yaml"
@@ -104,7 +104,7 @@ def reproduce(
 
 @contextmanager
 def prepared(root: Path, overrides: Sequence[str], targets: Sequence[str], children: Children) -> Iterator[Graph]:
-    """The graph as it is to be run, in a project that is ours alone meanwhile.
+    """Yield the graph as it is to be run, in a project that is ours alone meanwhile.
 
     Raises:
         StoppedError: while waiting for another reproduction.
@@ -125,7 +125,7 @@ def prepared(root: Path, overrides: Sequence[str], targets: Sequence[str], child
 
 @contextmanager
 def known(graph: Graph, interrupted: threading.Event) -> Iterator[None]:
-    """While inside: the flow takes ``graph``, which was read and checked a moment ago; DVC needs a second for it."""
+    """Let the flow take ``graph`` while inside: it was read and checked a moment ago, and DVC needs a second for it."""
     token = _KNOWN.set(Known(graph, interrupted))
     try:
         with tags(process_tag()):
@@ -181,17 +181,17 @@ def leave(work: Reproduction, name: str, future: PrefectFuture[Any]) -> None:
 
 
 def is_worth_another(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
-    """Whether a task is tried again: Prefect would do so with every failed one."""
+    """Return whether a task is tried again: Prefect would do so with every failed one."""
     return isinstance(state.data, TryAgainError)
 
 
 def is_ours(record: logging.LogRecord) -> bool:
-    """Whether a line is not Prefect's own repetition of a task's state, which a stage's last line tells better."""
+    """Return whether a line is not Prefect's own repetition of a task's state, told better by a stage's last line."""
     return not record.getMessage().startswith(("Finished in state", "Task run failed with state"))
 
 
 def as_state(result: Result) -> State[Any]:
-    """Prefect's word for a result: a stage that raised has failed, one that the machine ended has crashed."""
+    """Return Prefect's word for a result: a stage that raised has failed, one that the machine ended has crashed."""
     match result.outcome:
         case "unchanged":
             return Completed(name="Skipped", message=result.message)
@@ -208,7 +208,7 @@ def as_state(result: Result) -> State[Any]:
 
 
 def summary(work: Reproduction) -> State[Any]:
-    """The flow's own state, counting stages by what became of them."""
+    """Return the flow's own state, counting stages by what became of them."""
     outcomes = [result.outcome for result in work.results.values()]
     counts = [f"{outcomes.count(word)} {word}" for word in get_args(Outcome) if word in outcomes]
     waiting = len(work.graph) - len(outcomes)

@@ -30,7 +30,7 @@ from stages.tracking.tracker import Tracker, announce
 
 POLL_SECONDS = 2.0
 BEGUN = "Reproducing experiment"  # DVC's line once an experiment has its copy
-# What DVC says of every output that a new copy does not have yet, and its advice to people who type.
+# What DVC logs of every output that a new copy does not have yet, and its advice to people who type.
 CHATTER = re.compile(r"^(WARNING: No file hash info found for |To apply the results|\s*dvc exp apply |\s*$)")
 
 
@@ -63,7 +63,7 @@ class Sweep:
 
     @property
     def output(self) -> Path:
-        """Where the comparison is written."""
+        """The folder that the comparison is written to."""
         return self.root / "sweeps" / self.name
 
     def run(self, experiment: Experiment, log: Callable[[str], None]) -> Result:
@@ -136,15 +136,15 @@ class Sweep:
             return self.children.run([*command, *self.targets], environment, heard)
 
     def _scratch(self, name: str) -> Path:
-        """Work in progress: outside of the experiment's copy, which ends with the process."""
+        """Return the folder of work in progress: outside of the experiment's copy, which ends with the process."""
         return self.root / ".scratch" / "sweeps" / name
 
     def _noted(self, name: str) -> Path:
-        """There once MLflow's journal has all of a finished experiment."""
+        """Return the file that is there once MLflow's journal has all of a finished experiment."""
         return self.root / ".scratch" / "mlflow" / "experiments" / name
 
     def compare(self) -> dict[str, Metrics]:
-        """Write the comparison of what is finished; returns every experiment's metrics."""
+        """Write the comparison of what is finished; return every experiment's metrics."""
         wanted = {experiment.name for experiment in self.experiments}
         metrics = {name: found for name, found in read_metrics(self.root).items() if name in wanted}
         write_text(self.output / "table.md", sweep_comparison.markdown(self.experiments, metrics, f"Sweep {self.name}"))

@@ -23,7 +23,7 @@ SETTLE_SECONDS = 0.05  # after cores become free: stages that become ready there
 
 @dataclass(frozen=True)
 class Grant:
-    """What a stage was given: so many cores, and a GPU where it wants one and there are any."""
+    """A stage's share of the machine: so many cores, and a GPU where it wants one and there are any."""
 
     cores: int
     gpu: FileLock | None = None
@@ -42,7 +42,7 @@ class Cores:
     def acquire(
         self, name: str, want: Callable[[], int], urgency: float, stopped: threading.Event, on_gpu: bool = False
     ) -> Grant | None:
-        """Wait for ``want()`` cores (at most all), and a GPU; returns None when ``stopped`` was set."""
+        """Wait for ``want()`` cores (at most all), and a GPU; return None when ``stopped`` was set."""
         with self._condition:
             self._waiting[name] = urgency, on_gpu
             try:
@@ -79,7 +79,10 @@ class Cores:
         return Grant(count) if count else None
 
     def _next(self, free_gpu: bool) -> str | None:
-        """Nobody overtakes, or a stage that needs many cores would wait for ever; one that lacks a GPU lets pass."""
+        """Return whose turn it is: nobody overtakes, or a stage that needs many cores would wait for ever.
+
+        A stage that lacks a GPU lets others pass.
+        """
         able = [name for name, (_, on_gpu) in self._waiting.items() if free_gpu or not on_gpu]
         return min(able, key=lambda name: (-self._waiting[name][0], name), default=None)
 

@@ -32,7 +32,7 @@ DONE: tuple[Outcome, ...] = ("unchanged", "restored", "ran")
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a stage, in a word and in a sentence; ``again`` when it is to be tried once more."""
+    """The outcome of a stage, in a word and in a sentence; ``again`` when it is to be tried once more."""
 
     outcome: Outcome
     message: str
@@ -127,7 +127,7 @@ class Reproduction:
             await_users(pids, self.children.stopped)
 
     def _repro(self, name: str, log: Callable[[str], None]) -> Ending | None:
-        """DVC's run of one stage, once there are cores for it; None when all was stopped before."""
+        """Run DVC on one stage, once there are cores for it; return how it ended, None when all was stopped before."""
         grant = self._granted.pop(name, None) or self._acquire(name)
         if not grant:
             return None
@@ -168,7 +168,7 @@ def stage_environment(cores: int, session: str) -> dict[str, str]:
     """Return what DVC and its stages run in: this environment's programs, so many cores, runs under ``session``."""
     folder = os.fspath(Path(sys.executable).parent)
     return os.environ | {
-        "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}",  # dvc.yaml says 'python': this one
+        "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}",  # dvc.yaml names 'python': this one
         "PYTHONUNBUFFERED": "1",
         **WAITING,
         "OMP_NUM_THREADS": str(cores),

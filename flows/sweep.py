@@ -63,7 +63,7 @@ def _main(options: argparse.Namespace, root: Path, interrupted: threading.Event)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m flows.sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -75,7 +75,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def describe(experiments: Sequence[Experiment], done: set[str]) -> str:
-    """The plan, an experiment a line."""
+    """Return the plan, an experiment a line."""
     lines = [f"{e.name:<40} {'finished' if e.name in done else 'run':<10} {' '.join(e.overrides)}" for e in experiments]
     return "\n".join([*lines, f"{sum(e.name not in done for e in experiments)} of {len(lines)} experiments to run"])
 
@@ -98,7 +98,7 @@ from flows.reproduction import DONE  # noqa: E402
 
 
 def run_name() -> str:
-    """What a run is called: its grid."""
+    """Return a run's name: its grid."""
     return " ".join(flow_run.parameters.get("grid") or ["sweep"])
 
 
@@ -118,7 +118,7 @@ def sweep(grid: list[str], targets: list[str] | None = None, jobs: int = 0, root
     folder = Path(root).resolve()
     try:
         work = Sweep(folder, plan(folder, grid, targets or ()), tuple(targets or ()), jobs)
-        finished(folder)  # says so where there is no commit to save experiments on
+        finished(folder)  # raises where there is no commit to save experiments on
         check_plots(folder, targets or ())
     except UserError as error:
         return Failed(message=str(error))
@@ -155,7 +155,7 @@ def submit_all(work: Sweep) -> None:
 
 
 def publish(work: Sweep) -> None:
-    """The comparison, in Prefect's own pages."""
+    """Publish the comparison in Prefect's own pages."""
     key = "sweep-" + "".join(c if c.isalnum() else "-" for c in work.name.lower())
     text = (work.output / "table.md").read_text()
     print(text)
@@ -165,7 +165,7 @@ def publish(work: Sweep) -> None:
 
 
 def summary(work: Sweep) -> State[Any]:
-    """The flow's own state, counting experiments by what became of them."""
+    """Return the flow's own state, counting experiments by what became of them."""
     outcomes = [result.outcome for result in work.results.values()]
     message = ", ".join(f"{outcomes.count(word)} {word}" for word in dict.fromkeys(outcomes))
     message = f"{message}; {work.output / 'table.md'}"

@@ -1,4 +1,4 @@
-"""How far a unit generator sees: the context with which a piece of a recording comes out as in the whole."""
+"""The receptive field of a unit generator: the context with which a piece of a recording comes out as in the whole."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Context:
         return cls(vocoder_reach(model.vocoder), _ceil(frames, f0_per_unit), max(1, quantiser.hop // f0_per_unit))
 
     def heard(self, start: int, stop: int, length: int) -> tuple[int, int]:
-        """Units whose embeddings the vocoder needs for ``start .. stop`` of ``length``."""
+        """Return the units whose embeddings the vocoder needs for ``start .. stop`` of ``length``."""
         return max(start - self.vocoder, 0), min(stop + self.vocoder, length)
 
     def quantised(self, start: int, stop: int, length: int) -> tuple[int, int]:
-        """Units whose F0 the tokens of ``start .. stop`` need, widened to the token grid."""
+        """Return the units whose F0 the tokens of ``start .. stop`` need, widened to the token grid."""
         low = max(start - self.f0, 0) // self.grid * self.grid
         return low, min(_ceil(stop + self.f0, self.grid) * self.grid, length)
 
