@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from models.hifigan.reach import vocoder_reach
-
 if TYPE_CHECKING:
     from models.resynthesis import UnitGenerator
 
@@ -28,6 +26,8 @@ class Context:
     @classmethod
     def of(cls, model: UnitGenerator, f0_per_unit: int) -> Context:
         """Read off the convolutions of a model, an upper bound on each side."""
+        from models.hifigan.reach import vocoder_reach
+
         quantiser = model.quantizer
         if quantiser is None:
             return cls(vocoder_reach(model.vocoder), 0, 1)
