@@ -82,12 +82,16 @@ class Job:
             try:
                 while pending:
                     for future in wait(pending, timeout=1.0, return_when="FIRST_COMPLETED").done:
-                        name = pending.pop(future)
+                        name = pending[future]
                         reports[name] = _result(future, name)
                         write_json(_report(reports_dir, name), reports[name])
+                        del pending[future]
                         progress.step()
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
+                for future, name in pending.items():  # what was finished meanwhile is not done again
+                    if future.done() and not future.cancelled() and future.exception() is None:
+                        write_json(_report(reports_dir, name), future.result())
                 raise
         return {name: reports[name] for name in tasks}
 
