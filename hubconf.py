@@ -33,6 +33,7 @@ dependencies = ["torch", "numpy", "pyarrow", "pyworld", "safetensors", "scipy", 
 _ROOT = Path(__file__).resolve().parent
 _PACKAGES = ("speech", "models", "respeak")
 _REGISTRY = "respeak.systems.registry"
+_CHECKPOINTS = "models.public"
 _OURS: dict[str, Any] = {}
 
 
@@ -216,7 +217,7 @@ def _is_ours(module: Any) -> bool:
 
 
 def _reached(root: str) -> list[str]:
-    """Our modules that one leads to by its imports, those inside functions too; of systems, what all declare."""
+    """Our modules that one leads to by its imports, those in functions too; of systems, what all declare and load."""
     found, queue = [], [root]
     while queue:
         name = queue.pop()
@@ -227,6 +228,8 @@ def _reached(root: str) -> list[str]:
         if name == _REGISTRY:
             systems = sorted(path.parent.name for path in (_ROOT / "respeak/systems").glob("*/system.py"))
             found += [module for name in systems if (module := f"respeak.systems.{name}.system") not in (root, *found)]
+        if name == _CHECKPOINTS:
+            queue += [f"models.{path.parent.name}.public" for path in sorted((_ROOT / "models").glob("*/public.py"))]
     return found
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-SIDE = 32  # mel bands and frames
-
 
 class Block(nn.Module):
     """A bottleneck of grouped convolutions and its shortcut.

@@ -1,8 +1,9 @@
 """Facts beside the stages, which the planner, the scheduler, the GPU machine's script and the stages themselves ask.
 
 Each module here holds the facts of the stages of one purpose, ``STAGES``, and how synthesis by the systems that they
-make is timed, ``SYSTEMS``. They are collected: a new system brings a module of its own and edits no other. All are
-light to import, because every stage asks when it starts; what tries networks imports them when it is called.
+make is timed, ``SYSTEMS``; where a system sends codes beside the units, their ``BIT_RATES``. They are collected: a new
+system brings a module of its own and edits no other. All are light to import, because every stage asks when it starts;
+what tries networks imports them when it is called.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from stages.facts.facts import Facts, Systems
@@ -29,6 +30,12 @@ def all_facts() -> Mapping[str, Facts]:
 def all_systems() -> Systems:
     """Return, by a system's name, the trials that time its synthesis for an experiment."""
     return _collect("SYSTEMS")
+
+
+@functools.cache
+def all_bit_rates() -> Mapping[str, Callable[[Mapping[str, Any]], float]]:
+    """Return, by a system's name, what tells the bits per second of its codes beside units from raw parameters."""
+    return _collect("BIT_RATES")
 
 
 def facts_of(stage: str) -> Facts:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from speech.rates import F0_HOP, SAMPLE_RATE
 from stages.facts.facts import Phase, training
 from stages.facts.trials import MANY_SPEAKERS, SpeedTrial, StepTrial, segments
 
@@ -76,5 +78,14 @@ def _synthesis(scene: Scene, experiment: str) -> Sequence[SpeedTrial]:
     return [SpeedTrial("resynthesis", SECONDS, prepare)]
 
 
+def bit_rate(params: Mapping[str, Any]) -> float:
+    """Return bits per second of quantised F0, in codes of fixed length, as Polyak et al. 2021 count them."""
+    if not params["train_resynthesis"]["use_f0"]:
+        return 0.0
+    f0 = params["train_f0_vq"]["model"]
+    return SAMPLE_RATE / F0_HOP / f0["stride"] ** f0["downs"] * math.ceil(math.log2(f0["codes"]))
+
+
 STAGES = {"train_f0_vq": training(_f0_vq), "train_resynthesis": training(_vocoder)}
 SYSTEMS = {"resynthesis": _synthesis}
+BIT_RATES = {"resynthesis": bit_rate}

@@ -24,7 +24,6 @@ class GeneratorLoss:
     feature: float
     stft: float
     floor: float
-    duration: float = 1.0
 
     def __post_init__(self) -> None:
         positive(self, "floor")

@@ -57,6 +57,13 @@ class GeneratorModel:
 
 
 @dataclass(frozen=True)
+class ResynthesisLoss(GeneratorLoss):
+    """Weights of losses, that of the durations among them."""
+
+    duration: float = 1.0
+
+
+@dataclass(frozen=True)
 class TrainResynthesis:
     """Training of the unit HiFi-GAN, speakers by a ``table`` of their own or by d-``vector``.
 
@@ -69,7 +76,7 @@ class TrainResynthesis:
     adversarial_from_step: int
     generator: GeneratorModel
     discriminator: DiscriminatorModel
-    loss: GeneratorLoss
+    loss: ResynthesisLoss
     optimiser: Optimiser
     loop: Loop
 

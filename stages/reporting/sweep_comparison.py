@@ -10,10 +10,11 @@ from typing import Any, Protocol
 
 from respeak.results.columns import MEASURED
 from respeak.results.table import Cell, Column, Row, Table, to_markdown
-from speech.rates import F0_HOP, SAMPLE_RATE, UNIT_HOP
+from speech.rates import SAMPLE_RATE, UNIT_HOP
+from stages.facts import all_bit_rates
 
 Metrics = Mapping[str, float]
-UNIT_RATE, F0_RATE = SAMPLE_RATE / UNIT_HOP, SAMPLE_RATE / F0_HOP  # Hz, before F0 is quantised
+UNIT_RATE = SAMPLE_RATE / UNIT_HOP  # Hz
 SHOWN = ("wer", "cer", "ffe", "speaker_accuracy", "eer")  # in the Markdown; the CSV has every metric
 TRUTH = "ground_truth"
 CAPTION = (
@@ -37,12 +38,9 @@ class Experiment(Protocol):
 
 
 def bit_rate(params: Mapping[str, Any]) -> float:
-    """Return bits per second of units and quantised F0, in codes of fixed length, as Polyak et al. 2021 count them."""
+    """Return bits per second of units, in codes of fixed length, and of the system's that sends most beside them."""
     units = UNIT_RATE * math.ceil(math.log2(params["kmeans"]["k"]))
-    if not params["train_resynthesis"]["use_f0"]:
-        return units
-    f0 = params["train_f0_vq"]["model"]
-    return units + F0_RATE / f0["stride"] ** f0["downs"] * math.ceil(math.log2(f0["codes"]))
+    return units + max((rate(params) for rate in all_bit_rates().values()), default=0.0)
 
 
 def judged(experiment: Experiment) -> list[str]:

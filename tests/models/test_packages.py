@@ -10,8 +10,6 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[2]
 SYSTEMS = {path.name for path in (PROJECT / "respeak/systems").iterdir() if (PROJECT / "models" / path.name).is_dir()}
 SOURCES = sorted(path.relative_to(PROJECT) for path in (PROJECT / "models").rglob("*.py"))
-# The one module that maps every published file onto our networks.
-PUBLIC = Path("models/public.py")
 
 
 def imported(path: Path) -> set[str]:
@@ -20,7 +18,7 @@ def imported(path: Path) -> set[str]:
     return plain | {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if path != PUBLIC], ids=str)
+@pytest.mark.parametrize("path", SOURCES, ids=str)
 def test_no_network_leans_on_a_system_but_its_own(path: Path) -> None:
     packages = {name.split(".")[1] for name in imported(path) if name.startswith("models.")}
     assert packages & SYSTEMS <= {path.parts[1]}

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 
 from models.encoders import build_encoder
 from models.hifigan import Discriminators
 from models.softvc import AcousticModel, Vocoder
 from respeak.encoders.loading import save_encoder
-from respeak.systems.softvc.bundle import save_part, save_softvc
+from respeak.folders import CONFIG, save_state
+from respeak.systems.softvc.bundle import save_softvc
 
 UNITS = 12
 SOFT_DIM = 6
@@ -31,6 +33,14 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "soft_units": {"kind": "soft_hubert", "options": {"k": UNITS, "label_dim": SOFT_DIM, "hubert": HUBERT}},
     "units": {"kind": "mfcc", "layer": 0, "options": {}},
 }
+
+
+def save_part(directory: Path, config: dict[str, Any], **states: dict[str, Any]) -> None:
+    """Write a trained part as its stage delivers it: its configuration, and state dicts as ``<name>.safetensors``."""
+    directory.mkdir(parents=True)
+    for name, state in states.items():
+        save_state(directory / f"{name}.safetensors", state)
+    (directory / CONFIG).write_text(yaml.safe_dump(config))
 
 
 def make_softvc(directory: Path, content: str = "soft_units", speakers: tuple[str, ...] = ("anna",)) -> Path:

@@ -19,7 +19,7 @@ from models.resynthesis.vocoder_training import ResynthesisTraining
 from models.training import Schedule, TrainingModule
 from speech.errors import UserError
 from stages.data.batches import Batches
-from stages.params.hifigan import GeneratorLoss
+from stages.params.resynthesis import ResynthesisLoss
 from stages.params.runtime import Runtime
 from stages.params.training import Loop
 from stages.training.delivery import write_history
@@ -182,7 +182,7 @@ def test_speeds_are_for_the_tracker_alone(tmp_path: Path) -> None:
 
 
 def test_losses_that_a_system_adds_keep_their_weights() -> None:
-    weights = loss_weights(GeneratorLoss(mel=1.0, feature=2.0, stft=3.0, floor=4.0, duration=5.0))
+    weights = loss_weights(ResynthesisLoss(mel=1.0, feature=2.0, stft=3.0, floor=4.0, duration=5.0))
     assert weights == LossWeights(1.0, 2.0, 3.0, 4.0, {"duration": 5.0})
 
 

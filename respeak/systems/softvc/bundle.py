@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 
 from respeak.bundle import (
     CENTROIDS,
@@ -30,9 +29,8 @@ from respeak.bundle import (
     write_config,
 )
 from respeak.encoders.encoder_files import read_config as read_encoder_config
-from respeak.folders import CONFIG, building, check_shapes, read_tensors, read_yaml, save_state
+from respeak.folders import CONFIG, building, check_shapes, read_tensors, read_yaml
 from speech.errors import UserError
-from speech.storage.files import atomic_path, write_text
 
 if TYPE_CHECKING:
     import torch
@@ -46,14 +44,6 @@ NAME = "softvc"
 FILES = (ACOUSTIC, VOCODER, f"{ENCODER}/{CONFIG}")
 KEYS: dict[str, tuple[type, ...]] = {**HEARING, "content": (str,), "acoustic": (dict,), "vocoder": (dict,)}
 CONTENTS = ("units", "soft_units", "features")
-
-
-def save_part(directory: Path, config: Mapping[str, Any], **states: Mapping[str, torch.Tensor]) -> None:
-    """Write a trained part: its configuration, and each state dict as ``<name>.safetensors``."""
-    for name, state in states.items():
-        with atomic_path(directory / f"{name}.safetensors") as temporary:
-            save_state(temporary, state)
-    write_text(directory / CONFIG, yaml.safe_dump(dict(config), sort_keys=True))
 
 
 def load_acoustic(directory: Path | str) -> tuple[AcousticModel, dict[str, Any]]:
