@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from speech.rates import UNIT_HOP
 from stages.facts.facts import PROCESS_BYTES, Facts, Phase, on_gpu, training
-from stages.facts.trials import MANY_SPEAKERS, UNIT_HOP, Batch, Sizes, SpeedTrial, StepTrial
+from stages.facts.trials import MANY_SPEAKERS, Batch, Sizes, SpeedTrial, StepTrial
 from stages.facts.units import FRAMES_PER_SECOND, SIGNAL_DIMS, encoder_options, encoder_trial, encoding_work
 
 if TYPE_CHECKING:

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from speech.rates import F0_HOP, UNIT_HOP
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from models.training import TrainingModule
 
 MANY_SPEAKERS = 128  # rows of a table that costs next to nothing
-UNIT_HOP, F0_HOP = 320, 80  # samples at 16 kHz
 
 Batch = dict[str, "Tensor"]
 

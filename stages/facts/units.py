@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from speech.rates import SAMPLE_RATE
 from stages.facts.facts import PROCESS_BYTES, Facts, on_gpu
 from stages.facts.trials import SpeedTrial
 
@@ -17,7 +18,6 @@ UNIT_BYTES = 100  # per second of audio
 KMEANS_RATE = 5e10  # frames times dimensions times centres per processor-second
 TRAIN_SHARE = 0.8
 SIGNAL_DIMS = {"mfcc": 39, "logmel": 80}
-SAMPLE_RATE = 16_000
 
 
 def encoder_options(scene: Scene) -> Mapping[str, Any]:
