@@ -25,7 +25,9 @@ GRACE_SECONDS = (60.0, 20.0)  # after SIGINT a stage finishes its shard or check
 # What DVC tells people who type its commands, after every stage.
 _ADVICE = re.compile(
     r"^(Running stage '|Updating lock file|Generating lock file|To track the changes with git|\s*git add |"
-    r"To enable auto staging|\s*dvc config core\.autostage|Use `dvc push`)"
+    r"To enable auto staging|\s*dvc config core\.autostage|Use `dvc push`|"
+    # Of an experiment: every output that a new copy does not have yet, and how to take the results over.
+    r"WARNING: No file hash info found for |To apply the results|\s*dvc exp apply )"
 )
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # What DVC says of itself when the machine failed it, and whether another try may succeed.
