@@ -168,20 +168,12 @@ def is_ours(record: logging.LogRecord) -> bool:
 
 
 def as_state(result: Result) -> State[Any]:
-    """Prefect's word for a result: a stage that raised has failed, one that the machine ended has crashed."""
-    match result.outcome:
-        case "unchanged":
-            return Completed(name="Skipped", message=result.message)
-        case "restored":
-            return Completed(name="Restored", message=result.message)
-        case "ran":
-            return Completed(message=result.message)
-        case "stopped":
-            return Cancelled(message=result.message)
-        case "crashed":
-            return Crashed(message=result.message)
-        case "failed":
-            return Failed(message=result.message)
+    """Return Prefect's word for a result: a stage that raised has failed, one that the machine ended has crashed."""
+    names = {"unchanged": "Skipped", "restored": "Restored"}
+    if result.outcome in DONE:
+        return Completed(name=names.get(result.outcome, "Completed"), message=result.message)
+    state = {"stopped": Cancelled, "crashed": Crashed, "failed": Failed}[result.outcome]
+    return state(message=result.message)
 
 
 def summary(work: Work) -> State[Any]:

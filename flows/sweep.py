@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.children import remembered_interrupts
+from flows.children import run_command
 from flows.experiments import Experiment, check_plots, finished, forget_dead, plan
 from flows.server import crash_dead_runs, prepare_prefect, process_tag
 from speech.errors import UserError
@@ -32,15 +32,7 @@ from speech.errors import UserError
 def main(arguments: list[str] | None = None) -> int:
     """Run what is not finished of a grid, then compare."""
     options = parse(arguments)
-    root = Path.cwd()
-    try:
-        with remembered_interrupts() as interrupted:
-            return _main(options, root, interrupted)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:  # before the flow began
-        return 130
+    return run_command(lambda interrupted: _main(options, Path.cwd(), interrupted))
 
 
 def _main(options: argparse.Namespace, root: Path, interrupted: threading.Event) -> int:
