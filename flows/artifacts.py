@@ -1,4 +1,4 @@
-"""What a reproduction shows in Prefect's pages: the tables, the report, the run in MLflow."""
+"""The artifacts of a reproduction in Prefect's pages: the tables, the report, the run in MLflow."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ _ADVICE = re.compile(
     r"WARNING: No file hash info found for |To apply the results|\s*dvc exp apply )"
 )
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-# What DVC says of itself when the machine failed it, and whether another try may succeed.
+# What DVC prints of itself when the machine failed it, and whether another try may succeed.
 _DVC_FAULTS = {
     "No space left on device": ("the disk filled while DVC kept the outputs: make room and run again", False),
     "Cannot allocate memory": ("out of memory", False),
@@ -54,7 +54,7 @@ _MEANING = {
 
 @dataclass(frozen=True)
 class Ending:
-    """How a child ended: its own exit status, a signal as a negative number, and its lines' tail."""
+    """The end of a child: its own exit status, a signal as a negative number, and its lines' tail."""
 
     status: int
     tail: tuple[str, ...]
@@ -77,7 +77,7 @@ class Ending:
 
     @property
     def fault(self) -> str:
-        """In a sentence, what the machine did to the stage; empty where it ended by its own fault, or by none."""
+        """A sentence on what the machine did to the stage; empty where it ended by its own fault, or by none."""
         if self.status == 0:
             return ""
         if self.signal:
@@ -89,7 +89,7 @@ class Ending:
 
     @property
     def may_pass(self) -> bool:
-        """Whether the fault is one that another try may be spared: a stage killed from outside, a lost worker."""
+        """True for a fault that another try may be spared: a stage killed from outside, a lost worker."""
         if self.signal or self.reported in (EXHAUSTED, LOST):
             return self.signal == signal.SIGKILL or self.reported == LOST
         return bool(self.fault) and any(again and self.holds(text) for text, (_, again) in _DVC_FAULTS.items())
@@ -166,7 +166,7 @@ class Children:
 
 
 def _signal_group(group: int, number: int) -> bool:
-    """Send a signal; returns whether anybody was there to get it."""
+    """Send a signal; return whether anybody was there to get it."""
     try:
         os.killpg(group, number)
     except ProcessLookupError:
@@ -189,7 +189,7 @@ def _end_orphans(child: subprocess.Popen[bytes]) -> None:
 
 
 def _lines(output: IO[bytes]) -> Iterator[str]:
-    """Lines as they come; of a bar that redraws itself after a carriage return, one state every so often."""
+    """Yield lines as they come; of a bar that redraws itself after a carriage return, one state every so often."""
     shown = 0.0
     for piece in io.TextIOWrapper(output, encoding="utf-8", errors="replace", newline=""):
         text, is_bar = _ANSI.sub("", piece).rstrip(), piece.endswith("\r")
@@ -201,7 +201,7 @@ def _lines(output: IO[bytes]) -> Iterator[str]:
 
 @contextmanager
 def remembered_interrupts() -> Iterator[threading.Event]:
-    """While inside: Ctrl-C raises KeyboardInterrupt as ever, and sets what is yielded.
+    """Let Ctrl-C raise KeyboardInterrupt as ever, and set the event that is yielded, while inside.
 
     Reading a graph goes through libraries that catch everything where they expect one thing, and a KeyboardInterrupt
     with it; what is raised while Python cleans up is lost as well. Whoever has typed Ctrl-C must not see a flow begin.
@@ -237,7 +237,7 @@ def run_command(body: Callable[[threading.Event], int]) -> int:
 
 @contextmanager
 def stopped_by_signals(children: Children) -> Iterator[None]:
-    """While inside: Ctrl-C and SIGTERM end the stages, and so the flow; this process is not torn from under them."""
+    """Let Ctrl-C and SIGTERM end the stages while inside, and so the flow; this process is not torn from under them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

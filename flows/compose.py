@@ -57,7 +57,7 @@ def compose(root: Path, overrides: Sequence[str], target: Path) -> None:
 
 
 def _refusal(text: str, root: Path) -> str:
-    """What Hydra says of an override, in our words where it is a name that does not exist."""
+    """Return Hydra's message about an override, in our words where it is a name that does not exist."""
     if found := re.match(r"Could not override '(\S+)'", text):
         return f"there is no parameter '{found[1]}'{_similar(found[1], root)}; conf/ explains them all"
     if found := re.search(r"Could not find '(\w+)/(\w+)' Available options in '\w+': ([\w ]+) Config search", text):
@@ -79,7 +79,7 @@ def one_line(error: BaseException) -> str:
 
 
 def main() -> int:
-    """Compose what the words of the command line say (``make params``); returns the exit status."""
+    """Compose what the words of the command line state (``make params``); return the exit status."""
 
     def body(interrupted: threading.Event) -> int:
         compose_params(Path.cwd(), sys.argv[1:])

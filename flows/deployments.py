@@ -28,7 +28,7 @@ POOL = "respeak"
 FLOWS = ["reproduce", "sweep"]
 WATCH = "Respeak: a run that falls silent has crashed"
 SILENCE_SECONDS = 5.0 * HEARTBEAT_SECONDS  # beats get lost while a server restarts
-# Names of the states after which a run says nothing more.
+# Names of the states after which a run states nothing more.
 ENDINGS = ("Completed", "Failed", "Crashed", "Cancelled", "TimedOut", "Suspended")
 
 
@@ -67,9 +67,9 @@ def deploy(root: Path) -> None:
 
 
 def watch(silence: float) -> None:
-    """Have the server turn a run into Crashed when it has not said for so many seconds that it is alive.
+    """Have the server turn a run into Crashed when it has not stated for so many seconds that it is alive.
 
-    A worker says so of a run whose process it sees end; this is for when the worker, or its machine, is gone too.
+    A worker marks a run so whose process it sees end; this is for when the worker, or its machine, is gone too.
     """
     from prefect.client.orchestration import get_client
 
@@ -82,7 +82,7 @@ def watch(silence: float) -> None:
 
 
 def crash_watch(silence: float) -> AutomationCore:
-    """The automation: after a heartbeat another one is expected in time, or the end of the run."""
+    """Return the automation: after a heartbeat another one is expected in time, or the end of the run."""
     from prefect.automations import AutomationCore, ChangeFlowRunState, EventTrigger, Posture
     from prefect.client.schemas.objects import StateType
 

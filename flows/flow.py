@@ -38,7 +38,7 @@ class TryAgainError(Exception):
 
 
 def run_name() -> str:
-    """What a run is called: the stages it was asked for, and the scale or the overrides."""
+    """Return a run's name: the stages it was asked for, and the scale or the overrides."""
     asked = flow_run.parameters
     what = ", ".join(asked.get("targets") or ["all stages"])
     params = Path(asked.get("root") or ".") / "params.yaml"
@@ -96,7 +96,7 @@ def reproduce(
 
 @contextmanager
 def prepared(root: Path, overrides: Sequence[str], targets: Sequence[str], children: Children) -> Iterator[Graph]:
-    """The graph as it is to be run, in a project that is ours alone meanwhile.
+    """Yield the graph as it is to be run, in a project that is ours alone meanwhile.
 
     Raises:
         StoppedError: while waiting for another reproduction.
@@ -158,12 +158,12 @@ def keep_error(work: Work, name: str, state: State[Any]) -> None:
 
 
 def is_worth_another(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
-    """Whether a task is tried again: Prefect would do so with every failed one."""
+    """Return whether a task is tried again: Prefect would do so with every failed one."""
     return isinstance(state.data, TryAgainError)
 
 
 def is_ours(record: logging.LogRecord) -> bool:
-    """Whether a line is not Prefect's own repetition of a task's state, which a stage's last line tells better."""
+    """Return whether a line is not Prefect's own repetition of a task's state, told better by a stage's last line."""
     return not record.getMessage().startswith(("Finished in state", "Task run failed with state"))
 
 

@@ -1,4 +1,4 @@
-"""Who else works in this project: another reproduction, or somebody's own ``dvc``. One waits, and is told for whom."""
+"""Others at work in this project: a reproduction, or somebody's own ``dvc``. One waits, and is told for whom."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _BLOCKER = re.compile(r"^\s*\(PID (?P<pid>\d+)\): (?P<command>.*)")
 
 
 class StoppedError(Exception):
-    """Asked to end while waiting."""
+    """A request to end that came while waiting."""
 
 
 @contextmanager
 def alone(root: Path, log: Callable[[str], None], stopped: threading.Event | None = None) -> Iterator[None]:
-    """Hold the project against other reproductions; waits for one that is at work, and says so.
+    """Hold the project against other reproductions; wait for one that is at work, and log that.
 
     Two of them would compose ``params.yaml`` under each other's stages. A process that holds it already, as the
     command line does around the flow, goes on. The lock ends with its process, however that ends.
@@ -59,7 +59,7 @@ def alone(root: Path, log: Callable[[str], None], stopped: threading.Event | Non
 
 
 def in_use(lines: Sequence[str]) -> tuple[str, list[int]] | None:
-    """Return what DVC's last lines say of a path that others are at work on: a sentence, and their process numbers.
+    """Return what DVC's last lines state of a path that others are at work on: a sentence, and their process numbers.
 
     None when that was not what ended it.
     """
@@ -93,7 +93,7 @@ def runs(pid: int) -> bool:
 def naming_lock_holders(
     root: Path, log: Callable[[str], None], ours: Callable[[], Collection[int]] = tuple
 ) -> Iterator[None]:
-    """While inside: whoever keeps DVC's lock for long is named, once; everything waits for it meanwhile.
+    """Name whoever keeps DVC's lock for long, once, while inside; everything waits for it meanwhile.
 
     ``ours`` are processes that nobody wants named: the stages' own ``dvc``, on a busy machine.
     """

@@ -34,7 +34,7 @@ COLLECTOR_SECONDS = 60.0  # MLflow has the last lines before the table is printe
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a stage, in a word and in a sentence; ``again`` when it is to be tried once more."""
+    """The outcome of a stage, in a word and in a sentence; ``again`` when it is to be tried once more."""
 
     outcome: Outcome
     message: str
@@ -63,7 +63,7 @@ def is_whole(work: Work) -> bool:
 
 @dataclass(frozen=True)
 class Grant:
-    """What a stage was given: so many cores, none where nothing is to be run, and a GPU where it wants one."""
+    """A stage's share of the machine: so many cores, none where it has nothing to run, and a GPU where it wants one."""
 
     cores: int = 0
     gpu: FileLock | None = None
@@ -199,7 +199,7 @@ def stage_environment(cores: int, session: str) -> dict[str, str]:
     """Return what DVC and its stages run in: this environment's programs, so many cores, runs under ``session``."""
     folder = os.fspath(Path(sys.executable).parent)
     return os.environ | {
-        "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}",  # dvc.yaml says 'python': this one
+        "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}",  # dvc.yaml names 'python': this one
         "PYTHONUNBUFFERED": "1",
         **WAITING,
         "OMP_NUM_THREADS": str(cores),

@@ -62,7 +62,7 @@ def prepare_prefect(root: Path) -> bool:
 
 
 def _start(log: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """The server on a port that is free, out of the terminal's reach; its process and its address."""
+    """Start the server on a port that is free, out of the terminal's reach; return its process and its address."""
     settings = {f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in IDLE}
     with socket.create_server(("127.0.0.1", 0)) as listening, log.open("wb") as output:
         process = subprocess.Popen(
@@ -138,7 +138,7 @@ def crash_dead_runs(flow: str) -> None:
 
 
 def _lives(tag: str) -> bool:
-    """Whether a tag is that of a process which lives; of one on another machine nothing is known."""
+    """Return whether a tag is that of a process which lives; of one on another machine nothing is known."""
     kind, _, place = tag.partition(" ")
     host, _, key = place.partition(" ")
     return kind == "process" and (host != socket.gethostname() or is_alive(key))
@@ -147,7 +147,7 @@ def _lives(tag: str) -> bool:
 def crash_left_tasks(flow: str) -> None:
     """Mark the tasks at work in runs of ``flow`` that have crashed as crashed too.
 
-    Whoever found the run dead spoke of the run alone.
+    Whoever found the run dead marked the run alone.
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import TaskRunFilter

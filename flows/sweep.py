@@ -55,7 +55,7 @@ def _main(options: argparse.Namespace, root: Path, interrupted: threading.Event)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m flows.sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -67,7 +67,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def describe(experiments: Sequence[Experiment], done: set[str]) -> str:
-    """The plan, an experiment a line."""
+    """Return the plan, an experiment a line."""
     lines = [f"{e.name:<40} {'finished' if e.name in done else 'run':<10} {' '.join(e.overrides)}" for e in experiments]
     return "\n".join([*lines, f"{sum(e.name not in done for e in experiments)} of {len(lines)} experiments to run"])
 
@@ -90,7 +90,7 @@ from flows.reproduction import DONE, recorded  # noqa: E402
 
 
 def run_name() -> str:
-    """What a run is called: its grid."""
+    """Return a run's name: its grid."""
     return " ".join(flow_run.parameters.get("grid") or ["sweep"])
 
 
@@ -110,7 +110,7 @@ def sweep(grid: list[str], targets: list[str] | None = None, jobs: int = 0, root
     folder = Path(root).resolve()
     try:
         work = Sweep(folder, plan(folder, grid, targets or ()), tuple(targets or ()), jobs)
-        finished(folder)  # says so where there is no commit to save experiments on
+        finished(folder)  # raises where there is no commit to save experiments on
         check_plots(folder, targets or ())
     except UserError as error:
         return Failed(message=str(error))
@@ -156,7 +156,7 @@ def run_all(work: Sweep) -> None:
 
 
 def publish(work: Sweep) -> None:
-    """The comparison, in Prefect's own pages."""
+    """Publish the comparison in Prefect's own pages."""
     key = "sweep-" + "".join(c if c.isalnum() else "-" for c in work.name.lower())
     text = (work.output / "table.md").read_text()
     print(text, work.output / "table.md", sep="\n")

@@ -49,7 +49,7 @@ def run(stage: Stage[Params]) -> None:
 
 
 def load(config: dict[str, Any], path: str, digest: str | None) -> Any:
-    """The encoder with the weights that ``config`` names; adds their options and sha256 to ``config``."""
+    """Load the encoder with the weights that ``config`` names; add their options and sha256 to ``config``."""
     from models.encoders import build_encoder
     from respeak.encoders.encoder_weights import read_encoder_weights
     from respeak.encoders.loading import load_weights

@@ -1,4 +1,4 @@
-"""Judge one experiment: words by ASR, F0 against the source's, speakers by embeddings of joined utterances.
+"""The judging of an experiment: words by ASR, F0 against the source's, speakers by embeddings of joined utterances.
 
 In: ``synthesize/<experiment>``; the source corpus's audio (texts, lengths), F0 and ``f0_stats.json``; the target
 corpus's audio (enrolment) and ``f0_stats.json``. Out, in ``evaluate/<table>/<experiment>``: ``metrics.json``,
@@ -86,12 +86,12 @@ def run(stage: Stage[Params]) -> None:
 
 
 def judge(task: Part | Embedding, output: Path) -> dict[str, Any]:
-    """What a worker process does: judge some utterances, or embed some groups of them."""
+    """Judge some utterances, or embed some groups of them, in a worker process."""
     return judge_part(task, output) if isinstance(task, Part) else embed_groups(task, output)
 
 
 def measure(params: Params, rows: list[Row], trials: Trials) -> Metrics:
-    """The metrics of an experiment, from what was counted for its utterances and its speaker trials."""
+    """Return the metrics of an experiment, from what was counted for its utterances and its speaker trials."""
     settings, seed = params.evaluate, params.seed
     return {
         **utterance_metrics(rows, settings.bootstrap, seed),
@@ -108,23 +108,23 @@ def _name_missing_words(params: Params, source: Path) -> None:
     missing = missing_words(corpus_texts(source)) if asr.judge == "pocketsphinx" and asr.mode != "open" else []
     if missing:
         shown = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
-        _say(f"evaluate: the recogniser's dictionary lacks {len(missing)} of the corpus's words: {shown}")
+        _log_line(f"evaluate: the recogniser's dictionary lacks {len(missing)} of the corpus's words: {shown}")
 
 
 def _explain_absent(name: str, metrics: Metrics) -> None:
     without = int(metrics["utterances_without_text"])
     if "wer" not in metrics:
-        _say(
+        _log_line(
             f"evaluate {name}: no test utterance has text in a language that the recogniser hears, so WER and CER are "
             "not measured (evaluate.asr_of names recognisers of other languages)"
         )
     elif without:
-        _say(f"evaluate {name}: {without} utterances without text, or in another language, are not in WER and CER")
+        _log_line(f"evaluate {name}: {without} utterances without text, or in another language, are not in WER and CER")
     if "eer" not in metrics:
-        _say(f"evaluate {name}: fewer than two enrolled speakers, so speaker accuracy and EER are not measured")
+        _log_line(f"evaluate {name}: fewer than two enrolled speakers, so speaker accuracy and EER are not measured")
 
 
-def _say(line: str) -> None:
+def _log_line(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 

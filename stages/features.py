@@ -57,7 +57,7 @@ def run(stage: Stage[Params]) -> None:
 
 
 def check_layers(extra: Sequence[int], config: dict[str, Any]) -> list[int]:
-    """The layers to store beside the encoder's own.
+    """Return the layers to store beside the encoder's own.
 
     Raises:
         UserError: the encoder has no such layer.

@@ -45,7 +45,7 @@ class Frames:
     column: str = "features"
 
     def utterances(self, order: np.ndarray | None = None) -> Iterator[np.ndarray]:
-        """Frames ``(N, D)`` float32 of each training utterance, shards in ``order``."""
+        """Yield frames ``(N, D)`` float32 of each training utterance, shards in ``order``."""
         shards = len(shard_paths(self.corpus / "features"))
         for row in train_rows(self.corpus, np.arange(shards) if order is None else order, self.column):
             if len(frames := row[self.column]):
@@ -81,7 +81,7 @@ def run(stage: Stage[Params]) -> None:
 
 
 def bring(settings: KMeans, encoder: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
-    """Centroids ``(K, D)`` of a file or a public source, and where they come from.
+    """Read centroids ``(K, D)`` of a file or a public source; return them and where they come from.
 
     Raises:
         UserError: unreadable, of another K or dimension, or known to be another encoder's.
@@ -103,7 +103,7 @@ def bring(settings: KMeans, encoder: dict[str, Any]) -> tuple[np.ndarray, dict[s
 
 
 def train_rows(corpus: Path, order: np.ndarray, column: str = "features") -> Iterator[dict[str, Any]]:
-    """Feature rows of the training split, shards in ``order``."""
+    """Yield feature rows of the training split, shards in ``order``."""
     features, audio = shard_paths(corpus / "features"), shard_paths(corpus / "audio")
     if len(features) != len(audio):
         raise UserError(f"{corpus}: {len(features)} shards of features but {len(audio)} of audio; run 'dvc repro'")
@@ -136,7 +136,7 @@ def check_size(settings: KMeans, count: int, corpus: Path) -> None:
 
 
 def fit(frames: Frames, count: int, settings: KMeans, seed: int, tracker: Any, device: str = "cpu") -> np.ndarray:
-    """Mini-batch k-means: ``(K, D)`` float32. Logs inertia per frame and unused and rarely used centres per pass."""
+    """Fit ``(K, D)`` float32 by mini-batch k-means; log inertia per frame, unused and rarely used centres per pass."""
     import torch
 
     from models.kmeans import MiniBatchKMeans, plus_plus
@@ -166,7 +166,7 @@ def fit(frames: Frames, count: int, settings: KMeans, seed: int, tracker: Any, d
 
 
 def sample(frames: Frames, count: int, size: int, rng: np.random.Generator) -> np.ndarray:
-    """``min(size, count)`` frames drawn evenly without replacement, gathered in one pass: ``(size, D)`` float32."""
+    """Draw ``min(size, count)`` frames evenly without replacement, in one pass: ``(size, D)`` float32."""
     chosen = np.sort(rng.choice(count, size=min(size, count), replace=False))
     picked, seen = [], 0
     for utterance in frames.utterances():
@@ -177,7 +177,7 @@ def sample(frames: Frames, count: int, size: int, rng: np.random.Generator) -> n
 
 
 def mini_batches(utterances: Iterator[np.ndarray], size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Every frame once, mixed within a buffer of a few batches: ``(<= size, D)``."""
+    """Yield every frame once, mixed within a buffer of a few batches: ``(<= size, D)``."""
     held: list[np.ndarray] = []
     for utterance in utterances:
         held.append(utterance)

@@ -1,7 +1,7 @@
 """One page that shows everything: ``reports/index.html``, which needs no other file and no network.
 
-In: the tables, what was spoken and judged, the source corpus's F0 and units, the systems' and the F0 quantiser's loss
-histories, ``unit_quality/``. Out: tables; errors by phoneme; some sentences to be heard in every system, with
+In: the tables, what was synthesized and judged, the source corpus's F0 and units, the systems' and the F0 quantiser's
+loss histories, ``unit_quality/``. Out: tables; errors by phoneme; some sentences to be heard in every system, with
 spectrograms, F0 and units; loss curves; use and quality of the units; wall times of the stages with links to MLflow.
 Audio is embedded as it was made (FLAC or WAV), up to ``report.max_audio_mb``. Wall times and links are read where runs
 are recorded, which is no input that DVC knows.
@@ -63,7 +63,7 @@ def run(stage: Stage[Params]) -> None:
 
 
 def make_page(params: Params, project: Path, recorded: Path) -> str:
-    """The page of the outputs under ``project``; runs are looked up under ``recorded``.
+    """Return the page of the outputs under ``project``; runs are looked up under ``recorded``.
 
     Raises:
         UserError: a table is damaged or missing.
@@ -102,7 +102,7 @@ def _tables(tables: Mapping[str, Any]) -> str:
 
 
 def _phonemes(project: Path, tables: Mapping[str, Any]) -> str:
-    """Of every table that compares systems phoneme by phoneme and in which one beside the recordings was judged."""
+    """Return the errors by phoneme of every table that compares them and in which more than recordings was judged."""
     sections = []
     for name, table in tables.items():
         path = project / "tables" / name / "phonemes.csv"
@@ -116,8 +116,8 @@ def _phonemes(project: Path, tables: Mapping[str, Any]) -> str:
 
 
 def _listen(params: Params, project: Path, tables: Mapping[str, Any]) -> str:
-    spoken = {name: spec for name, spec in params.experiments.items() if (project / "synthesize" / name).is_dir()}
-    labels = {name: describe(name, spec) for name, spec in spoken.items()}
+    synthesized = {name: spec for name, spec in params.experiments.items() if (project / "synthesize" / name).is_dir()}
+    labels = {name: describe(name, spec) for name, spec in synthesized.items()}
     sentences = read_sentences(params, project, labels, _verdicts(params, tables))
     if not sentences:
         return f"<p>No sentence takes less than {params.report.max_audio_mb:g} MB of audio in every system.</p>"
@@ -134,7 +134,7 @@ def _listen(params: Params, project: Path, tables: Mapping[str, Any]) -> str:
 
 
 def _verdicts(params: Params, tables: Mapping[str, Any]) -> dict[str, str]:
-    """Experiments that any table calls not intelligible."""
+    """Return the experiments that any table calls not intelligible."""
     called: dict[str, str] = {}
     for name, table in tables.items():
         paper = find_table(name, params.tables[name].paper).paper
@@ -146,7 +146,7 @@ def _verdicts(params: Params, tables: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _training(project: Path) -> str:
-    """Loss curves of every training, training and validation loss of one name in one chart."""
+    """Draw loss curves of every training, training and validation loss of one name in one chart."""
     charts = []
     for path in sorted([*project.glob("train_*/history.csv"), *project.glob("systems/*/history.csv")]):
         with path.open(newline="", encoding="utf-8") as handle:
@@ -164,7 +164,7 @@ def _training(project: Path) -> str:
 
 
 def _units(params: Params, project: Path) -> str:
-    """How often each unit is used, and what units say of phones and of speakers."""
+    """Show how often each unit is used, and what units tell of phones and of speakers."""
     counts = np.zeros(params.kmeans.k, np.int64)
     for row in read_rows(project / "data" / params.roles.source / "units", ["units"]):
         counts += np.bincount(row["units"], minlength=len(counts))
@@ -184,7 +184,7 @@ def _units(params: Params, project: Path) -> str:
 
 
 def _quality_charts(table: Mapping[str, Any]) -> Iterator[str]:
-    """Each measure over the size of the codebook, a line for each encoder and normalisation."""
+    """Yield a chart of each measure over the size of the codebook, a line for each encoder and normalisation."""
     for column in table["columns"]:
         series: dict[str, list[tuple[float, float]]] = defaultdict(list)
         for row in table["rows"]:

@@ -60,7 +60,7 @@ def run(stage: Stage[Params]) -> None:
 
 
 def audio(params: Params) -> dict[str, object]:
-    """What a bundle keeps of how recordings were prepared."""
+    """Return what a bundle keeps of how recordings were prepared."""
     settings = dataclasses.asdict(params.audio)
     return {key: settings[key] for key in ("trim_db", "normalise_peak", "pad_multiple")}
 

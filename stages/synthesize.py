@@ -1,4 +1,4 @@
-"""Make the audio that is judged: the source corpus's test split through a system.
+"""The audio that is judged: the source corpus's test split through a system.
 
 In: the source corpus's audio shards and the other streams that the system declares, and its bundle; for conversion the
 target corpus's ``f0_stats.json``, which names its speakers; for voices that the system was not trained on, what their
@@ -61,7 +61,7 @@ class Params(ExperimentParams):
 
 @dataclass(frozen=True)
 class Declared:
-    """What an experiment's system declares, by its bundle's configuration: no network is built.
+    """The declarations of an experiment's system, by its bundle's configuration: no network is built.
 
     Attributes:
         kind: the system.
@@ -91,7 +91,7 @@ class Declared:
 
     @property
     def any_voice(self) -> bool:
-        """Whether it takes voices that are none of its own."""
+        """True for a system that takes voices which are none of its own."""
         return Control.RECORDING in self.takes
 
 
@@ -129,7 +129,7 @@ def run(stage: Stage[Params]) -> None:
 
 
 def choose_utterances(utterances: Sequence[Utterance], limit: int, seed: int) -> list[Utterance]:
-    """At most ``limit`` utterances, spread evenly over speakers and then over texts, in the given order."""
+    """Choose at most ``limit`` utterances, spread evenly over speakers and then over texts, in the given order."""
     if len(utterances) <= limit:
         return list(utterances)
     order = np.random.default_rng(seed).permutation(len(utterances)).tolist()
@@ -150,7 +150,7 @@ def choose_utterances(utterances: Sequence[Utterance], limit: int, seed: int) ->
 def choose_targets(
     utterances: Sequence[Utterance], voices: Sequence[str], count: int, seed: int
 ) -> dict[str, tuple[str, ...]]:
-    """Per utterance id up to ``count`` different voices that are not its own, each voice about equally often.
+    """Choose per utterance id up to ``count`` different voices that are not its own, each voice about equally often.
 
     Raises:
         UserError: an utterance has no other voice to be converted to.
@@ -176,7 +176,7 @@ def choose_targets(
 
 
 def choose_melodies(utterances: Sequence[Utterance]) -> dict[str, str]:
-    """For each utterance id that of the next one of its shard, whose melody it is to have; the last has the first's.
+    """Choose for each utterance id that of its shard's next, whose melody it is to have; the last has the first's.
 
     Raises:
         UserError: a shard has one utterance only.
@@ -198,7 +198,7 @@ def _test_split(corpus: Path) -> Iterator[Utterance]:
 
 
 def _groups(utterances: Sequence[Utterance]) -> Iterator[list[Utterance]]:
-    """Utterances of one shard, a part's worth at a time."""
+    """Yield utterances of one shard, a part's worth at a time."""
     for _, group in itertools.groupby(utterances, key=lambda utterance: utterance.shard):
         members = list(group)
         yield from (members[i : i + ROWS_PER_PART] for i in range(0, len(members), ROWS_PER_PART))
@@ -252,7 +252,7 @@ def _strangers(
     utterances: Sequence[Utterance],
     voices: Mapping[str, Sequence[str]],
 ) -> dict[str, Voice]:
-    """Sources and targets whom the system does not know, with what their corpora know of them."""
+    """Return sources and targets whom the system does not know, with what their corpora know of them."""
     from respeak.voices import Voice
 
     if Stream.F0 not in system.streams:  # whose melodies are its own
@@ -276,7 +276,7 @@ def _target_stats(stage: Stage[Params]) -> Path:
 
 
 def _log_examples(stage: Stage[Params], part: Path) -> None:
-    """The first utterances to be heard, and as pictures, where matplotlib is installed."""
+    """Log the first utterances to be heard, and as pictures, where matplotlib is installed."""
     if importlib.util.find_spec("matplotlib") is None:
         return
     from matplotlib.figure import Figure

@@ -115,7 +115,7 @@ def experiments_of(params: Params, table: str) -> dict[str, Experiment]:
 
 @dataclass(frozen=True)
 class Results(Measured):
-    """What was measured for a table, and its experiments by name."""
+    """The measurements for a table, and its experiments by name."""
 
     experiments: dict[str, Experiment]
 
@@ -196,7 +196,7 @@ def _absent_row(entry: Entry, experiment: str) -> Row:
 
 
 def _stand_in(name: str, experiment: Experiment, params: Params) -> str:
-    """What is ours in a row of the paper, so that nobody takes it for the paper's system or data."""
+    """Return what is ours in a row of the paper, so that nobody takes it for the paper's system or data."""
     source = experiment.source or params.roles.source
     corpora = source if experiment.task != "conversion" else f"{source} to {params.roles.target}"
     units = "" if experiment.task == "copy" else f", {params.encoder.kind} units"
@@ -204,7 +204,7 @@ def _stand_in(name: str, experiment: Experiment, params: Params) -> str:
 
 
 def describe(key: str, experiment: Experiment) -> str:
-    """An experiment in words, as rows and players are labelled."""
+    """Describe an experiment in words, as rows and players are labelled."""
     if experiment.task == "copy":
         return "ground truth" if key == "ground_truth" else f"{key} (ground truth)"
     if experiment.task == "vocode":
@@ -281,7 +281,7 @@ def _caption(context: Mapping[str, Any], entry: Entry, rows: Sequence[Row], resu
 
 
 def _within(entry: Entry, rows: Sequence[Row]) -> str:
-    """How many of our values lie within the tolerance of the paper's."""
+    """Return how many of our values lie within the tolerance of the paper's."""
     compared = []
     for row in rows:
         for c in entry.paper.columns:

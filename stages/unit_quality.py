@@ -1,4 +1,4 @@
-"""The gate on units: what they say of phones and of speakers, by encoder, layer, normalisation and size of codebook.
+"""The gate on units: what they tell of phones and of speakers, by encoder, layer, normalisation and size of codebook.
 
 In: the encoder corpus's ``audio`` (phone timings where it has them), ``features`` and ``units``, ``encoder/`` and
 ``kmeans/``. Out, in ``unit_quality/``: ``table.{md,csv,tex,json}``, ``measured.csv`` (for ``dvc plots``),
@@ -110,7 +110,7 @@ def run(stage: Stage[Params]) -> None:
 
 
 def choices(stage: Stage[Params], job: Job, corpus: Path) -> Iterator[tuple[Source, FrameNormalisation, int]]:
-    """Every codebook to be fitted: sources, normalisations and sizes."""
+    """Yield every codebook to be fitted: sources, normalisations and sizes."""
     spec = stage.params.unit_quality
     for source in sources(stage, job, corpus):
         for mode in spec.normalise:
@@ -119,7 +119,7 @@ def choices(stage: Stage[Params], job: Job, corpus: Path) -> Iterator[tuple[Sour
 
 
 def sources(stage: Stage[Params], job: Job, corpus: Path) -> Iterator[Source]:
-    """The stored layers of the encoder, then the baselines, whose features are made here."""
+    """Yield the stored layers of the encoder, then the baselines, whose features are made here."""
     from models.encoders import build_encoder
     from respeak.encoders.encoder_files import read_config
     from respeak.encoders.loading import save_encoder
@@ -141,7 +141,7 @@ def sources(stage: Stage[Params], job: Job, corpus: Path) -> Iterator[Source]:
 
 
 def layers(corpus: Path) -> list[str]:
-    """Columns of the corpus's features that hold frames, the encoder's own layer first."""
+    """Return columns of the corpus's features that hold frames, the encoder's own layer first."""
     import pyarrow.parquet as pq
 
     names = pq.read_schema(shard_paths(corpus / "features")[0]).names
@@ -149,7 +149,7 @@ def layers(corpus: Path) -> list[str]:
 
 
 def measure_units(stage: Stage[Params], corpus: Path) -> Measured:
-    """The codebook in use, through the units that the graph made with it."""
+    """Measure the codebook in use, through the units that the graph made with it."""
     from respeak.encoders.encoder_files import read_config
 
     encoder, (centroids, config) = read_config("encoder"), load_kmeans(Path("kmeans"))
@@ -163,7 +163,7 @@ def measure_units(stage: Stage[Params], corpus: Path) -> Measured:
 
 
 def fit_and_measure(stage: Stage[Params], source: Source, mode: FrameNormalisation, k: int) -> Measured:
-    """A codebook fitted on the training split of ``source``, as the stage ``kmeans`` fits it."""
+    """Fit a codebook on the training split of ``source``, as the stage ``kmeans`` does, and measure it."""
     settings = dataclasses.replace(stage.params.kmeans, source="fit", k=k, normalise=mode)
     count, trained = survey(source.folder, source.column)
     check_size(settings, count, source.folder)
@@ -180,19 +180,19 @@ def fit_and_measure(stage: Stage[Params], source: Source, mode: FrameNormalisati
 
 
 class _Silent:
-    """Keeps the series of many fits out of the stage's run."""
+    """A tracker that keeps the series of many fits out of the stage's run."""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Forget."""
+        """Forget the series."""
 
 
 def summary(stage: Stage[Params], measured: Measured) -> dict[str, float]:
-    """The row's numbers by column."""
+    """Return the row's numbers by column."""
     return measured.tally.summary(np.random.default_rng(stage.params.seed), stage.params.unit_quality.pairs)
 
 
 def make_table(stage: Stage[Params], rows: list[Measured]) -> Table:
-    """One row for each codebook."""
+    """Return a table with one row for each codebook."""
     lines = [
         Row(
             row.name,
@@ -219,7 +219,7 @@ def make_table(stage: Stage[Params], rows: list[Measured]) -> Table:
 
 
 def metrics(stage: Stage[Params], rows: list[Measured]) -> dict[str, float]:
-    """The units in use, and how far each measure is above each baseline of their K and normalisation."""
+    """Return the measures of the units in use, and how far each is above each baseline of their K and normalisation."""
     own = summary(stage, rows[0])
     differences: dict[str, float] = {}
     for kind in stage.params.unit_quality.baselines:
@@ -231,7 +231,7 @@ def metrics(stage: Stage[Params], rows: list[Measured]) -> dict[str, float]:
 
 
 def picture(tally: UnitTally) -> Any:
-    """P(phone | unit): phones by frequency, units by their likeliest phone."""
+    """Draw P(phone | unit): phones by frequency, units by their likeliest phone."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 6.5), layout="constrained")

@@ -51,7 +51,7 @@ class Params(Common):
 
 
 def run(stage: Stage[Params]) -> None:
-    """Quantise every shard in worker processes; logs how many units are in use and how long they last."""
+    """Quantise every shard in worker processes; log how many units are in use and how long they last."""
     corpus = Path("data") / stage.require_variant(list(stage.params.corpora))
     centroids, config = load_kmeans(KMEANS)
     features = shard_paths(corpus / "features")
@@ -80,7 +80,7 @@ def run(stage: Stage[Params]) -> None:
 
 
 def load_kmeans(directory: Path) -> tuple[np.ndarray, dict[str, Any]]:
-    """Centroids ``(K, D)`` float32 and their configuration.
+    """Load centroids ``(K, D)`` float32 and their configuration.
 
     Raises:
         UserError: a file is missing or damaged.
@@ -111,7 +111,7 @@ def check_encoder(features: Path, config: dict[str, Any]) -> None:
 
 
 def speaker_normalisers(features: Path, column: str = "features") -> dict[str, FrameNormaliser]:
-    """Each speaker's mean and deviation over all recordings of the corpus, in one streaming pass."""
+    """Return each speaker's mean and deviation over all recordings of the corpus, in one streaming pass."""
     moments: dict[str, FrameMoments] = {}
     for row in read_rows(features, ["speaker", column]):
         moments.setdefault(row["speaker"], FrameMoments.empty(row[column].shape[1])).add(row[column])
@@ -127,7 +127,7 @@ def save_statistics(path: Path, speakers: dict[str, FrameNormaliser]) -> None:
 
 
 def _of_shard(path: Path, speakers: dict[str, FrameNormaliser]) -> dict[str, FrameNormaliser]:
-    """Those speakers that a shard holds: a large corpus has thousands, a shard a few."""
+    """Return those speakers that a shard holds: a large corpus has thousands, a shard a few."""
     if not speakers:
         return {}
     return {name: speakers[name] for name in sorted({row["speaker"] for row in read_shard(path, ["speaker"])})}
@@ -136,7 +136,7 @@ def _of_shard(path: Path, speakers: dict[str, FrameNormaliser]) -> dict[str, Fra
 def quantise_shard(
     task: tuple[Path, Path, dict[str, FrameNormaliser]], output: Path, centroids: np.ndarray, mode: Any
 ) -> dict[str, Any]:
-    """Write one shard of units; reports usage per unit and the number of runs."""
+    """Write one shard of units; report usage per unit and the number of runs."""
     features, audio, speakers = task
     columns = (["id", "speaker", "features"], ["id", "num_samples"])
     rows = []
@@ -152,7 +152,7 @@ def quantise_shard(
 def encode_shard(
     audio: Path, output: Path, extraction: Extraction, centroids: np.ndarray, mode: FrameNormalisation
 ) -> dict[str, Any]:
-    """Write one shard of units straight from its audio; reports as `quantise_shard`."""
+    """Write one shard of units straight from its audio; report as `quantise_shard` does."""
     sources = list(read_shard(audio, COLUMNS))
     rows: list[dict[str, Any]] = [{"id": source["id"]} for source in sources]
     for index, (frames,) in extraction.encode(sources):

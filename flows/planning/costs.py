@@ -1,4 +1,4 @@
-"""What each stage takes at given parameters, by its facts: processor time, training time, disk, memory."""
+"""The costs of each stage at given parameters, by its facts: processor time, training time, disk, memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHECKPOINT_BYTES = 4 + 12  # per weight: the result; the weight with Adam's mome
 
 @dataclass(frozen=True)
 class Cost:
-    """What one stage takes.
+    """The cost of one stage.
 
     Attributes:
         shards: processor-seconds that are divided among workers.
@@ -43,7 +43,7 @@ def open_scene(root: Path, params: Params) -> Scene:
 
 
 def cost(scene: Scene, stage: str) -> Cost | None:
-    """Return what a stage, ``units@demo``, takes; None where nobody has said so."""
+    """Return what a stage, ``units@demo``, takes; None where nobody has stated it."""
     name, _, variant = stage.partition("@")
     facts = all_facts().get(name)
     if facts is None or not _is_timed(scene, name, variant):
@@ -62,7 +62,7 @@ def cost(scene: Scene, stage: str) -> Cost | None:
 
 
 def _is_timed(scene: Scene, name: str, variant: str) -> bool:
-    """Whether the system of an experiment has said how its synthesis is timed."""
+    """Return whether the system of an experiment states how its synthesis is timed."""
     experiment = scene.params.experiments.get(variant) if name == "synthesize" else None
     return experiment is None or experiment.task == "copy" or experiment.system in all_systems()
 

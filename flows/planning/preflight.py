@@ -1,4 +1,4 @@
-"""Whether all that a run needs is there before it begins, by the facts of its stages.
+"""The check, before a run begins, that all it needs is there, by the facts of its stages.
 
 DVC's cache and the working tree hold one copy where the disk knows reflinks or hard links, as most do.
 """
@@ -21,7 +21,7 @@ def check(root: Path, graph: Graph) -> None:
     """Refuse a run that would end in the middle: for want of a corpus, of weights, or of disk.
 
     Raises:
-        UserError: one line with everything that is missing, or what ``params.yaml`` says that cannot be.
+        UserError: one line with everything that is missing, or what ``params.yaml`` states that cannot be.
     """
     path = root / "params.yaml"
     if not path.is_file():  # a graph of somebody's own

@@ -1,4 +1,4 @@
-"""How long a trial takes here, and how much arithmetic and memory a training step is: a few calls of the real thing.
+"""The time that a trial takes here, and a training step's arithmetic and memory: a few calls of the real thing.
 
 On this machine's GPU, in seconds; without one, in processor-seconds of one thread, which do not depend on what else
 the machine does. A step is tried with one row first; the whole batch is tried where that is quick, else time,
@@ -96,7 +96,7 @@ def time_step(trial: StepTrial) -> Step:
 
 
 def _timed(call: Callable[[], Any]) -> float:
-    """Seconds of a call, as above: the least of a few, or of two that take long."""
+    """Return the seconds of a call, as above: the least of a few, or of two that take long."""
     on_gpu = device() == "cuda"
     clock = time.perf_counter if on_gpu else time.process_time
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""How far a HiFi-GAN sees: the context with which a piece comes out as in the whole."""
+"""The reach of a HiFi-GAN: the context with which a piece comes out as in the whole."""
 
 from __future__ import annotations
 

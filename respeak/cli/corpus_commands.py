@@ -89,7 +89,7 @@ def check(
 
 
 def parse_options(adapter: str, words: list[str]) -> dict[str, Any]:
-    """``name=value`` words as values of the types that the adapter's options have.
+    """Parse ``name=value`` words as values of the types that the adapter's options have.
 
     Raises:
         UserError: no such option, or a value of another type.
@@ -164,7 +164,7 @@ def _facts(counts: Any) -> dict[str, str]:
 
 
 def _time(seconds: float) -> str:
-    """For people: ``32 s``, ``5.3 min``, ``12 h``."""
+    """Return a time for people: ``32 s``, ``5.3 min``, ``12 h``."""
     unit, size = ("h", 3600) if seconds >= 3600 else ("min", 60) if seconds >= 60 else ("s", 1)
     return f"{_number(seconds / size)} {unit}"
 

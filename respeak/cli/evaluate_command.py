@@ -119,7 +119,7 @@ def _judges(
 
 
 def _name(path: Path, systems: list[Path]) -> str:
-    """What a folder is called; more of its path where two end alike."""
+    """Return a folder's name; more of its path where two end alike."""
     if [other.resolve().name for other in systems].count(path.resolve().name) == 1:
         return path.resolve().name
     return "_".join(path.resolve().parts[-2:])

@@ -247,7 +247,7 @@ def _read(recording: Path) -> tuple[np.ndarray, int]:
 
 @contextmanager
 def _naming(recording: Path) -> Iterator[None]:
-    """Says which recording cannot be used."""
+    """Name the recording that cannot be used in the error."""
     try:
         yield
     except AudioError as error:
@@ -289,7 +289,7 @@ def _report(done: str, seconds: float, start: float) -> None:
 
 
 def show_progress(items: Sequence[Item], what: str) -> Iterator[Item]:
-    """The items, with a bar on a terminal."""
+    """Yield the items, with a bar on a terminal."""
     from rich.console import Console
     from rich.progress import track
 

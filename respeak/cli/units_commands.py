@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Written(StrEnum):
-    """How ``respeak units`` writes."""
+    """Formats that ``respeak units`` writes."""
 
     tsv = "tsv"
     json = "json"
@@ -84,7 +84,7 @@ def units(
 
 
 def _plan(source: Path, out: Path | None, form: Written | None) -> tuple[list[tuple[Path, Path | None]], Written]:
-    """Each recording with the file for its units, and the format."""
+    """Return each recording with the file for its units, and the format."""
     if not source.is_dir():
         written = form or _by_suffix(out)
         if written is Written.npy and out is None:

@@ -1,4 +1,4 @@
-"""What was measured of several systems by the same judges: cells, verdicts and claims of their table."""
+"""Measurements of several systems by the same judges: cells, verdicts and claims of their table."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Measured:
         if versus is None:
             return ""
         # What is shuffled differs from itself by exactly zero: it is not intelligible by definition. It may be heard
-        # as more words than were spoken, so that silence would have fewer errors: 100 %.
+        # as more words than the text has, so that silence would have fewer errors: 100 %.
         silent = self.metrics.get(system, {}).get("wer_high", 0.0) >= 100.0
         return NOT_INTELLIGIBLE if versus.high >= 0 or silent else ""
 

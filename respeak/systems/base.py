@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Control(StrEnum):
-    """What a caller may ask for beside the words; the value is its name in messages."""
+    """A change that a caller may ask for beside the words; the value is its name in messages."""
 
     TARGET = "target by name"
     RECORDING = "target by recording"
@@ -42,7 +42,7 @@ class Control(StrEnum):
 
 
 class Stream(StrEnum):
-    """What a system reads of a source corpus; the value is the folder in ``data/<corpus>``."""
+    """A stream of a source corpus that a system reads; the value is the folder in ``data/<corpus>``."""
 
     AUDIO = "audio"
     UNITS = "units"
@@ -52,7 +52,7 @@ class Stream(StrEnum):
 
 
 class Task(StrEnum):
-    """What stage ``synthesize`` has done with a recording.
+    """A task that stage ``synthesize`` has a system do with a recording.
 
     ``copy`` and ``vocode`` leave the recording's own sound: as it is, or through a vocoder.
     """
@@ -94,7 +94,7 @@ class Rendering:
 
 @dataclass(frozen=True)
 class Manner:
-    """How all renderings of an experiment are made.
+    """The manner in which all renderings of an experiment are made.
 
     Attributes:
         task: what is done.

@@ -13,7 +13,7 @@ import yaml
 if TYPE_CHECKING:
     from stages.params.corpora import Corpus
 
-# Hours, and recordings, as the corpora's own descriptions have them (speech/corpora says whose those are).
+# Hours, and recordings, as the corpora's own descriptions have them (speech/corpora states whose those are).
 KNOWN: Mapping[str, Mapping[str, tuple[float, int]]] = {
     "vctk": {"": (44.0, 44_000)},
     "ljspeech": {"": (24.0, 13_100)},
@@ -40,7 +40,7 @@ KNOWN: Mapping[str, Mapping[str, tuple[float, int]]] = {
     },
 }
 VOICES = {"all": 8, "target": 1}  # of the demo corpus
-SENTENCE_SECONDS, DIGIT_SECONDS = 2.3, 0.5  # of which it says one for each prompt
+SENTENCE_SECONDS, DIGIT_SECONDS = 2.3, 0.5  # of which it has one for each prompt
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def size_of(root: Path, name: str, corpus: Corpus) -> Size | None:
 
 
 def _from_manifest(root: Path, name: str, corpus: Corpus) -> Size | None:
-    """The size of what is there already, if it was made with the same section of ``params.yaml``."""
+    """Return the size of what is there already, if it was made with the same section of ``params.yaml``."""
     manifest, params = root / "data" / name / "corpus" / "manifest.parquet", root / "params.yaml"
     if not manifest.is_file() or not params.is_file():
         return None
@@ -93,7 +93,7 @@ def _known(corpus: Corpus) -> Size | None:
 
 
 def _from_files(root: Path, corpus: Corpus) -> Size | None:
-    """The size by reading every header; of a corpus that lies here and that nobody has described."""
+    """Return the size by reading every header; of a corpus that lies here and that nobody has described."""
     from speech.corpora import prepare
     from speech.errors import UserError
     from speech.storage.manifest import manifest_rows
@@ -104,6 +104,6 @@ def _from_files(root: Path, corpus: Corpus) -> Size | None:
     with tempfile.TemporaryDirectory() as scratch:
         try:
             rows, _ = manifest_rows(prepare(corpus.adapter, folder, Path(scratch), 0, corpus.options))
-        except UserError:  # the stage will say what is wrong
+        except UserError:  # the stage will state what is wrong
             return None
     return Size(sum(row["num_samples"] / row["sample_rate"] for row in rows), len(rows), "its files")

@@ -19,10 +19,10 @@ NO_NETWORKS = {"none", "pocketsphinx", "resemblyzer", "stoi", "pesq", "mcd"}  # 
 
 
 def _synthesis_work(scene: Scene, experiment: str) -> float:
-    """A copy is read and written; anything else takes what the experiment's own system takes.
+    """Return the processor-seconds of synthesis: those of reading and writing a copy, else of the experiment's system.
 
     Raises:
-        KeyError: nobody has said how that system is timed.
+        KeyError: nobody has stated how that system is timed.
     """
     from stages.facts import all_systems
 
@@ -38,7 +38,7 @@ def _evaluation_work(scene: Scene, experiment: str) -> float:
 
 
 def _has_networks(params: Params, _: str) -> bool:
-    """Whether any of the judges is one that a GPU is for."""
+    """Return whether any of the judges is one that a GPU is for."""
     from respeak.judges.digit_judge import names_classifier
 
     judges = params.evaluate

@@ -52,7 +52,7 @@ def _no_lack(scene: Scene, variant: str) -> Iterable[str]:
 
 @dataclass(frozen=True)
 class Facts:
-    """What there is to know of one stage; each function is given the variant, ``demo`` of ``units@demo``.
+    """The facts of one stage; each function is given the variant, ``demo`` of ``units@demo``.
 
     Attributes:
         trains: its own process computes with ``runtime.threads``, on which its numbers depend in the last bits (others

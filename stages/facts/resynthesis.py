@@ -43,7 +43,7 @@ def _f0_vq(scene: Scene, _: str) -> Sequence[Phase]:
 
 
 def _vocoder(scene: Scene, _: str) -> Sequence[Phase]:
-    """Before the discriminators join, and after."""
+    """Return the phases of the vocoder's training: before the discriminators join, and after."""
     spec = scene.params.train_resynthesis
 
     def module() -> TrainingModule:
@@ -64,7 +64,7 @@ def _vocoder(scene: Scene, _: str) -> Sequence[Phase]:
 
 
 def _synthesis(scene: Scene, experiment: str) -> Sequence[SpeedTrial]:
-    """One utterance after another."""
+    """Return the trial of synthesis, one utterance after another."""
 
     def prepare(device: str) -> Callable[[], Any]:
         model = generator(scene.params).eval().to(device)

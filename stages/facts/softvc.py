@@ -46,7 +46,7 @@ def acoustic_model(params: Params) -> AcousticModel:
 
 
 def _sentences(sizes: Sizes, rows: int) -> Batch:
-    """What an acoustic model is trained on, every utterance as long as the longest that is taken whole."""
+    """Return a batch as an acoustic model is trained on, every utterance as long as the longest that is taken whole."""
     import torch
 
     from models.softvc import MEL
@@ -80,7 +80,7 @@ def vocoder(params: Params) -> Any:
 
 
 def _vocoder_trial(scene: Scene) -> StepTrial:
-    """A step with discriminators, which a fine-tuning takes as long for."""
+    """Return the trial of a step with discriminators, which a fine-tuning takes as long for."""
     spec = scene.params.train_vocoder
 
     def module() -> TrainingModule:
@@ -105,7 +105,10 @@ def _finetuning(scene: Scene, _: str) -> Sequence[Phase]:
 
 
 def _synthesis(scene: Scene, experiment: str) -> Sequence[SpeedTrial]:
-    """The encoder, where a recording is encoded anew; the acoustic model and the vocoder. ``vocode``: it alone."""
+    """Return the trials of the encoder, where a recording is encoded anew, the acoustic model and the vocoder.
+
+    Of ``vocode``: that of the vocoder alone.
+    """
     params = scene.params
 
     def prepare_vocoder(device: str) -> Callable[[], Any]:

@@ -1,4 +1,4 @@
-"""Facts of the stages from the content encoder to its units: ``encoder``, ``features``, ``kmeans``, ``units``, …"""
+"""Facts of the stages from the content encoder to its units: ``encoder``, ``features``, ``kmeans``, ``units``, more."""
 
 from __future__ import annotations
 

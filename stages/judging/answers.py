@@ -37,10 +37,10 @@ LogStatistics = dict[str, tuple[float, float]]
 
 @dataclass(frozen=True)
 class Part:
-    """What one task judges: some utterances of a shard of synthesised audio, and where their sources lie.
+    """The part of one task: some utterances of a shard of synthesized audio, and where their sources lie.
 
     Attributes:
-        shard: the synthesised audio.
+        shard: the synthesized audio.
         sources: shard of the source corpus by id of the utterances to be judged.
         corpus: folder of the source corpus.
         language: of all of them.
@@ -63,7 +63,7 @@ class Part:
 
 
 def utterance_parts(stage_params: Params, experiment: str, made: Path) -> dict[str, Part]:
-    """The tasks of an experiment, by the names of their files in the order of the utterances.
+    """Return the tasks of an experiment, by the names of their files in the order of the utterances.
 
     Raises:
         UserError: a source is not in the corpus any more, or F0 statistics cannot be read.
@@ -104,7 +104,7 @@ def judge_part(part: Part, output: Path) -> dict[str, Any]:
 
 @functools.cache
 def corpus_texts(corpus: Path) -> tuple[str, ...]:
-    """Every text of a corpus once, sorted."""
+    """Return every text of a corpus once, sorted."""
     return tuple(sorted({row["text"] for row in read_rows(corpus / "audio", ["text"]) if row["text"]}))
 
 
@@ -130,7 +130,7 @@ def _expected(part: Part, row: Mapping[str, Any], recording: Recording, f0: np.n
 
 
 def _sources(part: Part) -> Iterator[tuple[str, Recording, np.ndarray]]:
-    """The source utterances of the part's shards, and their F0 over the speech, padding cut off; by id."""
+    """Yield the source utterances of the part's shards, and their F0 over the speech, padding cut off; by id."""
     for shard in sorted(set(part.sources.values())):
         audio, f0 = part.corpus / "audio" / shard, part.corpus / "f0" / shard
         for row, track in zip_shards(audio, f0, columns=[["id", "num_speech", "audio"], None]):

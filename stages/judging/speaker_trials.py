@@ -78,7 +78,7 @@ class Trials:
         return np.array([group.seconds for group in self.groups], np.float64)
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """One row per trial, of schema ``speech.metrics.summary.TRIALS``."""
+        """Yield one row per trial, of schema ``speech.metrics.summary.TRIALS``."""
         for group, scores in zip(self.groups, self.scores, strict=True):
             common = {**_described(group), "trial": "enrolled"}
             for speaker, score in zip(self.speakers, scores.tolist(), strict=True):
@@ -93,7 +93,7 @@ class Trials:
 
 @dataclass(frozen=True)
 class Embedding:
-    """What one task embeds: some groups, by the judge of the settings, on ``auto``, ``cpu`` or ``cuda``."""
+    """The groups that one task embeds, by the judge of the settings, on ``auto``, ``cpu`` or ``cuda``."""
 
     evaluate: Evaluate
     device: str
@@ -163,7 +163,7 @@ def plan_trials(
 
 
 def trial_groups(made: Path, seconds: float, seed: int) -> list[Group]:
-    """The experiment's utterances, joined by source speaker and intended speaker."""
+    """Join the experiment's utterances by source speaker and intended speaker."""
     clips: dict[tuple[str, str], list[Clip]] = defaultdict(list)
     for shard in shard_paths(made):
         for row in read_shard(shard, ["id", "source_speaker", "target_speaker", "num_samples"]):
@@ -179,7 +179,7 @@ def trial_groups(made: Path, seconds: float, seed: int) -> list[Group]:
 def enrolment_groups(
     corpora: Sequence[Path], seconds: float, seed: int, limit: int = ENROLMENT_GROUPS, name: str = "enrol"
 ) -> list[Group]:
-    """Each speaker's training recordings, joined; all recordings of those who have none for training."""
+    """Join each speaker's training recordings; all recordings of those who have none for training."""
     train: dict[str, list[Clip]] = defaultdict(list)
     other: dict[str, list[Clip]] = defaultdict(list)
     for shard in [path for corpus in dict.fromkeys(corpora) for path in shard_paths(corpus / "audio")]:
@@ -229,7 +229,7 @@ def _read_clips(clips: set[Clip]) -> dict[Clip, Recording]:
         for row in read_shard(shard, ["id", "audio"]):
             clip = wanted.get((shard, row["id"]))
             if clip is not None:
-                # Padding says nothing of the speaker.
+                # Padding tells nothing of the speaker.
                 samples = round(clip.seconds * SAMPLE_RATE)
                 found[clip] = Recording(row["audio"], f"{shard}: utterance '{clip.id}'", samples)
     return found

@@ -1,4 +1,4 @@
-"""How a published table is written down: its columns, its rows in the paper's order, and who plays each row here.
+"""The form of a published table: its columns, its rows in the paper's order, and who plays each row here.
 
 A paper is a module beside this one: its values, where they were read, and ``TABLES``, an :class:`Entry` for each table
 by the name that it has in ``params.yaml``.
@@ -41,7 +41,7 @@ class PaperColumn:
 
     @property
     def name(self) -> str:
-        """Unique in its table."""
+        """The column's name, unique in its table."""
         return f"{self.metric}_{self.group}" if self.group else self.metric
 
 
@@ -71,7 +71,7 @@ class PaperTable:
     phonemes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def cells(self, row: PaperRow) -> dict[str, Cell]:
-        """The row's published cells by column name; what the paper leaves empty is left out."""
+        """Return the row's published cells by column name; what the paper leaves empty is left out."""
         return {
             column.name: _cell(value, column.digits)
             for column, value in zip(self.columns, row.values, strict=True)

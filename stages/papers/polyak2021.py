@@ -25,7 +25,7 @@ MOS = PaperColumn("mos", "MOS", human=True)
 
 
 def _with_flat(experiment: str) -> dict[str, str]:
-    """A conversion, and for the columns of flattened F0 the resynthesis of the same units."""
+    """Return a conversion, and for the columns of flattened F0 the resynthesis of the same units."""
     return {"": experiment, "flat": experiment.replace("conversion", "flat")}
 
 

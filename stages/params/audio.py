@@ -10,7 +10,7 @@ from stages.params.schema import positive
 
 @dataclass(frozen=True)
 class Audio:
-    """How recordings are conditioned and stored; see ``speech.audio.waveforms.Conditioning``."""
+    """The conditioning and storage of recordings; see ``speech.audio.waveforms.Conditioning``."""
 
     codec: Literal["flac", "wav"]
     trim_db: float | None

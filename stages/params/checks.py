@@ -61,7 +61,7 @@ def _experiments_have_tables(experiments: Mapping[str, Any], tables: Mapping[str
 
 
 def _variants_are_of_corpora(sections: Mapping[str, Any]) -> None:
-    """Of whatever section has variants that name a corpus: a new system's too."""
+    """Check the variants of whatever section has some that name a corpus: a new system's too."""
     corpora = sections["corpora"]
     for section in sections.values():
         for variant in getattr(section, "variants", {}).values():

@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Roles:
-    """Which corpus trains encoder and k-means, which the systems, whose voices are targets, what is converted."""
+    """The corpora by role: to train encoder and k-means, to train systems, for target voices, to be converted."""
 
     encoder: str
     train: str

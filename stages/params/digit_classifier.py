@@ -27,7 +27,7 @@ class DigitSizes:
 
 @dataclass(frozen=True)
 class DigitVariant:
-    """Whose training recordings a classifier hears."""
+    """The corpus whose training recordings a classifier hears."""
 
     corpus: str
 

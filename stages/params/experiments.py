@@ -53,7 +53,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Synthesize:
-    """How much of the test split is synthesized."""
+    """The share of the test split that is synthesized."""
 
     max_utterances: int
     targets_per_utterance: int

@@ -10,7 +10,7 @@ from stages.params.schema import fraction, positive
 
 @dataclass(frozen=True)
 class Runtime:
-    """How work is run: threads and workers within the cores, the device, shard length (minutes of audio).
+    """Settings of how work is run: threads and workers within the cores, the device, shard length (minutes of audio).
 
     ``cluster``: address of a Dask scheduler that shard work goes to, or null for this machine's own processes.
     """

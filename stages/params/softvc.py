@@ -43,7 +43,7 @@ class TrainSoftUnits:
 
 @dataclass(frozen=True)
 class SoftUnits:
-    """Which corpora have soft units, and the folder of the encoder that makes them."""
+    """The corpora that have soft units, and the folder of the encoder that makes them."""
 
     corpora: list[str]
     encoder: str
@@ -51,7 +51,7 @@ class SoftUnits:
 
 @dataclass(frozen=True)
 class AcousticVariant:
-    """What the model hears, of which corpus, and whether its voices are told apart by a table or there is but one."""
+    """The model's input, its corpus, and whether its voices are told apart by a table or there is but one."""
 
     content: Content
     corpus: str
@@ -101,7 +101,7 @@ class VocoderSizes:
 
 @dataclass(frozen=True)
 class VocoderVariant:
-    """Whose recordings a vocoder is trained on."""
+    """The corpus whose recordings a vocoder is trained on."""
 
     corpus: str
 

@@ -1,4 +1,4 @@
-"""Sentences for the page's players, from what the experiments spoke and the judges wrote."""
+"""Sentences for the page's players, from what the experiments synthesized and the judges wrote."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ HEARD = ("hypothesis", "word_errors", "words")
 def read_sentences(
     params: Params, project: Path, labels: Mapping[str, str], verdicts: Mapping[str, str]
 ) -> list[Sentence]:
-    """Up to ``report.sentences`` of each group of experiments that spoke the same ones, within ``report.max_audio_mb``.
+    """Read up to ``report.sentences`` of each group of experiments that have the same ones.
 
-    Those that the recogniser hears best in the recordings first, as :func:`respeak.page.clips.choose` has it. What
-    would go over the limit is left out, and the next one tried.
+    Those that the recogniser hears best in the recordings come first, as :func:`respeak.page.clips.choose` has it. What
+    would go over ``report.max_audio_mb`` is left out, and the next one tried.
 
     Args:
         params: which corpora and how much.
@@ -34,12 +34,12 @@ def read_sentences(
         labels: what each experiment is called, of those that are to be heard.
         verdicts: what tables call an experiment.
     """
-    spoken = {name: _spoken(project / "synthesize" / name) for name in labels}
+    offers = {name: _source_sentences(project / "synthesize" / name) for name in labels}
     left = int(params.report.max_audio_mb * 1e6)
     kept: list[Sentence] = []
-    for names, ids in groups(spoken):
+    for names, ids in groups(offers):
         wrong = _wrong(params, project, [name for name in names if params.experiments[name].task == "copy"])
-        offered = [replace(spoken[names[0]][id_], wrong=wrong.get(id_)) for id_ in ids]
+        offered = [replace(offers[names[0]][id_], wrong=wrong.get(id_)) for id_ in ids]
         candidates = choose(offered, 3 * params.report.sentences)
         wanted = {sentence.id: sentence for sentence in candidates}
         for name in names:
@@ -55,8 +55,8 @@ def read_sentences(
     return kept
 
 
-def _spoken(made: Path) -> dict[str, Sentence]:
-    """The source utterances of an experiment, by id."""
+def _source_sentences(made: Path) -> dict[str, Sentence]:
+    """Return the source utterances of an experiment, by id."""
     return {
         row["source_id"]: Sentence(
             row["source_id"], row["source_speaker"], row["text"] or "", row["num_samples"] / SAMPLE_RATE
@@ -66,7 +66,7 @@ def _spoken(made: Path) -> dict[str, Sentence]:
 
 
 def _wrong(params: Params, project: Path, copies: Sequence[str]) -> dict[str, float]:
-    """The share of words that the recogniser gets wrong in recordings, by id, of those that have words."""
+    """Return the share of words that the recogniser gets wrong in recordings, by id, of those that have words."""
     columns = ["source_id", "word_errors", "words"]
     rows = [row for name in copies for row in read_shard(_judged(params, project, name), columns)]
     return {row["source_id"]: row["word_errors"] / row["words"] for row in rows if row["words"]}
@@ -79,7 +79,7 @@ def _judged(params: Params, project: Path, experiment: str) -> Path:
 def _clips(
     params: Params, project: Path, experiment: str, wanted: Mapping[str, Any]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Source id and the fields of a clip, for each wanted sentence; of a conversion's voices the first."""
+    """Yield source id and the fields of a clip for each wanted sentence; of a conversion's voices the first."""
     judged = read_shard(_judged(params, project, experiment), ["id", "source_id", *HEARD])
     heard = {row["id"]: [row[name] for name in HEARD] for row in judged if row["source_id"] in wanted}
     seen = set()
@@ -91,14 +91,14 @@ def _clips(
 
 
 def _rows(directory: Path, key: str, wanted: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Rows whose ``key`` is wanted; of shards without one nothing but that column is read."""
+    """Yield rows whose ``key`` is wanted; of shards without one nothing but that column is read."""
     for shard in shard_paths(directory):
         if any(row[key] in wanted for row in read_shard(shard, [key])):
             yield from (row for row in read_shard(shard) if row[key] in wanted)
 
 
 def _add_contours(params: Params, corpus: Path, wanted: Mapping[str, Sentence]) -> None:
-    """What is drawn beside the audio: units and F0 of the source, F0 of the clips."""
+    """Add what is drawn beside the audio: units and F0 of the source, F0 of the clips."""
     for row in _rows(corpus / "units", "id", wanted):
         sentence = wanted[row["id"]]
         sentence.units = np.asarray(row["units"])[: round(sentence.seconds * 50)]

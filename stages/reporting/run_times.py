@@ -1,4 +1,4 @@
-"""How long each stage ran last, and where MLflow keeps its run: from MLflow's sqlite file and the stages' journals."""
+"""Times of each stage's last run, and where MLflow keeps it: from MLflow's sqlite file and the stages' journals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class StageRun:
 
 
 def read_runs(root: Path) -> list[StageRun]:
-    """The last finished run of every stage, in the order in which they began; empty where nothing was recorded.
+    """Read the last finished run of every stage, in the order in which they began; empty where nothing was recorded.
 
     MLflow's file is only read, without MLflow. Runs on a server are not looked up: this stage calls nobody.
     """
@@ -57,7 +57,7 @@ def _from_mlflow(path: Path) -> Iterator[StageRun]:
 
 
 def _from_journals(directory: Path) -> Iterator[StageRun]:
-    """Runs that MLflow has not got yet: closed journals of stages."""
+    """Yield runs that MLflow has not got yet: closed journals of stages."""
     for path in sorted(directory.glob("*.jsonl")):
         try:
             events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -71,7 +71,7 @@ def _from_journals(directory: Path) -> Iterator[StageRun]:
 
 
 def runs_section(runs: Sequence[StageRun]) -> str:
-    """Wall times as bars, with links to MLflow."""
+    """Draw wall times as bars, with links to MLflow."""
     if not runs:
         return "<p>No finished run of a stage is recorded here.</p>"
     longest = max(run.seconds for run in runs) or 1.0
@@ -96,7 +96,7 @@ def _run_row(run: StageRun, longest: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``0.4 s``, ``47 s``, ``16 min 48 s``, ``2 h 05 min``."""
+    """Return a time for people: ``0.4 s``, ``47 s``, ``16 min 48 s``, ``2 h 05 min``."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)

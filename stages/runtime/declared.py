@@ -1,4 +1,4 @@
-"""What ``dvc.yaml`` declares of a stage, its templates filled as DVC fills them, and what ``dvc.lock`` records."""
+"""Declarations of a stage in ``dvc.yaml``, its templates filled as DVC fills them, and records of ``dvc.lock``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where shard work runs: worker processes of this machine, or of a Dask cluster, one thread each."""
+"""Executors of shard work: worker processes of this machine, or of a Dask cluster, one thread each."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def shun_proxies() -> None:
 
 
 def open_executor(runtime: Runtime) -> Executor:
-    """Worker processes, one thread each, started from a clean server so that no lock or thread is inherited.
+    """Open worker processes, one thread each, started from a clean server so that no lock or thread is inherited.
 
     ``RESPEAK_WORKERS`` is the share of the cores that a flow gives a stage while others run beside it. With
     ``runtime.cluster``, the address of a Dask scheduler, the cluster's workers do the work instead.
@@ -56,7 +56,7 @@ def open_executor(runtime: Runtime) -> Executor:
 
 
 def pick_device(name: str) -> str:
-    """The device of this worker process: GPUs take turns among the workers.
+    """Return the device of this worker process: GPUs take turns among the workers.
 
     Raises:
         UserError: ``cuda`` where torch finds no GPU.
@@ -99,7 +99,7 @@ class _Cluster(Executor):
 
 
 def _on_worker(folder: str, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """In a cluster's worker: paths are those of the project's folder, threads one, before anything heavy is loaded."""
+    """Do work in a cluster's worker: paths are the project's, threads one, before anything heavy is loaded."""
     limit_threads(1)
     os.chdir(folder)
     if folder not in sys.path:

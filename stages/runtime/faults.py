@@ -1,4 +1,4 @@
-"""What the machine did to a stage, told apart from what its code or its user did: exit statuses of sysexits.h."""
+"""Faults of the machine in a stage, told apart from those of its code or its user: exit statuses of sysexits.h."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class LostError(UserError):
 
 
 class ExhaustedError(UserError):
-    """Memory or disk is used up, said by who knows which parameter to lower."""
+    """Memory or disk is used up, as stated by code that knows which parameter to lower."""
 
     status = EXHAUSTED
 
 
 def exhausted(error: BaseException) -> str | None:
-    """One line on what an error, or one of those that led to it, says is used up; None when it says nothing like it."""
+    """Return one line on what an error, or one that led to it, states as used up; None when it states no such thing."""
     for each in _chain(error):
         text = " ".join(str(each).split())
         if _is_disk(each, text):

@@ -1,4 +1,4 @@
-"""What a stage's work depends on, as one hash: its inputs' content, its parameters and, where it matters, its code.
+"""A hash of what a stage's work depends on: its inputs' content, its parameters and, where it matters, its code.
 
 Work in progress is kept under this hash, so that a killed stage finds its finished files and a changed input never
 meets an old one. Shards of two algorithms must not mix, so code counts for them; a checkpoint is worth hours, and goes

@@ -61,7 +61,7 @@ class Job:
 
     @property
     def parts(self) -> Path:
-        """Where finished files wait to be published."""
+        """The folder where finished files wait to be published."""
         return self.scratch / "parts"
 
     def run(self, tasks: Mapping[str, Any], work: Work, title: str | None = None) -> dict[str, Report]:

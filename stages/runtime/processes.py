@@ -1,4 +1,4 @@
-"""Which process is which: a name for a process that survives its number being given to another one (Linux's /proc)."""
+"""A name for a process that survives its number being given to another one (Linux's /proc)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ Fields = list[str]
 
 
 def process_key(pid: int) -> str | None:
-    """``<pid>-<start time in ticks since boot>``; None when there is no such process, or no /proc to ask."""
+    """Return ``<pid>-<start time in ticks since boot>``; None when there is no such process, or no /proc to ask."""
     fields = _stat(pid)
     return f"{pid}-{fields[19]}" if fields else None
 
 
 def is_alive(key: str) -> bool:
-    """Whether the process of a ``process_key``, or of a name that begins with one, still runs (a zombie does not)."""
+    """Return whether the process of a ``process_key``, or of a name that begins with one, runs (a zombie does not)."""
     number, _, rest = key.partition("-")
     pid, started = int(number), rest.partition("-")[0]
     fields = _stat(pid)
@@ -25,7 +25,7 @@ def is_alive(key: str) -> bool:
 
 
 def find_dvc() -> str | None:
-    """The key of the nearest ``dvc`` process among this one's ancestors, None under no DVC."""
+    """Return the key of the nearest ``dvc`` process among this one's ancestors, None under no DVC."""
     pid = os.getppid()
     while pid > 1:
         if _runs_dvc(pid):
@@ -36,7 +36,7 @@ def find_dvc() -> str | None:
 
 
 def _runs_dvc(pid: int) -> bool:
-    """``dvc repro``, ``python /…/bin/dvc repro`` or ``python -m dvc repro``."""
+    """Return whether a process is ``dvc repro``, ``python /…/bin/dvc repro`` or ``python -m dvc repro``."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
@@ -46,7 +46,7 @@ def _runs_dvc(pid: int) -> bool:
 
 
 def _stat(pid: int) -> Fields | None:
-    """The fields of /proc/<pid>/stat after the program's name, which may itself hold blanks and brackets."""
+    """Read the fields of /proc/<pid>/stat after the program's name, which may itself hold blanks and brackets."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""What every stage shares: arguments, parameters, threads, tracking, signals and honest exits."""
+"""The frame that every stage shares: arguments, parameters, threads, tracking, signals and honest exits."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Stage(Generic[ParamsT]):
         return f"{self.name}@{self.variant}" if self.variant else self.name
 
     def require_variant(self, known: Sequence[str]) -> str:
-        """The variant this run was asked for.
+        """Return the variant this run was asked for.
 
         Raises:
             UserError: none was given, or it is not one of ``known``.
@@ -118,7 +118,7 @@ def _guarded(name: str, variant: str | None, run: Callable[[Stage[ParamsT]], Non
 
 
 def _log_lineage(name: str, variant: str | None, everything: Mapping[str, Any], tracker: Tracker) -> None:
-    """Inputs with DVC's digests; none for a variant that is none, which the stage itself refuses."""
+    """Log inputs with DVC's digests; none for a variant that is none, which the stage itself refuses."""
     try:
         inputs = read_inputs(name, variant, everything)
     except KeyError:
@@ -127,7 +127,7 @@ def _log_lineage(name: str, variant: str | None, everything: Mapping[str, Any], 
 
 
 def section(params: Common, name: str) -> dict[str, Any]:
-    """The stage's own section as plain data; empty for a stage without one."""
+    """Return the stage's own section as plain data; empty for a stage without one."""
     value = getattr(params, name, None)
     if value is None:
         return {}

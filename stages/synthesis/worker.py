@@ -1,4 +1,4 @@
-"""What a worker of the stage ``synthesize`` does: some utterances of one shard through a system."""
+"""The work of the stage ``synthesize`` in a worker: some utterances of one shard through a system."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COLUMNS = ["id", "speaker", "text", "num_speech"]  # of the audio shards, beside
 
 @dataclass(frozen=True)
 class Part:
-    """What one worker writes: some utterances of one source shard, each in the voices chosen for it.
+    """The part that one worker writes: some utterances of one source shard, each in the voices chosen for it.
 
     ``strangers`` are the speakers, sources and targets, whom the system does not know. ``melodies`` names the utterance
     of the shard whose melody another has.

@@ -45,7 +45,7 @@ ABANDONED_SECONDS = 600.0  # a journal of another machine that nobody has writte
 
 @contextmanager
 def locked(path: Path, wait: bool = True) -> Iterator[bool]:
-    """Hold ``path`` alone among processes; yields False, at once, when ``wait`` is off and another holds it."""
+    """Hold ``path`` alone among processes; yield False, at once, when ``wait`` is off and another holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as handle:
         try:
@@ -57,7 +57,7 @@ def locked(path: Path, wait: bool = True) -> Iterator[bool]:
 
 
 class Collector:
-    """Replays the journals of one project into one MLflow experiment."""
+    """A collector that replays the journals of one project into one MLflow experiment."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -85,7 +85,7 @@ class Collector:
             raise refused
 
     def session_path(self, session: str) -> Path:
-        """Where the parent run of a session is noted."""
+        """Return the file in which the parent run of a session is noted."""
         return self.state / "sessions" / f"{session}.json"
 
     def settle(self) -> None:
@@ -101,7 +101,7 @@ class Collector:
                 path.unlink()
 
     def _attach_lock(self, note: dict[str, Any]) -> None:
-        """An experiment's from its commit, for the copy of the tree that it ran in may be gone."""
+        """Attach ``dvc.lock``: an experiment's from its commit, for the copy of the tree that it ran in may be gone."""
         run = note["run_id"]
         if found := experiment_lock(self.root, note.get("experiment", "")):
             revision, text = found
@@ -179,7 +179,7 @@ class Collector:
         return str(run.info.run_id)
 
     def _parent(self, header: dict[str, Any], session: str) -> str:
-        """The run of a child's session; made now for a plain ``dvc repro``, which has none of its own."""
+        """Return the run of a child's session; made now for a plain ``dvc repro``, which has none of its own."""
         path = self.session_path(session)
         note = _read_json(path)
         if "run_id" not in note:
@@ -232,7 +232,7 @@ class Collector:
                 log_bundle(self.client, self.experiment, run, files / MODELS / event["name"], tags)
 
     def _upload_inputs(self, run: str, event: dict[str, Any]) -> None:
-        """Datasets with DVC's digests; as models those bundles that MLflow knows, which is not all it may have run."""
+        """Upload datasets with DVC's digests; as models those bundles that MLflow knows, perhaps not all that ran."""
         from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelInput
 
         datasets = []
@@ -247,7 +247,7 @@ class Collector:
             self.client.log_inputs(run, datasets, models)
 
     def _judged(self, run: str) -> str | None:
-        """The logged model that a run judges, if it is one: its metrics are the model's too."""
+        """Return the logged model that a run judges, if it is one: its metrics are the model's too."""
         inputs = self.client.get_run(run).inputs
         models = [model.model_id for model in inputs.model_inputs] if inputs else []
         return models[0] if len(models) == 1 else None
@@ -264,7 +264,7 @@ class Collector:
 
 
 def experiment_lock(root: Path, name: str) -> tuple[str, str] | None:
-    """The commit that DVC saved an experiment as, and its ``dvc.lock``; None where there is no such experiment."""
+    """Return the commit that DVC saved an experiment as, and its ``dvc.lock``; None where there is no experiment."""
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False, timeout=60)
@@ -296,7 +296,7 @@ def follow(root: Path, session: str) -> None:
 
 
 def _ended(collector: Collector, session: str) -> bool:
-    """Asked before a pass, so that one whole pass comes after the end."""
+    """Return whether a session has ended; asked before a pass, so that one whole pass comes after the end."""
     if not is_alive(session):
         return True
     note = _read_json(collector.session_path(session))
@@ -328,7 +328,7 @@ def _lives(journal: Path, header: dict[str, Any]) -> bool:
 
 
 def _read_events(journal: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
-    """The whole lines after ``offset``, and the offset after them."""
+    """Read the whole lines after ``offset``; return their events and the offset after them."""
     with journal.open("rb") as handle:
         handle.seek(offset)
         text, _, _ = handle.read().rpartition(b"\n")
@@ -337,7 +337,7 @@ def _read_events(journal: Path, offset: int) -> tuple[list[dict[str, Any]], int]
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
-    """A line's event; None for one that a full disk cut short."""
+    """Return a line's event; None for one that a full disk cut short."""
     try:
         return dict(json.loads(line))
     except ValueError:

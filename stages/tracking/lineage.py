@@ -1,4 +1,4 @@
-"""Where a stage's run comes from, as DVC knows it: its inputs with their digests, the bundles it judges.
+"""The lineage of a stage's run, as DVC knows it: its inputs with their digests, the bundles it judges.
 
 DVC brings everything that a stage depends on up to date before it runs it, and records every output's MD5 in
 ``dvc.lock``: so the digests of a stage's inputs are those that the lock holds when the stage begins.
@@ -30,7 +30,7 @@ class Dataset:
 
 
 def read_inputs(stage: str, variant: str | None, params: Mapping[str, Any]) -> list[Dataset]:
-    """A stage's inputs, code not counted, in the order of ``dvc.yaml``; empty where DVC has recorded nothing.
+    """Return a stage's inputs, code not counted, in the order of ``dvc.yaml``; empty where DVC has recorded nothing.
 
     Recordings from outside of the graph count once DVC has recorded them: it does so after the stage ``corpus``.
     """
@@ -49,7 +49,7 @@ def read_inputs(stage: str, variant: str | None, params: Mapping[str, Any]) -> l
 
 
 def judged_bundles(inputs: list[Dataset]) -> list[str]:
-    """Digests of the system bundles that the inputs are, or were made by."""
+    """Return digests of the system bundles that the inputs are, or were made by."""
     lock, digests = read_lock([dataset.path for dataset in inputs]), dict[str, None]()
     for dataset in inputs:
         if dataset.path.startswith(SYSTEMS):

@@ -24,7 +24,7 @@ LOADER = "respeak.pyfunc"
 
 
 def log_bundle(client: MlflowClient, experiment: str, run: str, folder: Path, tags: Mapping[str, str]) -> str:
-    """Log what ``Tracker.log_model`` laid down in ``folder``, as an output of ``run``; its id.
+    """Log what ``Tracker.log_model`` laid down in ``folder``, as an output of ``run``; return its id.
 
     A model that this run has already is not logged twice.
     """
@@ -68,7 +68,7 @@ def save_pyfunc(path: Path, folder: Path, model_id: str | None = None) -> None:
 
 
 def signature() -> ModelSignature:
-    """Recordings in, recordings out; the parameters of :mod:`respeak.pyfunc`."""
+    """Return the signature: recordings in, recordings out; the parameters of :mod:`respeak.pyfunc`."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
@@ -81,7 +81,7 @@ def signature() -> ModelSignature:
 
 
 def requirements() -> list[str]:
-    """The light install, at the versions of this environment: what a bundle needs, without the pipeline."""
+    """Return the light install, at the versions of this environment: what a bundle needs, without the pipeline."""
     light = [line for line in requires("respeak") or [] if "extra ==" not in line]
     names = ["mlflow", "pandas", *(re.split(r"[^A-Za-z0-9_.-]", line)[0] for line in light)]
     # Without the local part, as in 2.11.0+cpu, which package indexes do not have.
@@ -89,7 +89,7 @@ def requirements() -> list[str]:
 
 
 def find_models(client: MlflowClient, experiment: str, digest: str) -> list[LoggedModel]:
-    """Finished models whose bundle has that digest, newest first."""
+    """Find finished models whose bundle has that digest, newest first."""
     from mlflow.entities import LoggedModelStatus
 
     found = client.search_logged_models([experiment], f"tags.{DIGEST} = '{digest}'")
@@ -98,7 +98,7 @@ def find_models(client: MlflowClient, experiment: str, digest: str) -> list[Logg
 
 
 def directory_digest(folder: Path) -> str:
-    """A folder's MD5 as DVC computes and records it, with its ending ``.dir``."""
+    """Return a folder's MD5 as DVC computes and records it, with its ending ``.dir``."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     listing = [{"md5": _md5(path), "relpath": path.relative_to(folder).as_posix()} for path in files]
     listing.sort(key=lambda entry: entry["relpath"])
@@ -111,7 +111,7 @@ def _md5(path: Path) -> str:
 
 
 def _params(bundle: Path) -> dict[str, str]:
-    """What tells a bundle from others, of its configuration."""
+    """Return what tells a bundle from others, of its configuration."""
     from respeak.bundle import read_config
 
     config = read_config(bundle)

@@ -1,4 +1,4 @@
-"""What a stage takes of the machine, as series under MLflow's own names, which its page of system metrics shows.
+"""The load of a stage on the machine, as series under MLflow's own names, which its page of system metrics shows.
 
 ``system/cpu_utilization_percentage`` and its like are of the whole machine; ``system/stage_memory_megabytes`` is of the
 stage and its workers. A sample every ten seconds, rarer with time (a tenth of a second for each minute gone), so that
@@ -50,7 +50,7 @@ def watched(tracker: Tracker) -> Iterator[None]:
 
 
 class Sampler:
-    """Asks the machine; raises ModuleNotFoundError where psutil is not installed."""
+    """A sampler that asks the machine; raises ModuleNotFoundError where psutil is not installed."""
 
     def __init__(self) -> None:
         import psutil
@@ -61,7 +61,7 @@ class Sampler:
         self._gpus = _gpus()
 
     def sample(self) -> dict[str, float]:
-        """This moment's values; network since the beginning; memory in units of 10^6 bytes, as MLflow has them."""
+        """Return this moment's values; network since the beginning; memory in units of 10^6 bytes, as in MLflow."""
         memory, disk = self._psutil.virtual_memory(), self._psutil.disk_usage(os.sep)
         values = {
             "cpu_utilization_percentage": self._psutil.cpu_percent(),
@@ -80,7 +80,7 @@ class Sampler:
         return {name: round(value, 1) for name, value in values.items()}
 
     def _stage_memory(self) -> float:
-        """Bytes resident, of this process and of those below it; pages they share count in each."""
+        """Return bytes resident, of this process and of those below it; pages they share count in each."""
         own, total = self._psutil.Process(), 0.0
         for process in [own, *own.children(recursive=True)]:
             try:
@@ -91,7 +91,7 @@ class Sampler:
 
 
 def _gpus() -> list[Any]:
-    """Handles of the GPUs; none without NVIDIA's library or its Python package."""
+    """Return handles of the GPUs; none without NVIDIA's library or its Python package."""
     try:
         import pynvml
 

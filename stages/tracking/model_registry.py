@@ -53,10 +53,10 @@ class Candidate:
 
 
 def candidates(client: MlflowClient, experiment: str) -> list[Candidate]:
-    """The models whose conversions were judged as those of the newest such run were, newest first."""
+    """Return the models whose conversions were judged as those of the newest such run were, newest first."""
     query = "tags.stage = 'evaluate' and attributes.status = 'FINISHED'"
     runs = client.search_runs([experiment], query, max_results=5000, order_by=["attributes.start_time DESC"])
-    # What is found by a search says nothing of models.
+    # What is found by a search states nothing of models.
     found = [_candidate(client.get_run(run.info.run_id)) for run in runs if _is_plain(run)]
     judged = [candidate for candidate in found if candidate]
     return [candidate for candidate in judged if candidate.judged_by == judged[0].judged_by]
@@ -78,7 +78,7 @@ def _candidate(run: Run) -> Candidate | None:
 
 
 def choose(found: Sequence[Candidate], speaker: float) -> Candidate:
-    """The rule.
+    """Choose the best by the rule.
 
     Raises:
         UserError: nothing was judged, or nothing is near enough to the intended speakers.
@@ -96,7 +96,7 @@ def choose(found: Sequence[Candidate], speaker: float) -> Candidate:
 
 
 def register(client: MlflowClient, best: Candidate, rule: str) -> tuple[str, bool]:
-    """Make a model the registry's best; its version, and whether it is a new one."""
+    """Make a model the registry's best; return its version, and whether it is a new one."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -115,7 +115,7 @@ def register(client: MlflowClient, best: Candidate, rule: str) -> tuple[str, boo
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; says which model it is, and why."""
+    """Run the command line; print which model it is, and why."""
     parser = argparse.ArgumentParser(
         prog="python -m stages.tracking.model_registry", description=__doc__.splitlines()[0]
     )

@@ -1,4 +1,4 @@
-"""Which files of an experiment are of its own making.
+"""Files of an experiment that are of its own making.
 
 Metrics are in git. An experiment that brings some stages up to date carries those of all others along as they were
 committed, measured with other parameters, and DVC shows them beside its own.
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def own_outputs(lock: Mapping[str, Any], params: Mapping[str, Any], root: Path) -> set[str]:
-    """Outputs that follow from ``params`` and from nothing else, as DVC would see it.
+    """Return outputs that follow from ``params`` and from nothing else, as DVC would see it.
 
     Args:
         lock: ``dvc.lock`` as the experiment left it.
@@ -42,7 +42,7 @@ def own_outputs(lock: Mapping[str, Any], params: Mapping[str, Any], root: Path) 
 
 
 def _value(params: Mapping[str, Any], key: str) -> Any:
-    """Of a parameter by its dotted name; None where there is none."""
+    """Return the value of a parameter by its dotted name; None where there is none."""
     found: Any = params
     for part in key.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None

@@ -1,4 +1,4 @@
-"""What a stage reports of its run: parameters, metrics, pictures, how it ended.
+"""The report of a stage on its run: parameters, metrics, pictures, how it ended.
 
 A stage only writes a journal, ``.scratch/runs/<run>.jsonl``, one event a line. Another process, the collector
 (``stages.tracking.collector``), replays journals into MLflow while the stages run. Importing MLflow costs seconds of
@@ -40,10 +40,10 @@ from stages.runtime.processes import find_dvc, process_key
 SESSION, PARENT, MODE = "RESPEAK_SESSION", "RESPEAK_PARENT_RUN", "RESPEAK_TRACKING"
 RUNS = Path(".scratch") / "runs"
 PROJECT = Path(__file__).resolve().parents[2]
-# Of a logged model: the folder among a run's files, and in each the bundle and the code that speaks it.
+# Of a logged model: the folder among a run's files, and in each the bundle and the code that loads it.
 MODELS, BUNDLE, CODE = "models", "bundle", "code"
 LOCK_SECONDS = 1.0  # MLflow's own writes take less
-SPEAKING = ("speech", "models", "respeak")
+BUNDLE_ROOMS = ("speech", "models", "respeak")
 
 
 class Tracker:
@@ -60,7 +60,7 @@ class Tracker:
     def open(
         cls, stage: str, variant: str | None = None, params: Mapping[str, Any] | None = None, scale: str = ""
     ) -> Tracker:
-        """Start the run of a stage, from the project's root; warns once, in one line, when MLflow is out of reach."""
+        """Start the run of a stage, from the project's root; warn once, in one line, when MLflow is out of reach."""
         os.environ.pop("MLFLOW_RUN_ID", None)
         root, own = main_root(), process_key(os.getpid()) or str(os.getpid())
         session = os.environ.get(SESSION) or find_dvc()
@@ -88,28 +88,28 @@ class Tracker:
         return cls(journal, _header(name, all_tags, session=session, within=within, process=own, is_parent=True))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Numbers of this moment; with ``step``, points of a series."""
+        """Log numbers of this moment; with ``step``, points of a series."""
         values = {name: float(value) for name, value in metrics.items() if value is not None}
         self._write(event="metrics", step=step, values=values)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Parameters; nested mappings become ``outer.inner`` names."""
+        """Log parameters; nested mappings become ``outer.inner`` names."""
         self._write(event="params", values={name: str(value) for name, value in flatten(params).items()})
 
     def log_figure(self, name: str, fig: Any) -> None:
-        """A matplotlib figure, as the artifact ``name`` (``….png``)."""
+        """Log a matplotlib figure, as the artifact ``name`` (``….png``)."""
         if target := self._place(name):
             fig.savefig(target, bbox_inches="tight")
             self._write(event="artifact", name=name)
 
     def log_text(self, name: str, text: str) -> None:
-        """A text, as the artifact ``name``."""
+        """Log a text, as the artifact ``name``."""
         if target := self._place(name):
             target.write_text(text, encoding="utf-8")
             self._write(event="artifact", name=name)
 
     def log_artifact(self, path: Path | str) -> None:
-        """A finished file or folder, under its own name: linked, so that it costs no room and outlives the original."""
+        """Log a finished file or folder by its own name: linked, so that it costs no room and outlives the original."""
         path = Path(path)
         target = self._place(path.name)
         if target is None or target.exists():
@@ -125,7 +125,7 @@ class Tracker:
         self._write(event="artifact", name=path.name)
 
     def log_audio(self, name: str, wave: Any) -> None:
-        """A recording, ``(T,) float32 in [-1, 1] at 16 kHz``, as the artifact ``audio/<name>.wav``."""
+        """Log a recording, ``(T,) float32 in [-1, 1] at 16 kHz``, as the artifact ``audio/<name>.wav``."""
         from speech.audio.waveforms import encode_audio
 
         artifact = f"audio/{name.replace('/', '_')}.wav"
@@ -134,17 +134,17 @@ class Tracker:
             self._write(event="artifact", name=artifact)
 
     def log_inputs(self, datasets: Sequence[Mapping[str, Any]], models: Sequence[str]) -> None:
-        """What the run began from: fields of :class:`stages.tracking.lineage.Dataset`, digests of judged bundles."""
+        """Log a run's inputs: fields of :class:`stages.tracking.lineage.Dataset`, digests of judged bundles."""
         self._write(event="inputs", datasets=list(datasets), models=list(models))
 
     def log_model(self, bundle: Path) -> None:
-        """A finished system bundle and, as it now stands, the code that speaks it: a model of the bundle's name."""
+        """Log a finished system bundle and, as it now stands, the code that loads it: a model of the bundle's name."""
         target = self._place(f"{MODELS}/{bundle.name}/{BUNDLE}")
         if target is None or target.exists():
             return
         try:
             shutil.copytree(bundle, target, copy_function=_link)
-            for room in SPEAKING:
+            for room in BUNDLE_ROOMS:
                 ignored = shutil.ignore_patterns("__pycache__")
                 shutil.copytree(PROJECT / room, target.with_name(CODE) / room, ignore=ignored)
         except OSError as error:
@@ -186,7 +186,7 @@ class Tracker:
 
 
 def announce(root: Path, session: str) -> subprocess.Popen[bytes] | None:
-    """See that a collector follows ``session``, or say in one line why none does."""
+    """See that a collector follows ``session``, or print in one line why none does."""
     if os.environ.get(MODE) == "local":
         return None
     if reason := out_of_reach():
@@ -212,7 +212,7 @@ def announce(root: Path, session: str) -> subprocess.Popen[bytes] | None:
 
 
 def out_of_reach() -> str:
-    """Why MLflow cannot be used, as far as a second and no import can tell; empty when nothing speaks against it."""
+    """Return why MLflow cannot be used, as far as a second and no import can tell; empty when nothing is against it."""
     if importlib.util.find_spec("mlflow") is None:
         return "not installed"
     address = urllib.parse.urlsplit(os.environ.get("MLFLOW_TRACKING_URI", ""))
@@ -229,7 +229,7 @@ def out_of_reach() -> str:
 
 
 def locked_database(root: Path) -> str:
-    """Why MLflow's own file cannot be written at this moment; empty when it can, or when a server is used instead."""
+    """Return why MLflow's own file cannot be written at this moment; empty when it can, or when a server is used."""
     path = root / "mlflow.db"
     if "MLFLOW_TRACKING_URI" in os.environ or not path.is_file():
         return ""
@@ -243,7 +243,7 @@ def locked_database(root: Path) -> str:
 
 
 def main_root(here: Path | None = None) -> Path:
-    """The project's root; for a temporary copy that DVC makes of it for an experiment, the root it was copied from."""
+    """Return the project's root; for a temporary copy that DVC makes for an experiment, the root it was copied from."""
     here = (here or Path.cwd()).resolve()
     for folder in (here, *here.parents):
         if folder.name == ".dvc" and "exps" in here.relative_to(folder).parts[:2]:
@@ -252,7 +252,7 @@ def main_root(here: Path | None = None) -> Path:
 
 
 def run_tags(scale: str) -> dict[str, str]:
-    """What tells runs apart later: scale, commit, DVC's names for stage and experiment, the tree they ran in.
+    """Return what tells runs apart later: scale, commit, DVC's names for stage and experiment, the tree they ran in.
 
     ``dvc_rev`` is the commit that an experiment begins from, ``dvc_lock`` the MD5 of ``dvc.lock`` as it now stands.
     """
@@ -265,13 +265,13 @@ def run_tags(scale: str) -> dict[str, str]:
 
 
 def lock_digest() -> str:
-    """MD5 of ``dvc.lock``, empty where there is none."""
+    """Return the MD5 of ``dvc.lock``, empty where there is none."""
     lock = Path("dvc.lock")
     return hashlib.md5(lock.read_bytes(), usedforsecurity=False).hexdigest() if lock.is_file() else ""
 
 
 def git_commit() -> str:
-    """The commit the working tree stands on, empty outside git or before the first commit."""
+    """Return the commit the working tree stands on, empty outside git or before the first commit."""
     try:
         command = ["git", "rev-parse", "--verify", "--quiet", "HEAD"]
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=10).stdout.strip()
@@ -280,7 +280,7 @@ def git_commit() -> str:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one level of ``outer.inner`` names."""
+    """Return nested mappings as one level of ``outer.inner`` names."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
@@ -289,7 +289,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value can be a metric: a finite number, and no truth value."""
+    """Return whether a value can be a metric: a finite number, and no truth value."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

@@ -55,7 +55,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Resumed:
-    """Where a run starts: the step to take next, and the checkpoint to take it from."""
+    """The point where a run starts: the step to take next, and the checkpoint to take it from."""
 
     step: int
     state: dict[str, Any] | None

@@ -24,7 +24,7 @@ import soundfile
 from respeak import System
 from speech.intonation import Intonation
 from stages.tracking.logged_models import save_pyfunc
-from stages.tracking.tracker import BUNDLE, CODE, SPEAKING
+from stages.tracking.tracker import BUNDLE, BUNDLE_ROOMS, CODE
 from tests.pipeline.repositories import clean_environment
 from tests.respeak.tiny import make_bundle
 
@@ -37,7 +37,7 @@ def model(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny bundle as the collector saves one."""
     folder = tmp_path_factory.mktemp("model")
     make_bundle(folder / BUNDLE)
-    for room in SPEAKING:
+    for room in BUNDLE_ROOMS:
         shutil.copytree(project / room, folder / CODE / room, ignore=shutil.ignore_patterns("__pycache__"))
     save_pyfunc(folder / "saved", folder)
     return folder

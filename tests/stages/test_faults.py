@@ -23,10 +23,11 @@ def run_stage(folder: Path, body: str) -> subprocess.CompletedProcess[str]:
     code = f"""
 import errno, os, resource, sys
 import stages.runtime.faults as faults
+from stages.params.runtime import Common
 from stages.runtime.stage import stage_main
 def run(stage):
     {body}
-stage_main("f0_stats", run)
+stage_main("f0_stats", run, Common)
 """
     (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     environment = os.environ | {"PYTHONPATH": str(ROOT), "RESPEAK_TRACKING": "local"}

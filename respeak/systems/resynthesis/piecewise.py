@@ -1,4 +1,4 @@
-"""From units, melody and voice to a waveform of any length, piece by piece."""
+"""Synthesis of a waveform of any length from units, melody and voice, piece by piece."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be synthesized: units ``(N,)``, their normalised F0 ``(4 N,)`` or None, and the voice."""
+    """A request for a waveform: units ``(N,)``, their normalised F0 ``(4 N,)`` or None, and the voice."""
 
     units: np.ndarray
     f0: np.ndarray | None
@@ -68,7 +68,7 @@ class Vocoding:
         self.context = Context.of(model, self.f0_per_unit)
 
     def generate(self, units: np.ndarray, f0: np.ndarray | None, voice: Voice) -> np.ndarray:
-        """``(N * unit_hop,)`` float32 in [-1, 1] at 16 kHz, from units ``(N,)`` and normalised F0.
+        """Synthesize ``(N * unit_hop,)`` float32 in [-1, 1] at 16 kHz from units ``(N,)`` and normalised F0.
 
         Each piece has as much context as the network can see, so that memory does not grow with the recording and the
         seams are none.
@@ -84,7 +84,7 @@ class Vocoding:
         return wave
 
     def generate_many(self, requests: Sequence[Request]) -> list[np.ndarray]:
-        """What `generate` gives for each, recordings of the same length side by side in batches.
+        """Synthesize for each request what `generate` does, recordings of the same length side by side in batches.
 
         Padding others to one length would change their ends, which the network sees.
         """
@@ -115,7 +115,7 @@ class Vocoding:
         return list(waves[:, 0].float().cpu().numpy())
 
     def repeat(self, units: np.ndarray) -> np.ndarray:
-        """Units without repetitions (R,), each as often as it should last: (L,) int64.
+        """Return units without repetitions (R,), each as often as it should last: (L,) int64.
 
         Raises:
             UserError: the system does not know how long units last.
@@ -180,7 +180,7 @@ class Vocoding:
         stop: int,
         phase: float,
     ) -> tuple[np.ndarray, float]:
-        """Samples of units ``start`` to ``stop``; ``phase`` in periods at the first and, returned, after the last."""
+        """Synthesize units ``start`` to ``stop``; ``phase``: in periods at the first and, returned, after the last."""
         import torch
 
         left, right = self.context.heard(start, stop, len(units))
@@ -205,9 +205,10 @@ class Vocoding:
     def _source(
         self, contour: torch.Tensor, heard: slice, own: slice, left: int, phase: float
     ) -> tuple[torch.Tensor, float]:
-        """Excitation of the units ``heard`` (from ``left`` on in the recording), in phase with the pieces before.
+        """Return the excitation of the units ``heard`` (from ``left`` on), in phase with the pieces before.
 
-        ``contour`` (1, 1, N) in Hz; slices are in units of it; ``phase`` holds where ``own`` begins.
+        ``left`` is in the recording; ``contour`` (1, 1, N) in Hz; slices are in units of it;
+        ``phase`` holds where ``own`` begins.
         """
         import torch
 

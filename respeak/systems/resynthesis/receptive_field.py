@@ -1,11 +1,9 @@
-"""How far a unit generator sees: the context with which a piece of a recording comes out as in the whole."""
+"""The receptive field of a unit generator: the context with which a piece of a recording comes out as in the whole."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-from models.hifigan.reach import vocoder_reach
 
 if TYPE_CHECKING:
     from models.resynthesis import UnitGenerator
@@ -28,6 +26,8 @@ class Context:
     @classmethod
     def of(cls, model: UnitGenerator, f0_per_unit: int) -> Context:
         """Read off the convolutions of a model, an upper bound on each side."""
+        from models.hifigan.reach import vocoder_reach
+
         quantiser = model.quantizer
         if quantiser is None:
             return cls(vocoder_reach(model.vocoder), 0, 1)
@@ -37,11 +37,11 @@ class Context:
         return cls(vocoder_reach(model.vocoder), _ceil(frames, f0_per_unit), max(1, quantiser.hop // f0_per_unit))
 
     def heard(self, start: int, stop: int, length: int) -> tuple[int, int]:
-        """Units whose embeddings the vocoder needs for ``start .. stop`` of ``length``."""
+        """Return the units whose embeddings the vocoder needs for ``start .. stop`` of ``length``."""
         return max(start - self.vocoder, 0), min(stop + self.vocoder, length)
 
     def quantised(self, start: int, stop: int, length: int) -> tuple[int, int]:
-        """Units whose F0 the tokens of ``start .. stop`` need, widened to the token grid."""
+        """Return the units whose F0 the tokens of ``start .. stop`` need, widened to the token grid."""
         low = max(start - self.f0, 0) // self.grid * self.grid
         return low, min(_ceil(stop + self.f0, self.grid) * self.grid, length)
 

@@ -72,7 +72,7 @@ class Centres:
         self.n_clusters = len(centres)
 
     def predict(self, frames: Any) -> Any:
-        """The nearest centre of each frame ``(N, D)``, array or tensor: ``(N,)`` int64 of the same sort."""
+        """Return the nearest centre of each frame ``(N, D)``, array or tensor: ``(N,)`` int64 of the same sort."""
         import torch
 
         from models.kmeans import nearest
@@ -83,7 +83,7 @@ class Centres:
 
 
 def find(name: str, path: Path | str | None = None, progress: bool = True, sha256: str | None = None) -> Path:
-    """The file of a name in ``FILES``, or of the centres: ``path``, or the cache's, fetched if it is not there.
+    """Return the file of a name in ``FILES``, or of the centres: ``path``, or the cache's, fetched if it is not there.
 
     Raises:
         UserError: no such file, out of reach, or of other bytes.
@@ -100,7 +100,7 @@ def find(name: str, path: Path | str | None = None, progress: bool = True, sha25
 
 
 def read(path: Path, kind: str, device: Any = None) -> Any:
-    """The module, in evaluation mode, that a published file's weights make.
+    """Read the module, in evaluation mode, that a published file's weights make.
 
     Raises:
         UserError: the file is damaged, holds more than tensors, or the weights of something else.
@@ -122,7 +122,7 @@ def read(path: Path, kind: str, device: Any = None) -> Any:
 
 
 def read_kmeans(path: Path) -> Tensor:
-    """Centres ``(K, D)`` float32 of a file; errors as ``respeak.encoders.centres.read_centres``."""
+    """Read centres ``(K, D)`` float32 from a file; errors as ``respeak.encoders.centres.read_centres``."""
     import torch
 
     from respeak.encoders.centres import read_centres

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.hifigan.reach import vocoder_reach
 from respeak.bundle import ENCODER
 from respeak.encoders.unit_encoder import UnitEncoder, conditioning_of, find_device, pieces
 from respeak.systems.base import Control, Manner, Rendering, Stream, System, Task, named_controls
@@ -150,6 +149,7 @@ class SoftVC(System):
         """
         import torch
 
+        from models.hifigan.reach import vocoder_reach
         from models.softvc import MEL
 
         reach = vocoder_reach(self._vocoder)
