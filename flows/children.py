@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections import deque
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import IO
 
+from speech.errors import UserError
 from stages.runtime.faults import EXHAUSTED, LOST
 
 TAIL_LINES = 15
@@ -25,7 +27,9 @@ GRACE_SECONDS = (60.0, 20.0)  # after SIGINT a stage finishes its shard or check
 # What DVC tells people who type its commands, after every stage.
 _ADVICE = re.compile(
     r"^(Running stage '|Updating lock file|Generating lock file|To track the changes with git|\s*git add |"
-    r"To enable auto staging|\s*dvc config core\.autostage|Use `dvc push`)"
+    r"To enable auto staging|\s*dvc config core\.autostage|Use `dvc push`|"
+    # Of an experiment: every output that a new copy does not have yet, and how to take the results over.
+    r"WARNING: No file hash info found for |To apply the results|\s*dvc exp apply )"
 )
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # What DVC prints of itself when the machine failed it, and whether another try may succeed.
@@ -213,6 +217,22 @@ def remembered_interrupts() -> Iterator[threading.Event]:
         yield heard
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def run_command(body: Callable[[threading.Event], int]) -> int:
+    """Run what a command line asks for; ``body`` is told whether Ctrl-C was heard.
+
+    Returns:
+        The exit status: that of ``body``, 2 after a user's error, which is printed in a line, 130 after Ctrl-C.
+    """
+    try:
+        with remembered_interrupts() as interrupted:
+            return body(interrupted)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        return 130
 
 
 @contextmanager

@@ -10,11 +10,13 @@ import difflib
 import os
 import re
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
+from flows.children import run_command
 from speech.errors import UserError
 from speech.storage.files import atomic_path
 from stages.params.whole import load_params
@@ -78,12 +80,12 @@ def one_line(error: BaseException) -> str:
 
 def main() -> int:
     """Compose what the words of the command line state (``make params``); return the exit status."""
-    try:
+
+    def body(interrupted: threading.Event) -> int:
         compose_params(Path.cwd(), sys.argv[1:])
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.status
-    return 0
+        return 0
+
+    return run_command(body)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
 """``python -m flows.deployments``: register with a Prefect server what it is to start, and how it knows a dead run.
 
-    python -m flows.deployments                       prefect.yaml's schedules, their work pool, the watch on runs
-    python -m flows.deployments --silence 600         a run is dead after ten minutes without a sign of life
-
-The server is the one that ``PREFECT_API_URL`` names. Said again, it replaces what it said before. Then
+The schedules of ``prefect.yaml``, their work pool, and the watch on runs. The server is the one that
+``PREFECT_API_URL`` names. Said again, it replaces what it said before. Then
 ``prefect worker start --pool respeak --limit 1`` runs what is due; ``prefect deployment run reproduce/nightly`` does
 not wait for the night.
 """
@@ -13,11 +11,13 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.children import run_command
 from flows.server import DEAD, HEARTBEAT_SECONDS, users_server
 from speech.errors import UserError
 
@@ -32,32 +32,17 @@ SILENCE_SECONDS = 5.0 * HEARTBEAT_SECONDS  # beats get lost while a server resta
 ENDINGS = ("Completed", "Failed", "Crashed", "Cancelled", "TimedOut", "Suspended")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Make the work pool, deploy ``prefect.yaml``, watch the runs."""
-    options = parse(arguments)
-    try:
-        if not users_server():
-            raise UserError("PREFECT_API_URL is not set: start a server (make prefect) and set it to its address")
-        if options.silence <= HEARTBEAT_SECONDS:
-            raise UserError(
-                f"--silence {options.silence:g}: a run gives a sign of life every {HEARTBEAT_SECONDS} seconds"
-            )
-        deploy(Path.cwd())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    watch(options.silence)
+def main(interrupted: threading.Event) -> int:
+    """Make the work pool, deploy ``prefect.yaml``, watch the runs; returns the exit status."""
+    argparse.ArgumentParser(
+        prog="python -m flows.deployments", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
+    if not users_server():
+        raise UserError("PREFECT_API_URL is not set: start a server (make prefect) and set it to its address")
+    deploy(Path.cwd())
+    watch(SILENCE_SECONDS)
     print(f"deployed; now start a worker: make worker, or prefect worker start --pool {POOL} --limit 1")
     return 0
-
-
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m flows.deployments", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--silence", type=float, default=SILENCE_SECONDS, metavar="SECONDS", help="then a run is dead")
-    return parser.parse_args(arguments)
 
 
 def deploy(root: Path) -> None:
@@ -120,4 +105,4 @@ def crash_watch(silence: float) -> AutomationCore:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -215,7 +215,7 @@ def check_plots(root: Path, targets: Sequence[str]) -> None:
             made = {stage for target in targets for stage in repo.stage.collect(target, with_deps=True)}
         except DvcException:  # it is there with an experiment's parameters alone, or DVC will say that it is not
             return
-        plotted = [Path(path) for path in _plotted(root)]
+        plotted = [Path(path) for path in repo.index._plot_sources]  # what DVC itself looks into
         for out in (out for stage in repo.index.stages if stage not in made for out in stage.outs):
             known = out.hash_info if out.use_cache else None
             lacks = known and known.isdir and not out.cache.exists(known.value)
@@ -224,18 +224,6 @@ def check_plots(root: Path, targets: Sequence[str]) -> None:
                     f"{' '.join(targets)}: DVC saves no experiment without {out.def_path}, which dvc.yaml plots "
                     "and which is not here; run 'dvc pull' or 'make reproduce' first, or sweep without --target"
                 )
-
-
-def _plotted(root: Path) -> Iterator[str]:
-    """Files that the plots of ``dvc.yaml`` draw."""
-    import yaml
-
-    for entry in yaml.safe_load((root / "dvc.yaml").read_text()).get("plots") or []:
-        for name, settings in (entry if isinstance(entry, dict) else {entry: None}).items():
-            axes = [axis for key in ("x", "y") if isinstance(axis := (settings or {}).get(key), dict)]
-            yield from (path for axis in axes for path in axis)
-            if not axes:
-                yield name
 
 
 def _digest_of_code(root: Path) -> str:

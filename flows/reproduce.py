@@ -17,27 +17,19 @@ import sys
 import threading
 from pathlib import Path
 
-from flows.children import remembered_interrupts
+from flows.children import run_command
 from flows.compose import compose_params
 from flows.graph import compose_for_a_look, describe, log_line, read_graph
 from flows.locks import alone
 from flows.planning.preflight import check
-from flows.server import await_records, crash_dead_runs, prepare_prefect
+from flows.server import await_records, crash_dead_runs, prepare_prefect, process_tag
 from respeak.results.console import summarise_folder
-from speech.errors import UserError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Compose, plan, and run what is out of date; Prefect is not waited for when nothing is."""
     options = parse(arguments)
-    try:
-        with remembered_interrupts() as interrupted:
-            return _main(options, interrupted)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:  # before the flow began, or while waiting for another one
-        return 130
+    return run_command(lambda interrupted: _main(options, interrupted))
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -72,10 +64,13 @@ def _main(options: argparse.Namespace, interrupted: threading.Event) -> int:
             raise KeyboardInterrupt
         if own := prepare_prefect(root):
             crash_dead_runs("reproduce")
-        from flows.flow import known, reproduce
+        from prefect import tags
 
-        # Composed and read above; the flow does so by itself where a deployment calls it.
-        with known(graph, interrupted):
+        from flows.flow import reproduce
+
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        with tags(process_tag()):
             state = reproduce(targets=options.targets, retries=options.retries, root=os.fspath(root), return_state=True)
         if own and (flow_run := state.state_details.flow_run_id):
             await_records(flow_run, len(graph))

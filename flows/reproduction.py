@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Literal
+from typing import Literal, Protocol
+
+from filelock import FileLock
 
 from flows.children import Children, Ending
 from flows.graph import Graph, below, ways
 from flows.locks import await_users, in_use
-from flows.machine import Cores, Grant, available_cores, gpus
+from flows.machine import available_cores, gpus, take_gpu
 from speech.errors import UserError
 from stages.facts import facts_of, wants_gpu
 from stages.params.whole import load_params
@@ -28,6 +29,7 @@ from stages.tracking.tracker import SESSION, Tracker, announce, flatten, is_numb
 
 Outcome = Literal["unchanged", "restored", "ran", "failed", "crashed", "stopped"]
 DONE: tuple[Outcome, ...] = ("unchanged", "restored", "ran")
+COLLECTOR_SECONDS = 60.0  # MLflow has the last lines before the table is printed; a slow server is not waited for
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,37 @@ class Result:
     again: bool = False
 
 
+class Work(Protocol):
+    """A flow's work: things to be done by name, and what became of those that have been."""
+
+    root: Path
+    scale: str
+    session: str
+    children: Children
+    results: dict[str, Result]
+
+    @property
+    def names(self) -> list[str]:
+        """Return all there is to do."""
+        ...
+
+
+def is_whole(work: Work) -> bool:
+    """Return whether everything was done, and well."""
+    return all(name in work.results and work.results[name].outcome in DONE for name in work.names)
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A stage's share of the machine: so many cores, none where it has nothing to run, and a GPU where it wants one."""
+
+    cores: int = 0
+    gpu: FileLock | None = None
+
+
 @dataclass
 class Reproduction:
-    """The state that the tasks of one flow share.
+    """The stages of one flow: which may begin, with how many cores, and what became of them.
 
     ``retries`` is how often a stage is tried again that the machine failed: killed from outside, or left by a worker.
     """
@@ -58,44 +88,52 @@ class Reproduction:
         self.scale = self.params.scale if self.params else ""
         self.threads = self.params.runtime.threads if self.params else 1
         self.workers = self.params.runtime.workers if self.params else 1
-        self.cores = Cores(available_cores())
+        self.cores = self.free = available_cores()
         self.session = new_session()
+        self.left: set[str] = set()
+        self._granted: dict[str, Grant] = {}
         self._tries: dict[str, int] = {}
-        self._granted: dict[str, Grant | None] = {}
-        self._left = {name: threading.Event() for name in self.graph}
         self._ways, self._below = ways(self.graph), below(self.graph)
 
-    def ready(self) -> Iterator[str]:
-        """Yield each stage as it may begin: those it waits for have been left, and it has its cores, if it needs any.
+    @property
+    def names(self) -> list[str]:
+        """Return all stages, upstream first."""
+        return list(self.graph)
 
-        A stage that waits for one which did not do well comes as well, without cores.
+    def begin(self) -> list[str]:
+        """Return the stages that may begin now, each with its cores and its GPU held until it is left.
+
+        The one on the longest way to the graph's end comes first. Nobody overtakes it for want of cores, or a stage
+        that needs many would wait for ever; one that lacks a GPU lets others pass. A stage that has nothing to run,
+        its inputs being what they were, or lacking, or all being stopped, needs no cores.
         """
-        queue: SimpleQueue[str] = SimpleQueue()
-        for name in self.graph:
-            threading.Thread(target=self._await_turn, args=(name, queue), daemon=True).start()
-        for _ in self.graph:
-            yield queue.get()
+        waiting = [name for name in self.graph if name not in self._granted and name not in self.left]
+        ready = [name for name in waiting if self.left.issuperset(self.graph[name].upstream)]
+        idle = [name for name in ready if not self._has_work(name)]
+        begun = {name: Grant() for name in idle}
+        for name in sorted(set(ready).difference(idle), key=lambda name: (-self._ways[name], name)):
+            cores, gpu = max(1, min(self.share(name), self.cores)), None
+            if cores > self.free:
+                break
+            if gpus() and wants_gpu(name, self.params) and not (gpu := take_gpu()):
+                continue
+            self.free -= cores
+            begun[name] = Grant(cores, gpu)
+        self._granted |= begun
+        return list(begun)
 
     def leave(self, name: str) -> None:
         """Note that whoever was to run a stage is done with it, so that others may begin."""
-        if grant := self._granted.pop(name, None):
-            self.cores.release(grant)
-        self._left[name].set()
+        grant = self._granted.pop(name)
+        self.free += grant.cores
+        if grant.gpu:
+            grant.gpu.release()
+        self.left.add(name)
 
-    def _await_turn(self, name: str, queue: SimpleQueue[str]) -> None:
+    def _has_work(self, name: str) -> bool:
         upstream = self.graph[name].upstream
-        for other in upstream:
-            self._left[other].wait()
         done = all(other in self.results and self.results[other].outcome in DONE for other in upstream)
-        try:
-            if done and not self._is_unchanged(name):
-                self._granted[name] = self._acquire(name)
-        finally:  # an error comes again in the stage's task, where it is seen; here the flow would wait for ever
-            queue.put(name)
-
-    def _acquire(self, name: str) -> Grant | None:
-        on_gpu = bool(gpus()) and wants_gpu(name, self.params)
-        return self.cores.acquire(name, lambda: self.share(name), self._ways[name], self.children.stopped, on_gpu)
+        return done and not self._is_unchanged(name) and not self.children.stopped.is_set()
 
     def _is_unchanged(self, name: str) -> bool:
         node = self.graph[name]
@@ -106,17 +144,14 @@ class Reproduction:
         result = self._run(name, log)
         if not result.again:
             self.results[name] = result
-            self._left[name].set()  # now, not when Prefect has told its server: others' cores are free by now
         return result
 
     def _run(self, name: str, log: Callable[[str], None]) -> Result:
         if self._is_unchanged(name):
             return Result("unchanged", "skipped (unchanged)")
         told = ""
-        while True:
+        while not self.children.stopped.is_set():
             ending = self._repro(name, log)
-            if ending is None:
-                return Result("stopped", "stopped before it began")
             waiting = in_use(ending.tail) if ending.status else None
             if waiting is None:
                 return self._judge(name, ending)
@@ -125,20 +160,16 @@ class Reproduction:
                 log(sentence)
             told = sentence
             await_users(pids, self.children.stopped)
+        return Result("stopped", "stopped before it began")
 
-    def _repro(self, name: str, log: Callable[[str], None]) -> Ending | None:
-        """Run DVC on one stage, once there are cores for it; return how it ended, None when all was stopped before."""
-        grant = self._granted.pop(name, None) or self._acquire(name)
-        if not grant:
-            return None
-        try:
-            # Killed before, most likely for want of memory: half the workers need half of it.
-            workers = max(1, grant.cores >> self._tries.get(name, 0))
-            environment = stage_environment(grant.cores, self.session) | {"RESPEAK_WORKERS": str(workers)}
-            command = [find_dvc_program(), "--wait-for-lock", "repro", "--single-item", name]
-            return self.children.run(command, environment, log)
-        finally:
-            self.cores.release(grant)
+    def _repro(self, name: str, log: Callable[[str], None]) -> Ending:
+        """Run DVC for one stage."""
+        cores = self._granted[name].cores
+        # Killed before, most likely for want of memory: half the workers need half of it.
+        workers = max(1, cores >> self._tries.get(name, 0))
+        environment = stage_environment(cores, self.session) | {"RESPEAK_WORKERS": str(workers)}
+        command = [find_dvc_program(), "--wait-for-lock", "repro", "--single-item", name]
+        return self.children.run(command, environment, log)
 
     def _judge(self, name: str, ending: Ending) -> Result:
         result = judge(ending, self.children.stopped)
@@ -156,7 +187,7 @@ class Reproduction:
             return self.threads
         related = self._below[name] | {name} | {other for other in self.graph if name in self._below[other]}
         beside = [other for other in self.graph if other not in related and other not in self.results]
-        return min(self.workers, max(1, self.cores.total // (1 + len(beside))))
+        return min(self.workers, max(1, self.cores // (1 + len(beside))))
 
 
 def new_session() -> str:
@@ -205,43 +236,30 @@ def find_dvc_program() -> str:
     return found
 
 
-class Record:
-    """The reproduction's own MLflow run, parent of the runs of its stages; entered as a context."""
-
-    def __init__(self, work: Reproduction) -> None:
-        self.work = work
-        self.url = ""
-        self.tracker = Tracker.open_session("reproduce", work.scale, work.session)
-        self._collector = announce(work.root, work.session)
-        if (params := work.root / "params.yaml").is_file():
-            self.tracker.log_artifact(params)
-
-    def __enter__(self) -> Record:
-        return self
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        root, results = self.work.root, self.work.results
-        done = {name for name, result in results.items() if result.outcome in DONE}
-        self.tracker.log_metrics(final_metrics(root, done))
-        for path in (root / "dvc.lock", root / "tables"):
-            if path.exists():
-                self.tracker.log_artifact(path)
-        whole = kind is None and done == self.work.graph.keys()
-        self.tracker.close("FINISHED" if whole else "KILLED" if self.work.children.stopped.is_set() else "FAILED")
-        await_collector(self._collector)
-        note = root / ".scratch" / "mlflow" / "sessions" / f"{self.work.session}.json"
-        if note.is_file() and (server := os.environ.get("MLFLOW_TRACKING_URI", "")).startswith("http"):
-            where = json.loads(note.read_text())
-            self.url = f"{server.rstrip('/')}/#/experiments/{where['experiment_id']}/runs/{where['run_id']}"
+@contextmanager
+def recorded(name: str, work: Work) -> Iterator[Tracker]:
+    """Yield the MLflow run of all that a flow does, parent of the runs of what it starts."""
+    tracker = Tracker.open_session(name, work.scale, work.session)
+    collector = announce(work.root, work.session)
+    status = "FAILED"
+    try:
+        yield tracker
+        status = "FINISHED" if is_whole(work) else "KILLED" if work.children.stopped.is_set() else "FAILED"
+    finally:
+        tracker.close(status)
+        deadline = time.monotonic() + COLLECTOR_SECONDS
+        while collector and collector.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
 
 
-def await_collector(collector: subprocess.Popen[bytes] | None) -> None:
-    """Let MLflow have the last lines before the table is printed; a slow server is not waited for."""
-    if collector is None:
-        return
-    deadline = time.monotonic() + 60.0
-    while collector.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.1)
+def page_of(root: Path, session: str) -> str:
+    """Return the address of a session's run on MLflow's own server; empty where there is none."""
+    note = root / ".scratch" / "mlflow" / "sessions" / f"{session}.json"
+    server = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not note.is_file() or not server.startswith("http"):
+        return ""
+    where = json.loads(note.read_text())
+    return f"{server.rstrip('/')}/#/experiments/{where['experiment_id']}/runs/{where['run_id']}"
 
 
 def final_metrics(root: Path, done: Collection[str]) -> Mapping[str, float]:

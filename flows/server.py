@@ -6,7 +6,6 @@ state how it ended; and a killed flow would leave it behind.
 
 from __future__ import annotations
 
-import argparse
 import atexit
 import os
 import socket
@@ -201,11 +200,8 @@ def _await_health(url: str, seconds: float, trouble: str, server: subprocess.Pop
 
 
 def main() -> None:
-    """Serve on an inherited socket until asked to end, or until the parent is gone."""
-    parser = argparse.ArgumentParser(prog="python -m flows.server", description=__doc__)
-    parser.add_argument("socket", type=int, help="number of a listening socket")
-    parser.add_argument("parent", type=int, help="the process to live as long as")
-    arguments = parser.parse_args()
+    """Serve on an inherited socket until asked to end, or until the parent is gone; their numbers are the arguments."""
+    listening, parent = map(int, sys.argv[1:])
     import uvicorn
     from prefect.server.api.server import create_app
 
@@ -213,12 +209,12 @@ def main() -> None:
     server = uvicorn.Server(uvicorn.Config(create_app(ephemeral=True), log_level="error", lifespan="on"))
 
     def leave_with_parent() -> None:
-        while os.getppid() == arguments.parent:
+        while os.getppid() == parent:
             time.sleep(0.5)
         server.should_exit = True
 
     threading.Thread(target=leave_with_parent, daemon=True).start()
-    server.run(sockets=[socket.socket(fileno=arguments.socket)])
+    server.run(sockets=[socket.socket(fileno=listening)])
 
 
 if __name__ == "__main__":

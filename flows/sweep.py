@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.children import remembered_interrupts
+from flows.children import run_command
 from flows.experiments import Experiment, check_plots, finished, forget_dead, plan
 from flows.server import crash_dead_runs, prepare_prefect, process_tag
 from speech.errors import UserError
@@ -32,15 +32,7 @@ from speech.errors import UserError
 def main(arguments: list[str] | None = None) -> int:
     """Run what is not finished of a grid, then compare."""
     options = parse(arguments)
-    root = Path.cwd()
-    try:
-        with remembered_interrupts() as interrupted:
-            return _main(options, root, interrupted)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:  # before the flow began
-        return 130
+    return run_command(lambda interrupted: _main(options, Path.cwd(), interrupted))
 
 
 def _main(options: argparse.Namespace, root: Path, interrupted: threading.Event) -> int:
@@ -89,12 +81,12 @@ from prefect.cache_policies import NO_CACHE  # noqa: E402
 from prefect.client.schemas.objects import State  # noqa: E402
 from prefect.futures import PrefectFuture  # noqa: E402
 from prefect.runtime import flow_run  # noqa: E402
-from prefect.states import Cancelled, Completed, Failed  # noqa: E402
+from prefect.states import Failed  # noqa: E402
 
 from flows.children import stopped_by_signals  # noqa: E402
-from flows.flow import RUNNER, as_state, is_ours  # noqa: E402
-from flows.grid import Sweep, SweepRecord  # noqa: E402
-from flows.reproduction import DONE  # noqa: E402
+from flows.flow import as_state, is_ours, keep_error, summary  # noqa: E402
+from flows.grid import Sweep  # noqa: E402
+from flows.reproduction import DONE, recorded  # noqa: E402
 
 
 def run_name() -> str:
@@ -102,7 +94,7 @@ def run_name() -> str:
     return " ".join(flow_run.parameters.get("grid") or ["sweep"])
 
 
-@flow(name="sweep", flow_run_name=run_name, task_runner=RUNNER)
+@flow(name="sweep", flow_run_name=run_name)
 def sweep(grid: list[str], targets: list[str] | None = None, jobs: int = 0, root: str = ".") -> State[Any]:
     """Run a grid of parameters as DVC experiments and compare them.
 
@@ -124,14 +116,17 @@ def sweep(grid: list[str], targets: list[str] | None = None, jobs: int = 0, root
         return Failed(message=str(error))
     forget_dead(folder)
     logging.getLogger("prefect.task_runs").addFilter(is_ours)
-    with stopped_by_signals(work.children), SweepRecord(work):
-        submit_all(work)
+    with stopped_by_signals(work.children), recorded(f"sweep {work.name}", work) as tracker:
+        tracker.log_params({"grid": [" ".join(e.overrides) for e in work.experiments]})
+        run_all(work)
         work.compare()
+        for path in sorted(work.output.glob("*")):
+            tracker.log_artifact(path)
     publish(work)
     return summary(work)
 
 
-def submit_all(work: Sweep) -> None:
+def run_all(work: Sweep) -> None:
     """Run the first experiment that is not finished alone, then the others as there is room."""
 
     @task(cache_policy=NO_CACHE, persist_result=False)
@@ -141,35 +136,30 @@ def submit_all(work: Sweep) -> None:
         logger.log(logging.INFO if result.outcome in DONE else logging.ERROR, "== %s", result.message.splitlines()[0])
         return as_state(result)
 
-    alone, futures = True, list[PrefectFuture[Any]]()
+    room = threading.Semaphore(work.jobs)
+
+    def make_room(future: PrefectFuture[Any]) -> None:
+        room.release()
+
+    alone, futures = True, dict[str, PrefectFuture[Any]]()
     for experiment in work.experiments:
-        named = run.with_options(name=experiment.name, task_run_name=experiment.name)
-        future = named.submit(experiment, return_state=False)
+        name = experiment.name
+        room.acquire()
+        futures[name] = run.with_options(name=name, task_run_name=name).submit(experiment, return_state=False)
+        futures[name].add_done_callback(make_room)
         if alone:
-            future.wait()
-            result = work.results.get(experiment.name)
-            alone = result is not None and result.outcome == "unchanged"
-        futures.append(future)
-    for future in futures:
+            futures[name].wait()
+            alone = name in work.results and work.results[name].outcome == "unchanged"
+    for name, future in futures.items():
         future.wait()
+        keep_error(work, name, future.state)
 
 
 def publish(work: Sweep) -> None:
     """Publish the comparison in Prefect's own pages."""
     key = "sweep-" + "".join(c if c.isalnum() else "-" for c in work.name.lower())
     text = (work.output / "table.md").read_text()
-    print(text)
+    print(text, work.output / "table.md", sep="\n")
     create_markdown_artifact(text, key=key, description=f"sweep {work.name}")
     rows = list(csv.DictReader(io.StringIO((work.output / "table.csv").read_text())))
     create_table_artifact(rows, key=f"{key}-table", description=f"sweep {work.name}")
-
-
-def summary(work: Sweep) -> State[Any]:
-    """Return the flow's own state, counting experiments by what became of them."""
-    outcomes = [result.outcome for result in work.results.values()]
-    message = ", ".join(f"{outcomes.count(word)} {word}" for word in dict.fromkeys(outcomes))
-    message = f"{message}; {work.output / 'table.md'}"
-    if work.children.stopped.is_set():
-        return Cancelled(message=message)
-    bad = [name for name, result in work.results.items() if result.outcome not in DONE]
-    return Failed(message=f"{message} ({', '.join(bad)})") if bad else Completed(message=message)

@@ -3,10 +3,9 @@
     python -m flows.planning.plan                                  of params.yaml as it stands
     python -m flows.planning.plan -S scale=paper -S corpus=vctk    of others; all is left as it is
     python -m flows.planning.plan -S scale=paper --tflops 15       training on a GPU that keeps up so many TFLOP/s
-    python -m flows.planning.plan --quick                          stages alone, nothing tried
 
 Networks are tried on this machine: run it for a minute on the machine that you might rent. Exits 1 when something is
-missing, which would stop ``flows.reproduce`` too.
+missing, which would stop ``flows.reproduce`` too. Stages alone, with nothing tried: ``flows.reproduce --dry-run``.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.children import run_command
 from flows.graph import Graph, compose_for_a_look, describe, touched
 from flows.planning.preflight import missing
-from speech.errors import UserError
 from speech.fetching.downloads import describe_size
 from stages.facts.scene import Scene
 from stages.params.whole import load_params
@@ -39,26 +38,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("-S", "--set-param", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     parser.add_argument("--target", action="append", default=[], metavar="STAGE", dest="targets")
     parser.add_argument("--tflops", type=float, metavar="T", help="what a GPU keeps up in training, in TFLOP/s")
-    parser.add_argument("--quick", action="store_true", help="only say which stages would run")
     options = parser.parse_args(arguments)
-    try:
-        with compose_for_a_look(Path.cwd(), options.overrides, options.targets) as graph:
-            params = load_params()
-            print(describe(graph))
-            if options.quick:
-                return 0
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
-        from flows.planning.costs import open_scene
+    return run_command(lambda interrupted: _main(options))
 
-        scene = open_scene(Path.cwd(), params)
-        for line in estimate(scene, graph, options.tflops):
-            print(line)
-        lacking = list(missing(scene, [name for name, node in graph.items() if node.changed]))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+
+def _main(options: argparse.Namespace) -> int:
+    with compose_for_a_look(Path.cwd(), options.overrides, options.targets) as graph:
+        params = load_params()
+        print(describe(graph))
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from flows.planning.costs import open_scene
+
+    scene = open_scene(Path.cwd(), params)
+    for line in estimate(scene, graph, options.tflops):
+        print(line)
+    lacking = list(missing(scene, [name for name, node in graph.items() if node.changed]))
     for problem in lacking:
         print(f"MISSING: {problem}")
     return 1 if lacking else 0

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
-from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed, Pending
 
-from flows.flow import await_all, summary
+from flows.flow import keep_error, summary
 from flows.graph import Node
 from flows.reproduction import Reproduction, Result
-
-
-class Future(SimpleNamespace):
-    """A task's, as far as it is asked here."""
-
-    state: State
-
-    def wait(self) -> None:
-        pass
 
 
 def test_a_stage_that_an_error_in_the_flow_ended_is_not_passed_over(tmp_path: Path) -> None:
@@ -27,7 +16,8 @@ def test_a_stage_that_an_error_in_the_flow_ended_is_not_passed_over(tmp_path: Pa
     work = Reproduction(tmp_path, {name: Node(name, upstream, True) for name, upstream in names.items()})
     work.results["a"] = Result("ran", "ran")
     ended = {"a": Completed(), "b": Failed(message="no server answers"), "c": Pending(name="NotReady")}
-    await_all(work, {name: Future(state=state) for name, state in ended.items()})  # type: ignore[arg-type]
+    for name, state in ended.items():
+        keep_error(work, name, state)
     assert work.results["b"] == Result("crashed", "ended by an error in the flow: no server answers")
     state = summary(work)
     assert (state.name, state.message) == ("Crashed", "1 ran, 1 crashed, 1 not started (b)")

@@ -107,6 +107,7 @@ def test_a_stage_in_use_by_somebodys_own_dvc_is_waited_for(empty_project: Path) 
         if line.startswith("waiting for "):
             (empty_project / "go").touch()
 
+    assert work.begin() == ["slow"]
     result = work.run("slow", let_it_end)
     assert own.wait() == 0
     assert result.outcome == "unchanged"
@@ -123,7 +124,9 @@ def test_a_list_that_a_killed_dvc_left_half_written_stops_nobody(empty_project: 
     (empty_project / ".dvc" / "tmp").mkdir(exist_ok=True)
     (empty_project / ".dvc" / "tmp" / "rwlock").write_text(left)
     graph = read_graph(empty_project)
-    assert Reproduction(empty_project, graph).run("a", print).outcome == "ran"
+    work = Reproduction(empty_project, graph)
+    assert work.begin() == ["a"]
+    assert work.run("a", print).outcome == "ran"
 
 
 def test_a_list_that_is_being_written_or_is_whole_is_left_alone(tmp_path: Path) -> None:
@@ -150,7 +153,9 @@ def test_what_a_dead_process_left_in_dvcs_list_is_no_reason_to_wait(empty_projec
     left = {"write": {str(empty_project / "a.txt"): entry}, "read": {}}
     (empty_project / ".dvc" / "tmp" / "rwlock").write_text(json.dumps(left))
     said: list[str] = []
-    assert Reproduction(empty_project, read_graph(empty_project)).run("a", said.append).outcome == "ran"
+    work = Reproduction(empty_project, read_graph(empty_project))
+    assert work.begin() == ["a"]
+    assert work.run("a", said.append).outcome == "ran"
     assert not [line for line in said if line.startswith("waiting for ")]
 
 

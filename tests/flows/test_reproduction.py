@@ -17,12 +17,11 @@ import yaml
 
 from flows.children import Children, Ending
 from flows.compose import compose_params
-from flows.graph import Node, below, describe, necessary, read_graph, ways
-from flows.machine import Cores, take_gpu
+from flows.graph import Node, below, describe, read_graph, ways
+from flows.machine import take_gpu
 from flows.reproduce import main
-from flows.reproduction import Reproduction, Result, final_metrics, find_dvc_program, judge
+from flows.reproduction import Outcome, Reproduction, Result, final_metrics, find_dvc_program, judge
 from speech.errors import UserError
-from tests.flows.gathered import Gathered
 from tests.small_disk import small_disk
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,12 +70,6 @@ def test_graph_is_dvcs(project):
     assert "\n" not in str(error.value)
 
 
-def test_the_fewest_lines_that_say_the_order():
-    upstream = {"a": (), "b": ("a",), "c": ("a", "b"), "d": ("a", "c", "b"), "e": ("a",)}
-    graph = {name: Node(name, others, False) for name, others in upstream.items()}
-    assert necessary(graph) == {"a": set(), "b": {"a"}, "c": {"b"}, "d": {"c"}, "e": {"a"}}
-
-
 def test_the_longest_way_to_the_end_comes_first():
     upstream = {"a": (), "b": ("a",), "c": ("a",), "d": ("c",), "e": ("b", "d"), "f": ()}
     assert ways({name: Node(name, others, True) for name, others in upstream.items()}) == {
@@ -87,32 +80,45 @@ def test_the_longest_way_to_the_end_comes_first():
     assert own["f0@demo"] > own["speakers@demo"]
 
 
-def test_a_stage_whose_turn_cannot_be_told_is_not_waited_for(tmp_path, monkeypatch):
-    def refuse(work: Reproduction, name: str) -> int:
-        raise RuntimeError(name)
+def end(work: Reproduction, name: str, outcome: Outcome = "ran") -> None:
+    """What the flow does when a stage has ended."""
+    work.results[name] = Result(outcome, outcome)
+    work.leave(name)
 
-    monkeypatch.setattr(Reproduction, "share", refuse)
-    monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
-    work = Reproduction(tmp_path, {"a": Node("a", (), True)})
-    assert next(work.ready()) == "a"
-    with pytest.raises(RuntimeError):  # in its task, where it is seen
-        work.run("a", print)
+
+def run_all(work: Reproduction) -> dict[str, str]:
+    """The flow's loop, without Prefect and with one stage at a time; how each ended."""
+    while names := work.begin():
+        for name in names:
+            work.run(name, print)
+            work.leave(name)
+    return {name: result.outcome for name, result in work.results.items()}
+
+
+def run(work: Reproduction, name: str) -> Result:
+    """Run a stage that may begin."""
+    if name not in work.begin():
+        assert name in work._granted  # its second try
+    return work.run(name, print)
 
 
 def test_a_stage_has_its_turn_when_those_before_it_are_left(project):
     work = Reproduction(project, read_graph(project))
-    work.cores = Gathered(1, work)
-    turns = work.ready()
-    assert next(turns) == "a"
-    work.results["a"] = Result("ran", "ran")
-    work.leave("a")
+    work.cores = work.free = 1
+    assert work.begin() == ["a"]
+    assert work.begin() == []
+    end(work, "a")
     # One core: the stage that more depends on comes first, the other when the first is left.
-    assert next(turns) == "b@x"
-    work.results["b@x"] = Result("failed", "failed")
-    work.leave("b@x")
-    assert {next(turns), next(turns)} == {"bad", "b@y"}  # one to be told that it cannot begin, one to run
+    assert work.begin() == ["b@x"]
+    end(work, "b@x", "failed")
+    assert set(work.begin()) == {"bad", "b@y"}  # one to be told that it cannot begin, one to run
     work.leave("bad")
-    assert next(turns) == "after"
+    assert work.begin() == ["after"]
+    work.children.stopped.set()
+    work.leave("after")
+    end(work, "b@y", "stopped")
+    assert set(work.begin()) == {"fine", "killed"}
+    assert work.free == 1
 
 
 def test_whole_graph_in_prefect(project, capsys):
@@ -155,8 +161,7 @@ def test_whole_graph_in_prefect(project, capsys):
     graph = read_graph(project)
     assert {name for name, node in graph.items() if node.changed} == {"bad", "after"}
     work = Reproduction(project, graph)
-    outcomes = {name: work.run(name, lambda line: None).outcome for name in graph}
-    assert outcomes == {name: "ran" if name in ("bad", "after") else "unchanged" for name in graph}
+    assert run_all(work) == {name: "ran" if name in ("bad", "after") else "unchanged" for name in graph}
     assert main([]) == 0
     assert "Nothing to do" in capsys.readouterr().out
     result = subprocess.run([find_dvc_program(), "repro"], capture_output=True, text=True, check=True)
@@ -168,6 +173,7 @@ def test_stop_ends_the_stage_and_leaves_no_lock(project, heard_interrupts):
     (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
     work = Reproduction(project, read_graph(project))
     begun = threading.Event()
+    assert work.begin() == ["slow"]
     task = threading.Thread(target=work.run, args=("slow", lambda line: begun.set() if line == "begun" else None))
     task.start()
     assert begun.wait(120)
@@ -284,10 +290,10 @@ def test_a_stage_killed_once_is_tried_again_with_half_the_workers(project, monke
     (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
     work = Reproduction(project, read_graph(project))
     work.workers = 4
-    first = work.run("once", print)
+    first = run(work, "once")
     assert (first.outcome, first.again) == ("crashed", True)
     assert "once" not in work.results
-    assert work.run("once", print).outcome == "ran"
+    assert run(work, "once").outcome == "ran"
     assert (project / "workers").read_text().split() == ["4", "2"]
     assert locked_stages(project) == {"once"}
 
@@ -305,12 +311,12 @@ def test_a_disk_that_fills_while_dvc_keeps_an_output_is_told_and_nothing_is_reco
     (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"big": {"cmd": command, "outs": ["big.bin"]}}}))
     with small_disk(project / ".dvc" / "cache"):
         work = Reproduction(project, read_graph(project))
-        result = work.run("big", print)
+        result = run(work, "big")
         assert result.outcome == "crashed", result.message
         assert result.message.startswith("the disk filled while DVC kept the outputs: make room and run again")
         assert locked_stages(project) == set()
         assert read_graph(project)["big"].changed
-    assert Reproduction(project, read_graph(project)).run("big", print).outcome == "ran"
+    assert run(Reproduction(project, read_graph(project)), "big").outcome == "ran"
     assert locked_stages(project) == {"big"}
 
 
@@ -324,83 +330,43 @@ def test_lines_come_as_they_are_printed_and_bars_are_thinned():
     assert len(lines) < 8
 
 
-def test_cores_are_never_more_than_there_are():
-    cores, busy, most, order = Cores(3), 0, 0, []
-    never, lock = threading.Event(), threading.Lock()
-
-    def work(name, want):
-        nonlocal busy, most
-        grant = cores.acquire(name, lambda: want, {"late": 0.0}.get(name, 1.0), never)
-        with lock:
-            busy, order[len(order) :] = busy + grant.cores, [name]
-            most = max(most, busy)
-        time.sleep(0.05)
-        with lock:
-            busy -= grant.cores
-        cores.release(grant)
-
-    wanted = {"late": 1, "one": 1, "two": 2, "three": 3, "greedy": 9}
-    threads = [threading.Thread(target=work, args=item) for item in wanted.items()]
-    held = cores.acquire("held", lambda: 3, 0.0, never)
-    for thread in threads:
-        thread.start()
-    while cores._waiting.keys() != wanted.keys():  # all are in the queue before anything is free
-        time.sleep(0.01)
-    cores.release(held)
-    for thread in threads:
-        thread.join(60)
-    assert set(order) == set(wanted)
-    assert most == 3
-    assert order[-1] == "late"
+def test_cores_are_never_more_than_there_are(tmp_path, monkeypatch):
+    """And nobody overtakes a stage that needs more than are free."""
+    wanted = {"one": 1, "three": 3, "greedy": 9, "late": 1}
+    monkeypatch.setattr(Reproduction, "share", lambda work, name: wanted[name])
+    graph = {name: Node(name, (), True) for name in wanted}
+    work = Reproduction(tmp_path, graph)
+    work.cores = work.free = 3
+    work._ways = {"one": 3, "three": 3, "greedy": 2, "late": 1}
+    order, most = [], 0
+    while begun := work.begin():
+        most = max(most, sum(grant.cores for grant in work._granted.values()))
+        order.append(begun)
+        for name in begun:
+            end(work, name)
+    assert order == [["one"], ["three"], ["greedy"], ["late"]]
+    assert most == work.free == 3
 
 
 def test_a_stage_that_waits_for_a_gpu_holds_no_core_and_lets_others_pass(tmp_path, monkeypatch):
+    """As on a machine with one GPU; a training in another folder of it is waited for as well."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     monkeypatch.setattr(tempfile, "tempdir", os.fspath(tmp_path))
-    cores, never, began = Cores(2), threading.Event(), []
-
-    def work(name, urgency, on_gpu):
-        grant = cores.acquire(name, lambda: 1, urgency, never, on_gpu)
-        assert grant.cores == 1 and bool(grant.gpu) == on_gpu
-        began.append(name)
-        return grant
-
-    first = work("first", 9.0, True)
-    waiting = threading.Thread(target=work, args=("second", 8.0, True))
-    waiting.start()
-    work("without", 1.0, False)
-    assert began == ["first", "without"]
-    cores.release(first)
-    waiting.join(60)
-    assert began == ["first", "without", "second"]
-
-
-def test_stages_that_want_a_gpu_take_turns_and_others_do_not_wait(project, monkeypatch):
-    """As on a machine with one GPU; a training in another folder of it is waited for as well."""
-    clock = "date +%s.%N"
-    stages = {
-        name: {"cmd": f"{clock} > {name}; sleep 2; {clock} >> {name}", "outs": [name]}
-        for name in ("train_f0_vq", "train_resynthesis", "corpus")
-    }
-    (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    monkeypatch.setattr(tempfile, "tempdir", os.fspath(project))
-    monkeypatch.setattr("flows.reproduction.available_cores", lambda: 4)
-    work = Reproduction(project, read_graph(project))
+    names = {"train_f0_vq": (), "train_resynthesis": (), "corpus": ()}
+    work = Reproduction(tmp_path, {name: Node(name, upstream, True) for name, upstream in names.items()})
+    work.cores = work.free = 2
     elsewhere = take_gpu()
     assert elsewhere and not take_gpu()
-    runs = {name: threading.Thread(target=work.run, args=(name, print)) for name in stages}
-    for thread in runs.values():
-        thread.start()
-    runs["corpus"].join(120)
-    assert set(work.results) == {"corpus"}
+    assert work.begin() == ["corpus"]
+    assert work.free == 1
     elsewhere.release()
-    for thread in runs.values():
-        thread.join(120)
-    assert [result.outcome for result in work.results.values()] == ["ran"] * 3
-    begun = {name: [float(line) for line in (project / name).read_text().split()] for name in stages}
-    (_, ended), (second, _) = sorted(begun[name] for name in ("train_f0_vq", "train_resynthesis"))
-    assert second >= ended, begun
+    assert work.begin() == ["train_f0_vq"]
+    assert not take_gpu()
+    end(work, "corpus")
+    assert work.begin() == []
+    end(work, "train_f0_vq")
+    assert work.begin() == ["train_resynthesis"]
+    end(work, "train_resynthesis")
     assert take_gpu()  # free again
 
 
@@ -428,7 +394,7 @@ def test_metrics_of_evaluations_that_were_not_asked_for_are_no_result(tmp_path):
 
 def test_share_leaves_room_for_stages_beside(project):
     work = Reproduction(project, read_graph(project))
-    work.workers, work.threads, work.cores = 8, 4, Cores(8)
+    work.workers, work.threads, work.cores = 8, 4, 8
     assert work.share("a") == 8
     assert work.share("b@x") == 2
     assert [work.share(name) for name in ("train_vocoder@x", "finetune_vocoder@x")] == [4, 4]
