@@ -21,7 +21,7 @@ from prefect.states import Cancelled, Completed, Crashed, Failed
 from flows import artifacts
 from flows.children import Children, stopped_by_signals
 from flows.compose import compose_params
-from flows.graph import Graph, read_graph
+from flows.graph import Graph, necessary, read_graph
 from flows.locks import StoppedError, alone, naming_lock_holders
 from flows.planning.preflight import check
 from flows.reproduction import DONE, Outcome, Reproduction, Result, Work, final_metrics, page_of, recorded
@@ -123,8 +123,13 @@ def run_all(work: Reproduction) -> None:
         retry_condition_fn=is_worth_another,
     )
     def stage(name: str) -> State[Any]:
-        logger = get_run_logger()
-        result = work.run(name, logger.info)
+        logger, progress = get_run_logger(), artifacts.Progress(name)
+
+        def log(line: str) -> None:
+            logger.info(line)
+            progress.hear(line)
+
+        result = work.run(name, log)
         first = result.message.splitlines()[0]
         logger.log(logging.INFO if result.outcome in DONE else logging.ERROR, "== %s", first)
         if result.again:
@@ -133,9 +138,10 @@ def run_all(work: Reproduction) -> None:
 
     futures: dict[str, PrefectFuture[Any]] = {}
     ended: SimpleQueue[str] = SimpleQueue()
+    edges = necessary(work.graph)
     while len(work.left) < len(work.graph):
         for name in work.begin():
-            upstream = [futures[other] for other in work.graph[name].upstream]
+            upstream = [futures[other] for other in edges[name]]
             named = stage.with_options(name=name, task_run_name=name)
             futures[name] = named.submit(name, wait_for=upstream, return_state=False)
             futures[name].add_done_callback(partial(_put, ended, name))

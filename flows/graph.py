@@ -119,3 +119,12 @@ def ways(graph: Graph) -> dict[str, int]:
         for parent in graph[name].upstream:
             found[parent] = max(found[parent], found[name] + 1)
     return found
+
+
+def necessary(graph: Graph) -> dict[str, set[str]]:
+    """Return for each stage those it waits for that none of the others among them waits for: the fewest lines."""
+    users = below(graph)
+    return {
+        name: {one for one in node.upstream if not users[one].intersection(node.upstream)}
+        for name, node in graph.items()
+    }

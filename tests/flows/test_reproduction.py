@@ -17,7 +17,7 @@ import yaml
 
 from flows.children import Children, Ending
 from flows.compose import compose_params
-from flows.graph import Node, below, describe, read_graph, ways
+from flows.graph import Node, below, describe, necessary, read_graph, ways
 from flows.machine import take_gpu
 from flows.reproduce import main
 from flows.reproduction import Outcome, Reproduction, Result, final_metrics, find_dvc_program, judge
@@ -68,6 +68,12 @@ def test_graph_is_dvcs(project):
     with pytest.raises(UserError, match="nonsense") as error:
         read_graph(project, ["nonsense"])
     assert "\n" not in str(error.value)
+
+
+def test_the_fewest_lines_that_state_the_order():
+    upstream = {"a": (), "b": ("a",), "c": ("a", "b"), "d": ("a", "c", "b"), "e": ("a",)}
+    graph = {name: Node(name, others, False) for name, others in upstream.items()}
+    assert necessary(graph) == {"a": set(), "b": {"a"}, "c": {"b"}, "d": {"c"}, "e": {"a"}}
 
 
 def test_the_longest_way_to_the_end_comes_first():

@@ -259,6 +259,8 @@ def check_artifacts(served: Served, run: str) -> None:
     """What is to be seen of a run in Prefect's pages."""
     found = served.ask("/artifacts/latest/filter", artifacts={"flow_run_id": {"any_": [run]}})
     shown = {artifact["key"]: artifact for artifact in found}
+    assert shown["progress-train-f0-vq"]["data"] == 100.0
+    assert "step 60/60" in shown["progress-train-f0-vq"]["description"]
     table = json.loads(shown["table-f0"]["data"])
     assert [list(row) for row in table] == [["weights"]]
     assert (served.root / "reports" / "index.html").as_uri() in shown["report"]["data"]
