@@ -85,10 +85,10 @@ plan: setup repository ## what `make reproduce` would run, and what it takes   (
 sweep: setup repository ## a grid of parameters as experiments, compared   (G="kmeans.k=50,100,200")
 	@$(call arguments,G) $(RUN) flows.sweep "$${args[@]}"
 
-test: lint types ## lint, types, all tests
+test: lint types ## lint, types, all tests: about ten minutes on two cores
 	$(RUN) pytest -n auto
 
-unit: setup ## the tests of code alone
+unit: setup ## all tests but those of pipeline
 	$(RUN) pytest -n auto --ignore tests/pipeline
 
 pipeline: setup ## the tests of stages as processes: killed, served, scheduled
@@ -137,5 +137,5 @@ deploy: setup ## register prefect.yaml's schedules with the server of `make pref
 worker: setup ## do what is due by those schedules, until Ctrl-C
 	$(SERVED) $(RUN) prefect worker start --pool respeak --limit 1
 
-clean: ## remove what the graph made (outputs, scratch, runs); DVC's cache and the environment stay
+clean: ## remove what the graph made (outputs, scratch, runs, sweeps); DVC's cache and the environment stay
 	"$(BIN)/python" scripts/clean.py

@@ -1,7 +1,6 @@
 """Audio per processor-second of what the data stages do, one thread each: ``python benchmarks/throughput.py``.
 
-The constants of ``flows/planning/costs.py`` come from here. Speech is the demo corpus's; the least processor time of
-three.
+The speeds in ``stages/facts`` come from here. Speech is the demo corpus's; the least processor time of three.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 #   scripts/gpu.sh pack FILE.tar     here, once what training reads is made: code, params.yaml and that data
 #   scripts/gpu.sh train [SECONDS]   there, where FILE.tar was unpacked: all that trains in the graph and is not done
 #   scripts/gpu.sh bring FOLDER      here: what `train` left in FOLDER/result, for DVC and MLflow to know
-# Needed there: torch, lightning, pyarrow, safetensors; soundfile unless audio.codec is wav. What is missing may travel
-# as wheels in a folder `wheels`. After SECONDS, or a signal, training stops at a checkpoint in .scratch, from which
-# the same command goes on, on another machine too.
+# Needed there: torch, lightning, pyarrow, safetensors, PyYAML; torchaudio for encoders of HuBERT's family; soundfile
+# unless audio.codec is wav. What is missing may travel as wheels in a folder `wheels`. After SECONDS, or a signal,
+# training stops at a checkpoint in .scratch, from which the same command goes on, on another machine too.
 set -euo pipefail
 
 export RESPEAK_TRACKING=local OMP_WAIT_POLICY=PASSIVE

@@ -1,6 +1,6 @@
 """Facts of the stages that make a corpus ready: ``corpus``, ``audio``, ``speakers``.
 
-Speeds here and in the modules beside this one are measured (``benchmarks/extraction.py``: one thread of a 2-core
+Speeds here and in the modules beside this one are measured (``benchmarks/throughput.py``: one thread of a 2-core
 server, its processor time alone).
 """
 
