@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -90,6 +91,12 @@ def test_an_encoder_without_torchaudio_says_in_one_line_what_to_install() -> Non
     assert found.stdout == "encoders of HuBERT's family need torchaudio: pip install 'respeak[hubert]'\n"
 
 
+def outside_of_make() -> dict[str, str]:
+    """The environment without what a make that runs the tests hands on to others, its variables among them."""
+    handed = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "VENV", "S", "G")
+    return {name: value for name, value in os.environ.items() if name not in handed}
+
+
 def test_make_keeps_the_words_of_a_value_together(tmp_path: Path) -> None:
     folder = tmp_path / "a folder"
     folder.mkdir()
@@ -98,12 +105,13 @@ def test_make_keeps_the_words_of_a_value_together(tmp_path: Path) -> None:
     values = "scale=smoke 'roles.train=my voice' kmeans.k=[50,100] x=*"
     script = '@$(call arguments,S,-S) printf "%s\\n" "$(BIN)" "$${args[@]}"'
     show = ["make", "-s", "-f", "Makefile", "--eval", f"show:\n\t{script}", "show"]
-    found = subprocess.run([*show, f"S={values}"], cwd=folder, capture_output=True, text=True, check=True)
+    how = {"cwd": folder, "env": outside_of_make(), "capture_output": True, "text": True}
+    found = subprocess.run([*show, f"S={values}"], check=True, **how)
     words = ["-S", "scale=smoke", "-S", "roles.train=my voice", "-S", "kmeans.k=[50,100]", "-S", "x=*"]
     assert found.stdout.splitlines() == [f"{folder}/.venv/bin", *words]
-    unmatched = subprocess.run([*show, "S=a='b"], cwd=folder, capture_output=True, text=True, check=False)
+    unmatched = subprocess.run([*show, "S=a='b"], check=False, **how)
     assert unmatched.returncode
-    nothing = subprocess.run(show, cwd=folder, capture_output=True, text=True, check=True)
+    nothing = subprocess.run(show, check=True, **how)
     assert nothing.stdout.splitlines() == [f"{folder}/.venv/bin"]
 
 

@@ -21,7 +21,7 @@ from speech.errors import UserError
 from speech.storage.files import atomic_path
 from stages.data.batches import Batches, loader
 from stages.training.run import CHECKPOINT, FORMAT, History, Resumed, Run, resume_point
-from stages.training.signals import noted_signals
+from stages.training.signals import note_into, noted_signals
 
 
 def fit_alone(module: TrainingModule, batches: Batches, checks: Batches, run: Run) -> History:
@@ -81,6 +81,8 @@ class _Keeper(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         assert isinstance(module, TrainingModule)
+        # Lightning puts a handler before ours, and ends with status 0 and no checkpoint where it hears a signal first.
+        note_into(self.asked)
         self.restore(module, trainer.optimizers)
         if self.resumed.step and self.leads:
             print(f"resuming after step {self.resumed.step}", flush=True)

@@ -24,6 +24,7 @@ from stages.params.runtime import Runtime
 from stages.params.training import Loop
 from stages.training.delivery import write_history
 from stages.training.gan import loss_weights
+from stages.training.loop import _Keeper
 from stages.training.run import CHECKPOINT, Run, resume_point
 from stages.training.trainer import fit
 
@@ -103,6 +104,24 @@ def test_killed_and_resumed_equals_unbroken(make: Any, tmp_path: Path) -> None:
         assert torch.equal(value, again.state_dict()[name]), name
     for one, other in zip(history, resumed_history, strict=True):
         assert one == other
+
+
+def test_a_signal_after_the_end_of_a_step_is_obeyed_after_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning looks for signals of its own there, and would end with status 0."""
+    keep = _Keeper._keep
+
+    def keep_and_hear(self: _Keeper, *given: Any) -> None:
+        keep(self, *given)
+        if given[1].step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(_Keeper, "_keep", keep_and_hear)
+    with pytest.raises(SystemExit) as stopped:
+        train(f0_vq(), tmp_path)
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert resume_point(tmp_path).step == 5
 
 
 def test_warm_up_leaves_discriminators_alone(tmp_path: Path) -> None:
