@@ -139,7 +139,7 @@ def test_untrained_is_another_system(systems: Path) -> None:
     [
         (
             ("convert", "IN/one.wav", "OUT.wav", "--system", "softvc-soft", "--pitch", "2"),
-            "--pitch: softvc takes no pitch (resynthesis does)",
+            "--pitch: softvc takes no pitch (",
         ),
         (
             ("convert", "IN/one.wav", "OUT.wav", "--system", "softvc-soft", "--target", "zoe"),
@@ -148,7 +148,7 @@ def test_untrained_is_another_system(systems: Path) -> None:
         (("convert", "IN/one.wav", "OUT.wav", "--system", "two"), "say which voice (--target): anna, bert"),
         (
             ("resynthesize", "IN/one.wav", "OUT.wav", "--system", "two"),
-            "no --speaker: softvc takes no recording's own voice (resynthesis does)",
+            "no --speaker: softvc takes no recording's own voice (",
         ),
         (("vocode", "IN/one.npy", "OUT.wav", "--system", "two"), "expected a log-mel (128, M), found (3, 4)"),
         (("mel", "IN/one.npy", "OUT.npy", "--system", "softvc-soft"), "one.npy: expected frames (N, 6), found (3, 4)"),

@@ -71,7 +71,7 @@ def test_what_cannot_be_converted_is_named(bundle: Path) -> None:
 def test_soft_vc_has_one_voice_and_its_own_melody(tmp_path: Path) -> None:
     conversion = Conversion(SoftVC.load(make_softvc(tmp_path / "softvc-tiny"), "cpu"))
     assert len(heard(conversion.predict(table(recording()))["audio"][0])) > 8000
-    with pytest.raises(UserError, match=r"^params: semitones: softvc takes no pitch \(resynthesis does\)"):
+    with pytest.raises(UserError, match=r"^params: semitones: softvc takes no pitch \(.*resynthesis.*\)"):
         conversion.predict(table(recording()), {"semitones": 2.0})
 
 

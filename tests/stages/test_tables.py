@@ -31,13 +31,14 @@ OWN = {"resynthesis": "polyak1", "conversion": "polyak2", "flat": "polyak2"}
 
 @pytest.fixture()
 def params(project: Path) -> Params:
-    """Every table of every paper, whether it has experiments of its own or not."""
+    """Every table of every paper, whether it has experiments of its own or not, and the experiments of `evaluated`."""
     known = {
         name: PaperTable(paper)
         for paper in papers()
         for name in importlib.import_module(f"stages.papers.{paper}").TABLES
     }
-    return dataclasses.replace(load_params(project / "params.yaml"), tables=known)
+    params = load_params(project / "params.yaml")
+    return dataclasses.replace(params, tables=known, experiments={name: params.experiments[name] for name in ERRORS})
 
 
 @pytest.fixture()
